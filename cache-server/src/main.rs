@@ -1,0 +1,2 @@
+//! Yadokari.
+fn main() {}

@@ -1,0 +1,5 @@
+//! Dockerfile text to instructions with spans. Pure.
+
+mod ast;
+
+pub use ast::*;

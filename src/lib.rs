@@ -1,0 +1,30 @@
+//! Yadokari builds container images from Dockerfiles inside an ordinary container,
+//! with no daemon and no privileges, and never does the same work twice.
+//!
+//! The folders are the architecture. Pure modules know no file system, environment,
+//! network or clock; edge modules know the pure ones; only [`build`] knows them all.
+//! `tests/architecture.rs` reads the `use` lines and keeps it so.
+
+// Pure.
+pub mod digest;
+pub mod dockerfile;
+pub mod image;
+pub mod key;
+pub mod pattern;
+pub mod plan;
+
+// Layers: codecs are pure over readers and writers; extraction writes below a root.
+pub mod layer;
+pub mod view;
+
+// Edges.
+pub mod cache;
+pub mod context;
+pub mod registry;
+pub mod report;
+pub mod sandbox;
+pub mod snapshot;
+pub mod store;
+
+// Where everything meets.
+pub mod build;

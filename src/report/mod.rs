@@ -1,0 +1,5 @@
+//! Events of a build, and their displays.
+
+mod event;
+
+pub use event::*;
