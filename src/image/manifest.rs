@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::{Descriptor, Platform, media_type};
 
 /// What a manifest request can return.
+// One lives at a time and for a moment: boxing would only add noise.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Document {
     /// One image.

@@ -1,0 +1,124 @@
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::text::{human_bytes, human_duration, label, summary_lines, tier_name, title};
+use super::{Event, Observer, StepInfo, StepNumber, Verbosity};
+
+/// One line per event: for CI logs and files.
+///
+/// Log lines go to `log`; what a step's process writes to its standard output goes to `output`,
+/// with the step's label before each line (Kaniko passes it on to standard output too).
+pub struct Plain<L, O> {
+    verbosity: Verbosity,
+    started: Instant,
+    state: Mutex<State<L, O>>,
+}
+
+struct State<L, O> {
+    log: L,
+    output: O,
+    colour: bool,
+    steps: Vec<StepInfo>,
+    phases: Vec<(&'static str, Duration)>,
+    /// Unfinished last line of each step's stdout and stderr.
+    partial: BTreeMap<(StepNumber, bool), Vec<u8>>,
+}
+
+impl<L: Write + Send, O: Write + Send> Plain<L, O> {
+    /// A display on `log` and `output`; `colour` only for terminals, or when asked for.
+    pub fn new(log: L, output: O, colour: bool, verbosity: Verbosity) -> Self {
+        let state = State { log, output, colour, steps: Vec::new(), phases: Vec::new(), partial: BTreeMap::new() };
+        Self { verbosity, started: Instant::now(), state: Mutex::new(state) }
+    }
+}
+
+impl<L: Write + Send, O: Write + Send> Observer for Plain<L, O> {
+    fn event(&self, event: Event) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = event.verbosity() <= self.verbosity;
+        state.take(event, shown, self.started.elapsed());
+    }
+}
+
+impl<L: Write, O: Write> State<L, O> {
+    fn take(&mut self, event: Event, shown: bool, at: Duration) {
+        match event {
+            Event::Planned { steps } => self.steps = steps,
+            Event::Phase { name, took } => self.phases.push((name, took)),
+            _ if !shown => {}
+            Event::StepCached { step, by } => {
+                let text = format!("{} cached ({})", title(&self.steps, step), tier_name(by));
+                self.step_line(step, &text, at);
+            }
+            Event::StepStarted { step, miss } => {
+                let text = format!("{}: {miss}", title(&self.steps, step));
+                self.step_line(step, &text, at);
+            }
+            Event::StepOutput { step, stderr, bytes } => self.step_output(step, stderr, &bytes),
+            Event::StepFinished { step, took, layer_bytes } => {
+                self.flush(step);
+                let layer = layer_bytes.map_or("no change".to_owned(), |n| format!("layer {}", human_bytes(n)));
+                self.step_line(step, &format!("done in {}, {layer}", human_duration(took)), at);
+            }
+            Event::StepFailed { step } => {
+                self.flush(step);
+                self.step_line(step, "failed", at);
+            }
+            Event::Transfer(_) => {}
+            Event::Warning(text) => self.line("WARN", "33", &text, at),
+            Event::Debug(text) => self.line("DEBU", "90", &text, at),
+            Event::Info(text) => self.line("INFO", "36", &text, at),
+            Event::Finished(summary) => {
+                for line in summary_lines(&summary, &self.phases) {
+                    self.line("INFO", "36", &line, at);
+                }
+            }
+        }
+    }
+
+    fn step_line(&mut self, step: StepNumber, text: &str, at: Duration) {
+        let label = label(&self.steps, step);
+        self.line("INFO", "36", &format!("{label} {text}"), at);
+    }
+
+    /// `INFO[0007] text`, as Kaniko's text format. A log that cannot be written must not stop the build.
+    fn line(&mut self, level: &str, colour: &str, text: &str, at: Duration) {
+        let seconds = at.as_secs();
+        let _ = if self.colour {
+            writeln!(self.log, "\x1b[{colour}m{level}\x1b[0m[{seconds:04}] {text}")
+        } else {
+            writeln!(self.log, "{level}[{seconds:04}] {text}")
+        };
+    }
+
+    /// Writes whole lines; keeps the rest for later.
+    fn step_output(&mut self, step: StepNumber, stderr: bool, bytes: &[u8]) {
+        let mut pending = self.partial.remove(&(step, stderr)).unwrap_or_default();
+        pending.extend_from_slice(bytes);
+        while let Some(end) = pending.iter().position(|b| *b == b'\n') {
+            let line: Vec<u8> = pending.drain(..=end).collect();
+            self.output_line(step, stderr, &line);
+        }
+        if !pending.is_empty() {
+            self.partial.insert((step, stderr), pending);
+        }
+    }
+
+    fn flush(&mut self, step: StepNumber) {
+        for stderr in [false, true] {
+            if let Some(mut rest) = self.partial.remove(&(step, stderr)) {
+                rest.push(b'\n');
+                self.output_line(step, stderr, &rest);
+            }
+        }
+    }
+
+    fn output_line(&mut self, step: StepNumber, stderr: bool, line: &[u8]) {
+        let mut whole = label(&self.steps, step).into_bytes();
+        whole.push(b' ');
+        whole.extend_from_slice(line);
+        let _ = if stderr { self.log.write_all(&whole) } else { self.output.write_all(&whole) };
+    }
+}
