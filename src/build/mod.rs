@@ -1,1 +1,109 @@
-//! build.
+//! The scheduler: hit or run, assemble, export. Only this module knows all others.
+
+mod copy;
+mod error;
+mod evaluate;
+mod export;
+mod inputs;
+mod keys;
+mod layers;
+mod materials;
+mod members;
+mod progress;
+mod records;
+mod request;
+mod resolve;
+mod run;
+mod state;
+mod trees;
+mod written;
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+pub use error::BuildError;
+pub use request::{
+    BuildReport, BuildRequest, Caching, DockerfileText, LayerCaching, Outputs, SandboxChoice, Secret, Services,
+};
+
+use crate::report::{Event, Observer, Summary};
+use evaluate::Evaluator;
+use materials::{Materials, OverlayForm};
+use progress::Progress;
+use records::Records;
+use run::Rooms;
+
+/// Builds an image and writes it where it was asked for.
+///
+/// Blobs and records that were finished before an error stay in the store: the next build goes
+/// on from them.
+///
+/// # Errors
+/// See [`BuildError`]; nothing was pushed then, and nothing half-written has a final name.
+pub fn build(request: &BuildRequest, services: &Services<'_>) -> Result<BuildReport, BuildError> {
+    let started = Instant::now();
+    let mut clock = Clock { observer: services.observer, since: started };
+    let dockerfile = crate::dockerfile::parse(&request.dockerfile.bytes)?;
+    let (plan, images) = resolve::plan(&dockerfile, &request.options, services)?;
+    clock.phase("resolve");
+    let keys = keys::definition_keys(&plan, &images, services, &request.caching.salt)?;
+    clock.phase("keys");
+    let form = OverlayForm::current();
+    let keep_blobs = request.outputs.tar.is_some() || request.outputs.oci_layout.is_some();
+    let mut evaluator = Evaluator {
+        request,
+        services,
+        plan: &plan,
+        images: &images,
+        keys: &keys,
+        materials: Materials::new(services, form, keep_blobs),
+        records: Records { caching: services.cache, settings: &request.caching, observer: services.observer },
+        progress: Progress::new(&plan, services.observer),
+        rooms: Rooms::new(services.sandbox, form, services.work),
+        finished: BTreeMap::new(),
+        copied: BTreeMap::new(),
+        private_files: 0,
+    };
+    let state = evaluator.stage(plan.target)?;
+    clock.phase("steps");
+    let image = export::assemble(&plan, &images, &state, request.reproducible);
+    finish_uploads(services);
+    clock.phase("cache upload");
+    let outputs = export::export(&image, &request.outputs, &evaluator.materials, services)?;
+    clock.phase("export");
+    let (cached_steps, run_steps) = evaluator.progress.counts();
+    services.observer.event(Event::Finished(Summary {
+        digest: image.digest(),
+        image_bytes: image.size_bytes(),
+        layers: image.layers.len(),
+        outputs,
+        cached_steps,
+        run_steps,
+        took: started.elapsed(),
+    }));
+    Ok(BuildReport { digest: image.digest() })
+}
+
+/// Blobs that are in the cache repository by now can be mounted into the destination.
+fn finish_uploads(services: &Services<'_>) {
+    if let Some(saver) = services.cache.and_then(|caching| caching.saver) {
+        for failure in saver.finish() {
+            services.observer.event(Event::Warning(format!("failed to save to the cache repository: {failure}")));
+        }
+    }
+}
+
+/// Tells the observer where the time went.
+struct Clock<'a> {
+    observer: &'a dyn Observer,
+    since: Instant,
+}
+
+impl Clock<'_> {
+    fn phase(&mut self, name: &'static str) {
+        let took = self.since.elapsed();
+        self.since = Instant::now();
+        self.observer.event(Event::Phase { name, took });
+    }
+}
+

@@ -1,0 +1,199 @@
+//! The command line: records and validates only; `settings` turns it into what the library takes.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::values::{AgeLimit, KeyValue, boolean, parse_age, parse_key_value};
+
+/// Builds a container image from a Dockerfile inside an ordinary container, and pushes it.
+///
+/// Takes the command line of Kaniko's executor.
+#[derive(Debug, Parser)]
+#[command(name = "executor", version, max_term_width = 100, args_conflicts_with_subcommands = true, args_override_self = true)]
+pub(crate) struct CommandLine {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) build: BuildFlags,
+    #[command(flatten)]
+    pub(crate) output: OutputFlags,
+    #[command(flatten)]
+    pub(crate) cache: CacheFlags,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
+    #[command(flatten)]
+    pub(crate) log: LogFlags,
+}
+
+/// The whole command line. Booleans are `--flag`, `--flag=true` or `--flag=false`, never
+/// `--flag true` (pflag's rule, which pipelines rely on).
+pub(crate) fn command() -> clap::Command {
+    let is_boolean = |arg: &clap::Arg| arg.get_value_names().is_some_and(|names| names.iter().any(|name| name == "BOOL"));
+    CommandLine::command().mut_args(|arg| match is_boolean(&arg) {
+        true => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
+        false => arg,
+    })
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Print the version.
+    Version,
+    /// Print a completion script for a shell.
+    Completion {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Build")]
+pub(crate) struct BuildFlags {
+    /// Build context: a directory, or dir://PATH.
+    #[arg(short, long, value_name = "CONTEXT", default_value = "/workspace/")]
+    pub(crate) context: String,
+    /// Dockerfile: looked for in the working directory, then in the context.
+    #[arg(short = 'f', long, value_name = "FILE", default_value = "Dockerfile")]
+    pub(crate) dockerfile: PathBuf,
+    /// Value of an ARG; a bare NAME takes it from the environment. Repeatable.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) build_arg: Vec<String>,
+    /// Stage to build; the last one by default.
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) target: Option<String>,
+    /// Platform of the image: os/arch[/variant]. RUN of another architecture needs binfmt.
+    #[arg(long, alias = "customPlatform", value_name = "PLATFORM")]
+    pub(crate) custom_platform: Option<String>,
+    /// Label of the image. Repeatable.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_key_value)]
+    pub(crate) label: Vec<KeyValue>,
+    /// Secret for RUN --mount=type=secret: id=ID[,src=FILE|,env=VARIABLE]. Repeatable.
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) secret: Vec<String>,
+    /// Give every time in the image's layers and history the epoch, so that equal inputs give equal digests.
+    #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) reproducible: bool,
+    /// How RUN steps run; auto takes the best that this container allows.
+    #[arg(long, value_enum, default_value_t = SandboxFlag::Auto, value_name = "KIND")]
+    pub(crate) sandbox: SandboxFlag,
+    /// Build in place outside a container: it overwrites the root file system that it runs in.
+    #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) force: bool,
+}
+
+/// `--sandbox`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SandboxFlag {
+    Auto,
+    Overlay,
+    Userns,
+    InPlace,
+    None,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct OutputFlags {
+    /// Name to push the image to. Repeatable.
+    #[arg(short, long, value_name = "REFERENCE")]
+    pub(crate) destination: Vec<String>,
+    /// Build, but push nothing.
+    #[arg(long, env = "KANIKO_NO_PUSH", value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) no_push: bool,
+    /// Extra tries of a push.
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    pub(crate) push_retry: u32,
+    /// Write an archive for `docker load`.
+    #[arg(long, alias = "tarPath", value_name = "FILE")]
+    pub(crate) tar_path: Option<PathBuf>,
+    /// Write an OCI image layout.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) oci_layout_path: Option<PathBuf>,
+    /// Write the image's digest.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) digest_file: Option<PathBuf>,
+    /// Write NAME@DIGEST of every destination.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) image_name_with_digest_file: Option<PathBuf>,
+    /// Write NAME:TAG@DIGEST of every destination.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) image_name_tag_with_digest_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Cache")]
+pub(crate) struct CacheFlags {
+    /// Take the results of steps from the cache, and save them there.
+    #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) cache: bool,
+    /// Repository of the layer cache; default: the first destination with /cache.
+    #[arg(long, value_name = "REPOSITORY")]
+    pub(crate) cache_repo: Option<String>,
+    /// Directory with base images from the warmer, and with the local layer cache when it is writable.
+    #[arg(long, value_name = "DIRECTORY", default_value = "/cache")]
+    pub(crate) cache_dir: PathBuf,
+    /// How long a record counts, and a warmed image may stand in for an unreachable registry.
+    #[arg(long, value_name = "DURATION", default_value = "336h", value_parser = parse_age)]
+    pub(crate) cache_ttl: AgeLimit,
+    /// Cache COPY and ADD (unlike Kaniko's, on by default).
+    #[arg(long, value_parser = boolean(), default_value = "true", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) cache_copy_layers: bool,
+    /// Cache RUN and WORKDIR.
+    #[arg(long, value_parser = boolean(), default_value = "true", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) cache_run_layers: bool,
+    /// Read the cache repository, but never write it.
+    #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) no_push_cache: bool,
+    /// Part of every cache key: another value starts an empty cache.
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(crate) cache_salt: String,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Registries")]
+pub(crate) struct RegistryFlags {
+    /// Push, and use the cache, over plain HTTP.
+    #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) insecure: bool,
+    /// Pull base images over plain HTTP.
+    #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) insecure_pull: bool,
+    /// Registry that is reached over plain HTTP. Repeatable.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) insecure_registry: Vec<String>,
+    /// Do not verify TLS certificates.
+    #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) skip_tls_verify: bool,
+    /// Do not verify TLS certificates when pulling.
+    #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) skip_tls_verify_pull: bool,
+    /// Registry whose TLS certificate is not verified. Repeatable.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) skip_tls_verify_registry: Vec<String>,
+    /// Certificate authority of a registry: HOST=FILE. Repeatable.
+    #[arg(long, value_name = "HOST=FILE", value_parser = parse_key_value)]
+    pub(crate) registry_certificate: Vec<KeyValue>,
+    /// Client certificate for a registry: HOST=CERTIFICATE,KEY. Repeatable.
+    #[arg(long, value_name = "HOST=FILE,FILE", value_parser = parse_key_value)]
+    pub(crate) registry_client_cert: Vec<KeyValue>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Display")]
+pub(crate) struct LogFlags {
+    /// trace, debug, info, warn, error, fatal or panic.
+    #[arg(short, long, value_name = "LEVEL", default_value = "info")]
+    pub(crate) verbosity: yadokari::report::Verbosity,
+    /// color (a live display on a terminal, else plain lines), text or json.
+    #[arg(long, value_enum, default_value_t = LogFormat::Color, value_name = "FORMAT")]
+    pub(crate) log_format: LogFormat,
+}
+
+/// `--log-format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Color,
+    Text,
+    Json,
+}

@@ -1,2 +1,0 @@
-//! Yadokari.
-fn main() {}

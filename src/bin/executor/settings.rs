@@ -1,0 +1,227 @@
+//! Flags to what the library takes: reads the files and variables that flags name.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use yadokari::build::{Caching, DockerfileText, Outputs, Secret};
+use yadokari::image::{Platform, Reference};
+use yadokari::plan::PlanOptions;
+use yadokari::registry::{ClientOptions, Credentials, ProxySettings};
+use yadokari::sandbox::Requested;
+
+use crate::flags::{BuildFlags, CacheFlags, CommandLine, OutputFlags, RegistryFlags, SandboxFlag};
+use crate::values::KeyValue;
+
+/// A command line that cannot be carried out, or names something that is not there.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SettingsError {
+    /// Wrong usage: exit code 2.
+    #[error("{0}")]
+    Usage(String),
+    /// A file could not be read: exit code 1.
+    #[error("failed to read {what} {}", path.display())]
+    Read {
+        what: &'static str,
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    /// A credential file is malformed: exit code 1.
+    #[error("failed to read credentials")]
+    Credentials(#[from] yadokari::registry::CredentialsError),
+}
+
+fn usage(text: impl Into<String>) -> SettingsError {
+    SettingsError::Usage(text.into())
+}
+
+/// Flags that only make sense together.
+///
+/// # Source
+/// Kaniko `cmd/executor`: the same checks.
+pub(crate) fn check(line: &CommandLine) -> Result<(), SettingsError> {
+    let output = &line.output;
+    if output.destination.is_empty() && !output.no_push {
+        return Err(usage("you must provide --destination, or use --no-push"));
+    }
+    if line.cache.cache && output.no_push && line.cache.cache_repo.is_none() && output.destination.is_empty() && !line.cache.no_push_cache {
+        return Err(usage("when using --no-push with --cache you must provide --cache-repo (or --no-push-cache)"));
+    }
+    let names = output.image_name_with_digest_file.is_some() || output.image_name_tag_with_digest_file.is_some();
+    if names && output.destination.is_empty() {
+        return Err(usage("files with the image's name need a --destination"));
+    }
+    Ok(())
+}
+
+/// The Dockerfile: relative to the working directory first, then to the context.
+pub(crate) fn dockerfile(flags: &BuildFlags, context: &Path) -> Result<(PathBuf, DockerfileText), SettingsError> {
+    let in_context = context.join(&flags.dockerfile);
+    let candidates = [flags.dockerfile.clone(), in_context.clone(), in_context.with_file_name("dockerfile")];
+    let fallback = flags.dockerfile.file_name().is_some_and(|name| name == "Dockerfile");
+    let count = if fallback { 3 } else { 2 };
+    let path = candidates.into_iter().take(count).find(|path| path.is_file()).unwrap_or_else(|| flags.dockerfile.clone());
+    let bytes = fs::read(&path).map_err(|source| SettingsError::Read { what: "Dockerfile", path: path.clone(), source })?;
+    let name = path.display().to_string();
+    Ok((path, DockerfileText { name, bytes }))
+}
+
+/// What planning needs.
+pub(crate) fn plan_options(flags: &BuildFlags, env: &dyn Fn(&str) -> Option<String>) -> Result<PlanOptions, SettingsError> {
+    let platform = match &flags.custom_platform {
+        Some(text) => Some(text.parse::<Platform>().map_err(|error| usage(error.to_string()))?),
+        None => None,
+    };
+    Ok(PlanOptions {
+        build_args: flags.build_arg.iter().map(|text| build_arg(text, env)).collect(),
+        target: flags.target.clone(),
+        platform,
+        build_platform: Platform::host(),
+        labels: flags.label.iter().map(|KeyValue { name, value }| (name.clone(), value.clone())).collect(),
+    })
+}
+
+/// A bare name takes the variable's value, empty when it is not set (Kaniko's rule).
+fn build_arg(text: &str, env: &dyn Fn(&str) -> Option<String>) -> (String, String) {
+    match text.split_once('=') {
+        Some((name, value)) => (name.into(), value.into()),
+        None => (text.into(), env(text).unwrap_or_default()),
+    }
+}
+
+pub(crate) fn caching(flags: &CacheFlags) -> Caching {
+    Caching {
+        run_layers: flags.cache_run_layers,
+        copy_layers: flags.cache_copy_layers,
+        salt: flags.cache_salt.clone(),
+    }
+}
+
+pub(crate) fn outputs(flags: &OutputFlags) -> Result<Outputs, SettingsError> {
+    Ok(Outputs {
+        destinations: flags.destination.iter().map(|text| reference(text)).collect::<Result<_, _>>()?,
+        push: !flags.no_push,
+        push_retries: flags.push_retry,
+        tar: flags.tar_path.clone(),
+        oci_layout: flags.oci_layout_path.clone(),
+        digest_file: flags.digest_file.clone(),
+        name_with_digest_file: flags.image_name_with_digest_file.clone(),
+        name_tag_with_digest_file: flags.image_name_tag_with_digest_file.clone(),
+    })
+}
+
+fn reference(text: &str) -> Result<Reference, SettingsError> {
+    text.parse().map_err(|error: yadokari::image::ReferenceError| usage(error.to_string()))
+}
+
+/// Where step records go; `None` when nothing but the local directory is used.
+pub(crate) fn cache_repository(line: &CommandLine) -> Result<Option<Reference>, SettingsError> {
+    match (&line.cache.cache_repo, line.output.destination.first()) {
+        _ if !line.cache.cache => Ok(None),
+        (Some(repository), _) => reference(repository).map(Some),
+        (None, Some(destination)) => Ok(Some(reference(destination)?.child("cache"))),
+        (None, None) => Ok(None),
+    }
+}
+
+pub(crate) fn client_options(flags: &RegistryFlags, env: &dyn Fn(&str) -> Option<String>) -> Result<ClientOptions, SettingsError> {
+    let pairs = |list: &[KeyValue]| list.iter().map(|kv| (kv.name.clone(), PathBuf::from(&kv.value))).collect::<BTreeMap<_, _>>();
+    Ok(ClientOptions {
+        insecure: flags.insecure,
+        insecure_pull: flags.insecure_pull,
+        insecure_registries: flags.insecure_registry.iter().cloned().collect(),
+        skip_tls_verify: flags.skip_tls_verify,
+        skip_tls_verify_pull: flags.skip_tls_verify_pull,
+        skip_tls_verify_registries: flags.skip_tls_verify_registry.iter().cloned().collect(),
+        registry_certificates: pairs(&flags.registry_certificate),
+        registry_client_certs: flags.registry_client_cert.iter().map(client_cert).collect::<Result<_, _>>()?,
+        proxy: ProxySettings::from_lookup(env),
+        ..ClientOptions::default()
+    })
+}
+
+fn client_cert(pair: &KeyValue) -> Result<(String, (PathBuf, PathBuf)), SettingsError> {
+    let files = pair.value.split_once(',').filter(|(_, key)| !key.contains(','));
+    let (certificate, key) =
+        files.ok_or_else(|| usage(format!("--registry-client-cert {}: expected HOST=CERTIFICATE,KEY", pair.name)))?;
+    Ok((pair.name.clone(), (certificate.into(), key.into())))
+}
+
+/// Docker's configuration file, where Docker, Kaniko and podman look for it.
+pub(crate) fn credentials(env: &dyn Fn(&str) -> Option<String>) -> Result<Credentials, SettingsError> {
+    let set = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let docker = match set("DOCKER_CONFIG") {
+        Some(directory) => directory.join("config.json"),
+        None => set("HOME").unwrap_or_else(|| PathBuf::from("/root")).join(".docker/config.json"),
+    };
+    let candidates = [
+        Some(docker),
+        Some(PathBuf::from("/kaniko/.docker/config.json")),
+        set("REGISTRY_AUTH_FILE"),
+        set("XDG_RUNTIME_DIR").map(|directory| directory.join("containers/auth.json")),
+    ];
+    let paths: Vec<PathBuf> = candidates.into_iter().flatten().collect();
+    Ok(Credentials::load(&paths)?)
+}
+
+pub(crate) fn sandbox(flag: SandboxFlag) -> Requested {
+    match flag {
+        SandboxFlag::Auto => Requested::Auto,
+        SandboxFlag::Overlay => Requested::Overlay,
+        SandboxFlag::Userns => Requested::Userns,
+        SandboxFlag::InPlace => Requested::InPlace,
+        SandboxFlag::None => Requested::None,
+    }
+}
+
+/// The secrets that `--secret` names, read once.
+pub(crate) fn secrets(flags: &BuildFlags, env: &dyn Fn(&str) -> Option<String>) -> Result<BTreeMap<String, Secret>, SettingsError> {
+    let mut secrets = BTreeMap::new();
+    for text in &flags.secret {
+        let (id, secret) = secret(text, env)?;
+        if secrets.insert(id.clone(), secret).is_some() {
+            return Err(usage(format!("--secret {id}: given twice")));
+        }
+    }
+    Ok(secrets)
+}
+
+/// BuildKit's limit.
+const SECRET_BYTES: usize = 500 * 1024;
+
+/// `id=ID[,src=FILE|,source=FILE][,env=VARIABLE][,type=file|env]`; alone, a variable of that
+/// name, else a file of that name.
+fn secret(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<(String, Secret), SettingsError> {
+    let mut fields = BTreeMap::new();
+    for field in text.split(',') {
+        let (name, value) = field.split_once('=').ok_or_else(|| usage(format!("--secret: {field:?} is not NAME=VALUE")))?;
+        let name = if name == "source" { "src" } else { name };
+        if !["id", "src", "env", "type"].contains(&name) {
+            return Err(usage(format!("--secret: unexpected key {name:?}; expected id, src, env or type")));
+        }
+        fields.insert(name, value);
+    }
+    let id = fields.get("id").or_else(|| fields.get("src")).copied().ok_or_else(|| usage("--secret needs an id"))?;
+    let bytes = secret_bytes(id, &fields, env)?;
+    if bytes.len() > SECRET_BYTES {
+        return Err(usage(format!("--secret {id}: larger than 500 KiB")));
+    }
+    Ok((id.to_owned(), Secret(bytes)))
+}
+
+fn secret_bytes(id: &str, fields: &BTreeMap<&str, &str>, env: &dyn Fn(&str) -> Option<String>) -> Result<Vec<u8>, SettingsError> {
+    let is_env = fields.get("type") == Some(&"env");
+    let file = fields.get("src").copied().filter(|_| !is_env);
+    let variable = fields.get("env").copied().or_else(|| fields.get("src").copied().filter(|_| is_env));
+    let read = |path: &str| {
+        fs::read(path).map_err(|source| SettingsError::Read { what: "secret", path: path.into(), source })
+    };
+    match (file, variable) {
+        (Some(path), _) => read(path),
+        (None, Some(name)) => {
+            env(name).map(String::into_bytes).ok_or_else(|| usage(format!("--secret {id}: variable {name} is not set")))
+        }
+        (None, None) => env(id).map_or_else(|| read(id), |value| Ok(value.into_bytes())),
+    }
+}

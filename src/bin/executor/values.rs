@@ -1,0 +1,45 @@
+//! Values of flags.
+
+use std::time::Duration;
+
+use clap::builder::{TypedValueParser, ValueParser};
+
+/// `NAME=VALUE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KeyValue {
+    pub(crate) name: String,
+    pub(crate) value: String,
+}
+
+/// How old something may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AgeLimit(pub(crate) Duration);
+
+/// Splits at the first `=`.
+pub(crate) fn parse_key_value(text: &str) -> Result<KeyValue, String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    if name.is_empty() {
+        return Err("the name before = is empty".into());
+    }
+    Ok(KeyValue { name: name.into(), value: value.into() })
+}
+
+/// A Go duration that is not negative: `336h`, `1h30m`, `0`.
+pub(crate) fn parse_age(text: &str) -> Result<AgeLimit, String> {
+    let nanoseconds = yadokari::dockerfile::go_duration(text).ok_or("expected a duration with a unit, such as 336h")?;
+    let nanoseconds = u64::try_from(nanoseconds).map_err(|_| "a duration cannot be negative")?;
+    Ok(AgeLimit(Duration::from_nanos(nanoseconds)))
+}
+
+/// Booleans as Go's `strconv.ParseBool` takes them.
+pub(crate) fn boolean() -> ValueParser {
+    clap::builder::StringValueParser::new().try_map(|text| parse_boolean(&text)).into()
+}
+
+fn parse_boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("expected true or false".into()),
+    }
+}

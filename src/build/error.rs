@@ -1,0 +1,185 @@
+use std::io;
+use std::path::PathBuf;
+
+use crate::context::ContextError;
+use crate::dockerfile::{ParseError, Span};
+use crate::image::ImageConfig;
+use crate::layer::{EncodeError, ExtractError};
+use crate::plan::PlanError;
+use crate::registry::RegistryError;
+use crate::sandbox::{Exit, SandboxError};
+use crate::snapshot::SnapshotError;
+use crate::store::StoreError;
+
+use super::copy::CopyError;
+
+/// Why a build failed.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The Dockerfile is malformed.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// The Dockerfile cannot be carried out.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A base image could not be had.
+    #[error("failed to resolve image {image}")]
+    Resolve {
+        /// As the Dockerfile names it, normalised.
+        image: String,
+        /// Why.
+        #[source]
+        source: RegistryError,
+    },
+    /// A base image's configuration does not fit its manifest.
+    #[error("image {image} is inconsistent: {reason}")]
+    InconsistentImage {
+        /// Which.
+        image: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The build context could not be read.
+    #[error(transparent)]
+    Context(#[from] ContextError),
+    /// A step failed before or while it ran.
+    #[error("{title}")]
+    Step {
+        /// The instruction.
+        title: String,
+        /// Its place.
+        span: Span,
+        /// Why.
+        #[source]
+        source: Box<BuildError>,
+    },
+    /// COPY or ADD cannot be carried out.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    /// A process ended badly.
+    #[error("process {command:?} did not complete successfully: {}", describe(.exit))]
+    Process {
+        /// What ran.
+        command: String,
+        /// How it ended.
+        exit: Exit,
+    },
+    /// There is no way to run a process here.
+    #[error("RUN is not possible here: {reason}")]
+    NoSandbox {
+        /// Why.
+        reason: String,
+    },
+    /// RUN cannot run here.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// What a RUN changed could not be read.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// A layer could not be written.
+    #[error("failed to write a layer")]
+    Encode(#[from] EncodeError),
+    /// A layer could not be unpacked.
+    #[error("failed to unpack layer {layer}")]
+    Extract {
+        /// Its blob's digest.
+        layer: String,
+        /// Why.
+        #[source]
+        source: ExtractError,
+    },
+    /// A layer's bytes are not what its configuration says.
+    #[error("layer {layer} has diff ID {found}, but the image's configuration says {expected}")]
+    DiffId {
+        /// Its blob's digest.
+        layer: String,
+        /// Of the bytes.
+        found: String,
+        /// Of the configuration.
+        expected: String,
+    },
+    /// A layer could not be had from anywhere.
+    #[error("failed to fetch layer {layer}")]
+    Fetch {
+        /// Its blob's digest.
+        layer: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A mount of a RUN cannot be made.
+    #[error("failed to mount {target}: {reason}")]
+    Mount {
+        /// Where.
+        target: String,
+        /// Why.
+        reason: String,
+    },
+    /// The local store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A push failed.
+    #[error("failed to push {destination}")]
+    Push {
+        /// Where to.
+        destination: String,
+        /// Why.
+        #[source]
+        source: RegistryError,
+    },
+    /// A file of the build could not be read or written.
+    #[error("failed to {action} {}", path.display())]
+    File {
+        /// `write`, `read`, …
+        action: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl BuildError {
+    /// Makes an I/O error say what was tried on what.
+    pub(super) fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::File { action, path, source }
+    }
+
+    /// Where in the Dockerfile it happened, when it did.
+    pub fn span(&self) -> Option<Span> {
+        match self {
+            Self::Parse(error) => Some(error.span),
+            Self::Plan(error) => error.span,
+            Self::Step { span, .. } => Some(*span),
+            _ => None,
+        }
+    }
+
+    /// The exit code of the step's process, when one ended with a code.
+    pub fn process_code(&self) -> Option<i32> {
+        match self {
+            Self::Step { source, .. } => source.process_code(),
+            Self::Process { exit: Exit::Code(code), .. } => Some(*code),
+            _ => None,
+        }
+    }
+}
+
+fn describe(exit: &Exit) -> String {
+    match exit {
+        Exit::Code(code) => format!("exit code: {code}"),
+        Exit::Signal(signal) => format!("killed by signal {signal}"),
+    }
+}
+
+/// The number of layers in a manifest and in its configuration must agree.
+pub(super) fn check_layers(image: &str, config: &ImageConfig, layers: usize) -> Result<(), BuildError> {
+    let diff_ids = config.rootfs.diff_ids.len();
+    if diff_ids == layers {
+        return Ok(());
+    }
+    let reason = format!("{layers} layers, but {diff_ids} diff IDs");
+    Err(BuildError::InconsistentImage { image: image.to_owned(), reason })
+}

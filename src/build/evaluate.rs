@@ -1,0 +1,160 @@
+//! Demand-driven evaluation: from the target back, a stage is looked at only when a miss needs it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::error::BuildError;
+use super::keys::{StageKeys, at_step};
+use super::materials::Materials;
+use super::progress::Progress;
+use super::records::{Outcome, Records};
+use super::request::{BuildRequest, Services};
+use super::resolve::BaseImages;
+use super::run::{CopiedSources, Rooms};
+use super::state::{StageState, StateLayer};
+use crate::cache::Hit;
+use crate::key::{CacheKey, stage_key};
+use crate::plan::{Base, Op, Plan, StageIndex, Step};
+
+/// Brings stages into being.
+pub(super) struct Evaluator<'a> {
+    pub(super) request: &'a BuildRequest,
+    pub(super) services: &'a Services<'a>,
+    pub(super) plan: &'a Plan,
+    pub(super) images: &'a BaseImages,
+    pub(super) keys: &'a [StageKeys],
+    pub(super) materials: Materials<'a>,
+    pub(super) records: Records<'a>,
+    pub(super) progress: Progress<'a>,
+    pub(super) rooms: Rooms<'a>,
+    pub(super) finished: BTreeMap<StageIndex, Arc<StageState>>,
+    /// Sources of bind mounts that were copied out.
+    pub(super) copied: CopiedSources,
+    /// Number of files made for secrets and scripts.
+    pub(super) private_files: usize,
+}
+
+/// What a step needs to know about itself.
+#[derive(Clone, Copy)]
+pub(super) struct StepPlace<'a> {
+    pub(super) step: &'a Step,
+    pub(super) keys: &'a super::keys::StepKey,
+    /// In the whole build.
+    pub(super) number: usize,
+}
+
+impl<'a> Evaluator<'a> {
+    /// The finished stage.
+    pub(super) fn stage(&mut self, index: StageIndex) -> Result<Arc<StageState>, BuildError> {
+        if let Some(done) = self.finished.get(&index) {
+            return Ok(Arc::clone(done));
+        }
+        let state = match self.whole_stage_hit(index) {
+            Some(state) => state,
+            None => self.step_by_step(index)?,
+        };
+        let state = Arc::new(state);
+        self.finished.insert(index, Arc::clone(&state));
+        Ok(state)
+    }
+
+    /// One look-up for everything: the stage record.
+    fn whole_stage_hit(&self, index: StageIndex) -> Option<StageState> {
+        let chain = self.chain(index);
+        let steps: usize = chain.iter().map(|stage| self.plan.stages[stage.0].steps.len()).sum();
+        if steps == 0 {
+            return None;
+        }
+        let hit = self.records.look_up(&[stage_key(&self.keys[index.0].last())]).pop().flatten()?;
+        if hit.record.layers.len() != steps {
+            return None;
+        }
+        let mut state = self.image_state(*chain.last()?);
+        hit.record.layers.iter().for_each(|layer| state.push(StateLayer::of_record(layer)));
+        for stage in chain.iter().rev() {
+            let numbers = self.progress.numbers(*stage);
+            numbers.for_each(|number| self.progress.cached(number, hit.tier));
+        }
+        Some(state)
+    }
+
+    /// `index` and the stages that it is built FROM, down to the one that starts at an image.
+    fn chain(&self, index: StageIndex) -> Vec<StageIndex> {
+        let mut chain = vec![index];
+        let mut at = index;
+        while let Base::Stage(below) = self.plan.stages[at.0].base {
+            chain.push(below);
+            at = below;
+        }
+        chain
+    }
+
+    fn image_state(&self, index: StageIndex) -> StageState {
+        match &self.plan.stages[index.0].base {
+            Base::Image(image) => {
+                StageState::of_image(self.images.get(image).map(|base| base.layers.clone()).unwrap_or_default())
+            }
+            Base::Scratch | Base::Stage(_) => StageState::default(),
+        }
+    }
+
+    fn base_state(&mut self, index: StageIndex) -> Result<StageState, BuildError> {
+        match self.plan.stages[index.0].base {
+            Base::Stage(below) => Ok(self.stage(below)?.as_ref().clone()),
+            Base::Scratch | Base::Image(_) => Ok(self.image_state(index)),
+        }
+    }
+
+    fn step_by_step(&mut self, index: StageIndex) -> Result<StageState, BuildError> {
+        let mut state = self.base_state(index)?;
+        let plan = self.plan;
+        let keys = &self.keys[index.0];
+        let definition_keys: Vec<CacheKey> = keys.steps.iter().map(|step| step.keyed.key).collect();
+        let mut hits = self.records.look_up(&definition_keys);
+        // Once a step has run, what later records were made on may be something else: from there
+        // on only content keys count.
+        let mut diverged = false;
+        for ((step, keys), number) in plan.stages[index.0].steps.iter().zip(&keys.steps).zip(self.progress.numbers(index)) {
+            let place = StepPlace { step, keys, number };
+            let hit = hits.remove(0).filter(|_| !diverged && self.records.covers(&step.op));
+            diverged |= self.step(&mut state, place, hit, diverged).map_err(|error| at_step(step, error))?;
+        }
+        self.records.save_stage(stage_key(&self.keys[index.0].last()), &state, &plan.stages[index.0]);
+        Ok(state)
+    }
+
+    /// Returns whether the step really ran.
+    fn step(
+        &mut self,
+        state: &mut StageState,
+        place: StepPlace<'_>,
+        hit: Option<Hit>,
+        diverged: bool,
+    ) -> Result<bool, BuildError> {
+        if let Some((layer, tier)) = hit.as_ref().and_then(Records::only_layer) {
+            state.push(layer);
+            self.progress.cached(place.number, tier);
+            return Ok(false);
+        }
+        let started = Instant::now();
+        let miss = self.records.reason(&place.step.op, diverged);
+        let result = match &place.step.op {
+            Op::Run(op) => self.run(state, op, place, &miss),
+            Op::Copy(op) => self.copy(state, op, place, &miss),
+            Op::Workdir(op) => self.workdir(state, op, place, &miss),
+        };
+        let outcome = result.inspect_err(|_| self.progress.failed(place.number))?;
+        Ok(self.conclude(place, outcome, started))
+    }
+
+    fn conclude(&self, place: StepPlace<'_>, outcome: Outcome, started: Instant) -> bool {
+        let took = started.elapsed();
+        self.records.save_step(place.keys, &outcome, took);
+        match &outcome {
+            Outcome::Hit { tier, .. } => self.progress.cached(place.number, *tier),
+            Outcome::Made { layer, .. } => self.progress.finished(place.number, took, layer.blob.size),
+        }
+        matches!(outcome, Outcome::Made { .. })
+    }
+}

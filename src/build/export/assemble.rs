@@ -1,0 +1,95 @@
+use super::super::error::BuildError;
+use super::super::resolve::BaseImages;
+use super::super::state::{StageState, StateLayer};
+use super::Image;
+use crate::image::{Descriptor, History, ImageConfig, Manifest, media_type};
+use crate::plan::{Base, HistoryEntry, Plan, Stage};
+
+/// BuildKit's mark on history entries.
+const COMMENT: &str = "buildkit.dockerfile.v0";
+
+/// Kaniko's `--reproducible` knows no time; the epoch is the one that registries accept.
+const EPOCH: &str = "1970-01-01T00:00:00Z";
+
+/// Makes the image of the plan's target, whose layers are those of `state`.
+///
+/// A rebuild from the cache gives the same bytes: times are those of the layers, not of now.
+pub(in super::super) fn assemble(
+    plan: &Plan,
+    images: &BaseImages,
+    state: &StageState,
+    reproducible: bool,
+) -> Result<Image, BuildError> {
+    let target = &plan.stages[plan.target.0];
+    let mut config = target.config.clone();
+    config.rootfs.diff_ids = state.layers().iter().map(|layer| layer.diff_id.clone()).collect();
+    config.history = history(plan, images, state.step_layers(), reproducible);
+    config.created = config.history.iter().rev().find_map(|entry| entry.created.clone());
+    let config_bytes = config.to_bytes();
+    let manifest = manifest(&config_bytes, state.layers());
+    let manifest_bytes = manifest.to_bytes();
+    Ok(Image { config, config_bytes, manifest, manifest_bytes, layers: state.layers().to_vec() })
+}
+
+fn manifest(config_bytes: &[u8], layers: &[StateLayer]) -> Manifest {
+    Manifest {
+        schema_version: 2,
+        media_type: Some(media_type::OCI_MANIFEST.into()),
+        artifact_type: None,
+        config: Descriptor::of(media_type::OCI_CONFIG, config_bytes),
+        layers: layers.iter().map(StateLayer::oci_descriptor).collect(),
+        subject: None,
+        annotations: Default::default(),
+    }
+}
+
+/// The base image's entries, then one per instruction of the target and the stages below it.
+fn history(plan: &Plan, images: &BaseImages, step_layers: &[StateLayer], reproducible: bool) -> Vec<History> {
+    let chain = chain(plan);
+    let base = chain.first().and_then(|stage| base_config(stage, images));
+    let mut history = base.map(|config| config.history.clone()).unwrap_or_default();
+    // Entries before the first new layer take that layer's time.
+    let first = step_layers.first().and_then(StateLayer::created);
+    let mut time = first.map(rfc3339).or_else(|| base.and_then(|config| config.created.clone()));
+    let mut layers = step_layers.iter();
+    for entry in chain.iter().flat_map(|stage| &stage.history) {
+        if entry.step.is_some() {
+            time = layers.next().and_then(StateLayer::created).map(rfc3339).or(time);
+        }
+        let created = if reproducible { Some(EPOCH.to_owned()) } else { time.clone() };
+        history.push(history_entry(entry, created));
+    }
+    history
+}
+
+fn history_entry(entry: &HistoryEntry, created: Option<String>) -> History {
+    History {
+        created,
+        created_by: Some(entry.created_by.clone()),
+        author: entry.author.clone(),
+        comment: Some(COMMENT.into()),
+        empty_layer: entry.step.is_none(),
+    }
+}
+
+/// The target and the stages that it is built FROM, lowest first.
+fn chain(plan: &Plan) -> Vec<&Stage> {
+    let mut chain = vec![&plan.stages[plan.target.0]];
+    while let Some(Base::Stage(below)) = chain.last().map(|stage| &stage.base) {
+        chain.push(&plan.stages[below.0]);
+    }
+    chain.reverse();
+    chain
+}
+
+fn base_config<'a>(stage: &Stage, images: &'a BaseImages) -> Option<&'a ImageConfig> {
+    match &stage.base {
+        Base::Image(image) => images.get(image).map(|base| &base.config),
+        Base::Scratch | Base::Stage(_) => None,
+    }
+}
+
+/// Seconds since the epoch as RFC 3339 in UTC.
+fn rfc3339(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map(|time| time.to_string()).unwrap_or_else(|_| EPOCH.to_owned())
+}

@@ -1,0 +1,43 @@
+//! `--digest-file` and its relatives.
+
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use super::super::error::BuildError;
+use super::super::request::Outputs;
+use super::Image;
+use crate::image::Reference;
+
+/// Writes the files that pipelines read the image's name from.
+///
+/// # Source
+/// Kaniko: the digest without a newline; names one per line, Docker Hub as `index.docker.io`; when
+/// both name files are asked for, both hold the tag.
+pub(super) fn write(image: &Image, outputs: &Outputs) -> Result<(), BuildError> {
+    let digest = image.digest().to_string();
+    let with_tag = outputs.name_tag_with_digest_file.is_some();
+    let names: String =
+        outputs.destinations.iter().map(|name| format!("{}@{digest}\n", display_name(name, with_tag))).collect();
+    if let Some(path) = &outputs.digest_file {
+        write_file(path, &digest)?;
+    }
+    for path in [&outputs.name_with_digest_file, &outputs.name_tag_with_digest_file].into_iter().flatten() {
+        write_file(path, &names)?;
+    }
+    Ok(())
+}
+
+fn display_name(name: &Reference, with_tag: bool) -> String {
+    let registry = if name.registry() == "docker.io" { "index.docker.io" } else { name.registry() };
+    let tag = name.tag().filter(|_| with_tag).map(|tag| format!(":{tag}")).unwrap_or_default();
+    format!("{registry}/{}{tag}", name.repository())
+}
+
+/// Not by rename: the path may be a device or a mounted file, such as a Pod's termination log.
+fn write_file(path: &Path, text: &str) -> Result<(), BuildError> {
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(BuildError::file("create", parent))?;
+    }
+    fs::write(path, text).map_err(BuildError::file("write", path))
+}

@@ -1,0 +1,66 @@
+//! From a finished stage to an image, and the image to where it was asked for.
+
+mod archive;
+mod assemble;
+mod files;
+mod layout;
+mod push;
+
+use super::error::BuildError;
+use super::materials::Materials;
+use super::request::{Outputs, Services};
+use super::state::StateLayer;
+use crate::digest::Digest;
+use crate::image::{ImageConfig, Manifest};
+
+pub(super) use assemble::assemble;
+
+/// An image ready to be written: documents, and layers that may still be elsewhere.
+#[derive(Debug, Clone)]
+pub(super) struct Image {
+    pub(super) config: ImageConfig,
+    pub(super) config_bytes: Vec<u8>,
+    pub(super) manifest: Manifest,
+    pub(super) manifest_bytes: Vec<u8>,
+    /// Base first, one per manifest layer.
+    pub(super) layers: Vec<StateLayer>,
+}
+
+impl Image {
+    /// Of the manifest.
+    pub(super) fn digest(&self) -> Digest {
+        Digest::sha256(&self.manifest_bytes)
+    }
+
+    /// Sum of the layer blobs in bytes.
+    pub(super) fn size_bytes(&self) -> u64 {
+        self.manifest.layers.iter().map(|layer| layer.size).sum()
+    }
+}
+
+/// Writes the image everywhere it was asked for: files first, so that they exist after a failed
+/// push (Kaniko's order). Returns what was written, for display.
+pub(super) fn export(
+    image: &Image,
+    outputs: &Outputs,
+    materials: &Materials<'_>,
+    services: &Services<'_>,
+) -> Result<Vec<String>, BuildError> {
+    let mut written = Vec::new();
+    files::write(image, outputs)?;
+    if let Some(directory) = &outputs.oci_layout {
+        layout::write(image, directory, materials, services)?;
+        written.push(format!("oci layout {}", directory.display()));
+    }
+    if let Some(path) = &outputs.tar {
+        archive::write(image, path, &outputs.destinations, materials, services)?;
+        written.push(format!("archive {}", path.display()));
+    }
+    if outputs.push {
+        for destination in &outputs.destinations {
+            push::push(image, destination, outputs.push_retries, materials, services)?;
+            written.push(format!("{destination}@{}", image.digest()));
+        }
+    }
+    Ok(written)
+}

@@ -1,0 +1,155 @@
+//! Pushes an image: only what the registry lacks, by mount where it has it elsewhere.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::Mutex;
+use std::thread;
+
+use super::super::error::BuildError;
+use super::super::materials::Materials;
+use super::super::request::Services;
+use super::super::state::{Origin, StateLayer};
+use super::Image;
+use crate::digest::Digest;
+use crate::image::{Descriptor, Reference};
+use crate::registry::{Purpose, RegistryError};
+use crate::report::{Direction, Event, Transfer};
+
+/// Blobs that are checked and uploaded side by side.
+const JOBS: usize = 8;
+
+/// One destination.
+struct Push<'a> {
+    image: &'a Image,
+    destination: &'a Reference,
+    materials: &'a Materials<'a>,
+    services: &'a Services<'a>,
+}
+
+/// Pushes blobs, then the manifest. Does nothing when the destination names this image already.
+pub(super) fn push(
+    image: &Image,
+    destination: &Reference,
+    retries: u32,
+    materials: &Materials<'_>,
+    services: &Services<'_>,
+) -> Result<(), BuildError> {
+    let push = Push { image, destination, materials, services };
+    let mut attempt = 0;
+    loop {
+        match push.once() {
+            Err(BuildError::Push { source, .. }) if attempt < retries && source.is_temporary() => {
+                services.observer.event(Event::Warning(format!("push to {destination} failed, trying again: {source}")));
+                thread::sleep(std::time::Duration::from_secs(1 << attempt.min(6)));
+                attempt += 1;
+            }
+            result => return result,
+        }
+    }
+}
+
+impl Push<'_> {
+    fn once(&self) -> Result<(), BuildError> {
+        let digest = self.image.digest();
+        if self.names(self.destination)?.is_some_and(|there| there.digest == digest) {
+            return Ok(());
+        }
+        // A registry that has the manifest has its blobs: only the tag is missing.
+        if self.names(&self.destination.with_digest(digest))?.is_none() {
+            self.push_blobs()?;
+        }
+        let manifest = &self.image.manifest;
+        self.services
+            .registry
+            .push_manifest(self.destination, manifest.media_type(), &self.image.manifest_bytes)
+            .map_err(|error| self.failed(error))?;
+        Ok(())
+    }
+
+    fn names(&self, reference: &Reference) -> Result<Option<Descriptor>, BuildError> {
+        self.services.registry.head_manifest(reference, Purpose::Push).map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, source: RegistryError) -> BuildError {
+        BuildError::Push { destination: self.destination.to_string(), source }
+    }
+
+    /// A few threads take one blob after the other; the first failure stops them all.
+    fn push_blobs(&self) -> Result<(), BuildError> {
+        let mut seen = BTreeSet::new();
+        let layers = self.image.layers.iter().filter(|layer| seen.insert(layer.blob.digest.clone()));
+        let queue: Mutex<Vec<&StateLayer>> = Mutex::new(layers.rev().collect());
+        let next = || queue.lock().ok().and_then(|mut queue| queue.pop());
+        let work = || -> Result<(), BuildError> {
+            while let Some(layer) = next() {
+                if let Err(error) = self.push_layer(layer) {
+                    queue.lock().map(|mut queue| queue.clear()).ok();
+                    return Err(error);
+                }
+            }
+            Ok(())
+        };
+        thread::scope(|scope| {
+            let jobs = JOBS.min(self.image.layers.len());
+            let running: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
+            let config = self.push_config();
+            let results = running.into_iter().map(|job| job.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            results.fold(config, |so_far, result| so_far.and(result))
+        })
+    }
+
+    fn push_config(&self) -> Result<(), BuildError> {
+        let config = &self.image.manifest.config;
+        if self.has(&config.digest)? {
+            return Ok(());
+        }
+        let bytes = self.image.config_bytes.clone();
+        let open = || -> io::Result<Box<dyn Read + Send>> { Ok(Box::new(io::Cursor::new(bytes.clone()))) };
+        self.upload(config, &open)
+    }
+
+    fn push_layer(&self, layer: &StateLayer) -> Result<(), BuildError> {
+        let blob = &layer.blob;
+        if self.has(&blob.digest)? || self.mount(layer)? {
+            return Ok(());
+        }
+        self.materials.keep_blob(layer)?;
+        let path = self.services.store.blob_path(&blob.digest);
+        let open = || -> io::Result<Box<dyn Read + Send>> { Ok(Box::new(File::open(&path)?)) };
+        self.upload(blob, &open)
+    }
+
+    fn has(&self, digest: &Digest) -> Result<bool, BuildError> {
+        self.services.registry.has_blob(self.destination, digest).map_err(|error| self.failed(error))
+    }
+
+    fn upload(&self, blob: &Descriptor, open: &dyn Fn() -> io::Result<Box<dyn Read + Send>>) -> Result<(), BuildError> {
+        let progress = |done| {
+            let transfer = Transfer { direction: Direction::Push, digest: blob.digest.clone(), done, total: blob.size };
+            self.services.observer.event(Event::Transfer(transfer));
+        };
+        let result = self.services.registry.push_blob(self.destination, blob, open, &progress);
+        progress(blob.size);
+        result.map_err(|error| self.failed(error))
+    }
+
+    /// From a repository of the same registry that is known to have the blob.
+    fn mount(&self, layer: &StateLayer) -> Result<bool, BuildError> {
+        let Some(from) = self.neighbour(layer) else { return Ok(false) };
+        self.services
+            .registry
+            .mount_blob(self.destination, &layer.blob.digest, from.repository())
+            .map_err(|error| self.failed(error))
+    }
+
+    fn neighbour(&self, layer: &StateLayer) -> Option<Reference> {
+        let candidates = match &layer.origin {
+            Origin::Image(repository) => vec![repository.clone()],
+            Origin::Record(_) => self.services.cache.map(|caching| caching.cache.repositories()).unwrap_or_default(),
+            Origin::Built(_) => Vec::new(),
+        };
+        let here = self.destination.registry();
+        candidates.into_iter().find(|from| from.registry() == here && from.repository() != self.destination.repository())
+    }
+}

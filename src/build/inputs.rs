@@ -1,0 +1,94 @@
+//! What the steps of a plan take from outside, as far as keys care.
+
+use std::collections::BTreeMap;
+
+use super::copy::{Selected, select};
+use super::error::BuildError;
+use super::keys::image_key;
+use super::request::Services;
+use super::resolve::BaseImages;
+use crate::digest::ContentHash;
+use crate::key::{CacheKey, InputFile, InputKind, SourceInput};
+use crate::layer::EntryPath;
+use crate::plan::{CopyOp, Mount, RunOp, Source, StageIndex};
+use crate::view::{Node, NodeKind, View};
+
+/// Resolves the sources of ops for definition keys.
+pub(super) struct Inputs<'a> {
+    pub(super) services: &'a Services<'a>,
+    pub(super) images: &'a BaseImages,
+    /// Last definition key of each stage planned so far.
+    pub(super) stages: Vec<CacheKey>,
+}
+
+impl Inputs<'_> {
+    /// What a COPY or ADD takes.
+    pub(super) fn of_copy(&self, op: &CopyOp) -> Result<Vec<SourceInput>, BuildError> {
+        match &op.from {
+            Source::Context => self.context_files(op).map(|files| vec![SourceInput::Files(files)]),
+            Source::Stage(stage) => Ok(vec![SourceInput::Definition(self.stage_key(*stage))]),
+            Source::Image(image) => Ok(vec![SourceInput::Definition(image_key(self.images, image))]),
+        }
+    }
+
+    /// What the bind mounts of a RUN show, and what its cache mounts start from.
+    pub(super) fn of_run(&self, op: &RunOp) -> Result<Vec<SourceInput>, BuildError> {
+        op.mounts.iter().filter_map(mounted_source).map(|(from, path)| self.of_mount(from, path)).collect()
+    }
+
+    fn of_mount(&self, from: &Source, path: &str) -> Result<SourceInput, BuildError> {
+        match from {
+            Source::Context => self.context_tree(path).map(SourceInput::Files),
+            Source::Stage(stage) => Ok(SourceInput::Definition(self.stage_key(*stage))),
+            Source::Image(image) => Ok(SourceInput::Definition(image_key(self.images, image))),
+        }
+    }
+
+    fn stage_key(&self, stage: StageIndex) -> CacheKey {
+        // A plan's references point backwards only.
+        self.stages[stage.0]
+    }
+
+    fn context_files(&self, op: &CopyOp) -> Result<Vec<InputFile>, BuildError> {
+        let tree = self.services.context.view()?;
+        let selected = select(op, tree)?;
+        let paths = selected.iter().flat_map(Selected::files);
+        self.hashed(tree, paths.collect())
+    }
+
+    fn context_tree(&self, path: &str) -> Result<Vec<InputFile>, BuildError> {
+        let tree = self.services.context.view()?;
+        let root = path.trim_start_matches('/').as_bytes();
+        let mut paths: Vec<EntryPath> = tree.get(root).map(|_| root.to_vec()).into_iter().collect();
+        paths.extend(tree.walk(root).map(|(path, _)| path));
+        self.hashed(tree, paths)
+    }
+
+    fn hashed(&self, tree: &View, paths: Vec<EntryPath>) -> Result<Vec<InputFile>, BuildError> {
+        let hashes = self.services.context.hashes(paths.iter().map(Vec::as_slice))?;
+        Ok(paths.into_iter().filter_map(|path| tree.get(&path).map(|node| input_file(path, node, &hashes))).collect())
+    }
+}
+
+/// Where a mount's initial content comes from, when it has one.
+pub(super) fn mounted_source(mount: &Mount) -> Option<(&Source, &str)> {
+    match mount {
+        Mount::Bind { from, source, .. } => Some((from, source)),
+        Mount::Cache { from: Some((from, source)), .. } => Some((from, source)),
+        Mount::Cache { .. } | Mount::Tmpfs { .. } | Mount::Secret { .. } | Mount::Ssh { .. } => None,
+    }
+}
+
+fn input_file(path: EntryPath, node: &Node, hashes: &BTreeMap<EntryPath, ContentHash>) -> InputFile {
+    let hash = |file: &crate::view::FileNode| file.hash.or_else(|| hashes.get(&path).copied());
+    let kind = match &node.kind {
+        NodeKind::Directory => InputKind::Directory,
+        NodeKind::File(file) => InputKind::File(hash(file).unwrap_or_else(|| ContentHash::of(b""))),
+        NodeKind::Symlink(target) => InputKind::Symlink(target.clone()),
+        NodeKind::CharDevice(device) => InputKind::Device('c', device.major, device.minor),
+        NodeKind::BlockDevice(device) => InputKind::Device('b', device.major, device.minor),
+        NodeKind::Fifo => InputKind::Fifo,
+        NodeKind::Socket => InputKind::Socket,
+    };
+    InputFile { kind, mode: node.mode, uid: node.uid, gid: node.gid, xattrs: node.xattrs.clone(), path }
+}

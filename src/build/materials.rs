@@ -1,0 +1,316 @@
+//! Gets hold of what layers contain: tables of contents, extracted directories, single files.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::error::BuildError;
+use super::request::Services;
+use super::state::{Contents, Origin, StageState, StateLayer};
+use crate::digest::{ChainId, DiffId, chain_id};
+use crate::image::media_type;
+use crate::layer::{Content, EntryKind, Form, Ownership, Scanned, Toc, decompress, extract, scan};
+use crate::registry::Purpose;
+use crate::view::View;
+
+/// Layers' contents, each got once per build.
+pub(super) struct Materials<'a> {
+    services: &'a Services<'a>,
+    /// How layers are extracted for an overlay.
+    form: OverlayForm,
+    /// Whether blobs of base images will be needed whole (a layout or an archive is written).
+    keep_blobs: bool,
+    known: Mutex<Known>,
+}
+
+/// How layers are extracted for an overlay.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OverlayForm {
+    /// Markers as `user.overlay.*` (inside a user namespace).
+    pub(super) user_xattr: bool,
+    /// Whether all ids can be given to files.
+    pub(super) ownership: Ownership,
+}
+
+#[derive(Default)]
+struct Known {
+    layers: BTreeMap<DiffId, StateLayer>,
+    tocs: BTreeMap<DiffId, Arc<Toc>>,
+    /// By the chain ID of the layer with all below it.
+    directories: BTreeMap<ChainId, PathBuf>,
+    /// Any directory that holds a layer's files under their own paths.
+    holders: BTreeMap<DiffId, PathBuf>,
+    /// Files copied out of layers.
+    spooled: BTreeMap<Content, PathBuf>,
+}
+
+impl<'a> Materials<'a> {
+    pub(super) fn new(services: &'a Services<'a>, form: OverlayForm, keep_blobs: bool) -> Self {
+        Self { services, form, keep_blobs, known: Mutex::default() }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of a layer that this build wrote, with the directory that its files are in.
+    pub(super) fn note_written(&self, layer: &StateLayer, toc: Arc<Toc>) {
+        let mut known = self.known();
+        known.layers.insert(layer.diff_id.clone(), layer.clone());
+        known.tocs.insert(layer.diff_id.clone(), toc);
+    }
+
+    /// Takes note of the directory that serves as the overlay's lower for the top of `layers`.
+    pub(super) fn note_directory(&self, layers: &[StateLayer], directory: PathBuf) {
+        if let (Some(chain), Some(top)) = (chain_of(layers), layers.last()) {
+            let mut known = self.known();
+            known.holders.insert(top.diff_id.clone(), directory.clone());
+            known.directories.insert(chain, directory);
+        }
+    }
+
+    /// Learns the contents of all layers of `state`. `for_run` says that a RUN will need the
+    /// files too: then what must be downloaded is extracted in the same pass.
+    pub(super) fn learn(&self, state: &mut StageState, for_run: bool) -> Result<(), BuildError> {
+        let (layers, contents) = state.split();
+        while contents.layers < layers.len() {
+            let upto = &layers[..=contents.layers];
+            let Some(layer) = upto.last() else { break };
+            let toc = self.toc(upto, contents, for_run)?;
+            contents.apply(&layer.diff_id, &toc);
+        }
+        Ok(())
+    }
+
+    /// The table of contents of the top of `layers`; `below` is what lies underneath.
+    fn toc(&self, layers: &[StateLayer], below: &Contents, for_run: bool) -> Result<Arc<Toc>, BuildError> {
+        let Some(layer) = layers.last() else { return Ok(Arc::default()) };
+        self.known().layers.insert(layer.diff_id.clone(), layer.clone());
+        if let Some(toc) = self.known().tocs.get(&layer.diff_id) {
+            return Ok(Arc::clone(toc));
+        }
+        let toc = match self.stored_toc(layer)? {
+            Some(toc) => Arc::new(toc),
+            None if for_run => self.extract_layer(layers, &below.view)?.1,
+            None => Arc::new(self.scan_layer(layer)?),
+        };
+        self.known().tocs.insert(layer.diff_id.clone(), Arc::clone(&toc));
+        Ok(toc)
+    }
+
+    /// From the store, the record, or the cache repository. A damaged one is made again.
+    fn stored_toc(&self, layer: &StateLayer) -> Result<Option<Toc>, BuildError> {
+        let stored = match self.services.store.toc(&layer.diff_id)? {
+            Some(bytes) => Some(bytes),
+            None => self.cached_toc(layer)?,
+        };
+        Ok(stored.and_then(|bytes| Toc::from_bytes(&bytes).ok()))
+    }
+
+    fn cached_toc(&self, layer: &StateLayer) -> Result<Option<Vec<u8>>, BuildError> {
+        let Some(caching) = self.services.cache else { return Ok(None) };
+        match layer.record() {
+            Some(record) => caching.cache.fetch_toc(record).map(Some).map_err(|error| fetch_error(layer, error)),
+            None => Ok(caching.cache.foreign_toc(&layer.diff_id)),
+        }
+    }
+
+    fn scan_layer(&self, layer: &StateLayer) -> Result<Toc, BuildError> {
+        self.keep_blob(layer)?;
+        let scanned = scan(self.open_tar(layer)?).map_err(|error| extract_error(layer, error))?;
+        check_diff_id(layer, &scanned)?;
+        self.save_toc(layer, &scanned.toc)?;
+        Ok(scanned.toc)
+    }
+
+    /// The directories of `layers` for an overlay, base first; extracts what is missing.
+    pub(super) fn lowers(&self, layers: &[StateLayer]) -> Result<Vec<PathBuf>, BuildError> {
+        let prefixes = || (1..=layers.len()).map(|n| &layers[..n]);
+        let there: Vec<Option<PathBuf>> = prefixes().map(|upto| self.directory(upto)).collect();
+        if there.iter().all(Option::is_some) {
+            return Ok(there.into_iter().flatten().collect());
+        }
+        let mut below = View::new();
+        let mut lowers = Vec::with_capacity(layers.len());
+        for (upto, directory) in prefixes().zip(there) {
+            let directory = match directory {
+                Some(directory) => directory,
+                None => self.extract_layer(upto, &below)?.0,
+            };
+            if let Some(top) = upto.last() {
+                let toc = self.known().tocs.get(&top.diff_id).cloned().unwrap_or_default();
+                below.apply(&top.diff_id, &toc);
+            }
+            lowers.push(directory);
+        }
+        Ok(lowers)
+    }
+
+    fn directory(&self, layers: &[StateLayer]) -> Option<PathBuf> {
+        let chain = chain_of(layers)?;
+        if let Some(directory) = self.known().directories.get(&chain) {
+            return Some(directory.clone());
+        }
+        let directory = self.services.store.extracted_layer(&self.directory_id(&chain))?;
+        self.note_directory(layers, directory.clone());
+        Some(directory)
+    }
+
+    /// The two forms of overlay markers must not be mixed up.
+    fn directory_id(&self, chain: &ChainId) -> String {
+        let form = if self.form.user_xattr { "-user" } else { "" };
+        format!("{}{form}", chain.0.hex())
+    }
+
+    fn extract_layer(&self, layers: &[StateLayer], below: &View) -> Result<(PathBuf, Arc<Toc>), BuildError> {
+        let (Some(layer), Some(chain)) = (layers.last(), chain_of(layers)) else {
+            return Ok((PathBuf::new(), Arc::default()));
+        };
+        if self.keep_blobs {
+            self.keep_blob(layer)?;
+        }
+        let pending = self.services.store.begin_extracted_layer(&self.directory_id(&chain))?;
+        let form = Form::Overlay { user_xattr: self.form.user_xattr };
+        let scanned = extract(self.open_tar(layer)?, pending.path(), form, self.form.ownership, below)
+            .map_err(|error| extract_error(layer, error))?;
+        check_diff_id(layer, &scanned)?;
+        let directory = pending.commit()?;
+        self.save_toc(layer, &scanned.toc)?;
+        self.note_directory(layers, directory.clone());
+        let toc = Arc::new(scanned.toc);
+        self.known().tocs.insert(layer.diff_id.clone(), Arc::clone(&toc));
+        Ok((directory, toc))
+    }
+
+    fn save_toc(&self, layer: &StateLayer, toc: &Toc) -> Result<(), BuildError> {
+        let descriptor = self.services.store.put_blob(media_type::TOC, &toc.to_bytes())?;
+        self.services.store.put_toc(&layer.diff_id, &descriptor)?;
+        if let (None, Some(saver)) = (layer.record(), self.services.cache.and_then(|caching| caching.saver)) {
+            saver.save_foreign_toc(&layer.diff_id, &descriptor);
+        }
+        Ok(())
+    }
+
+    /// The uncompressed tar of a layer, verified while it streams.
+    pub(super) fn open_tar(&self, layer: &StateLayer) -> Result<Box<dyn Read + Send>, BuildError> {
+        decompress(self.open_blob(layer)?).map_err(|error| extract_error(layer, error))
+    }
+
+    fn open_blob(&self, layer: &StateLayer) -> Result<Box<dyn Read + Send>, BuildError> {
+        for store in [Some(self.services.store), self.services.warm].into_iter().flatten() {
+            if let Some(file) = store.open_blob(&layer.blob.digest)? {
+                return Ok(Box::new(file));
+            }
+        }
+        match &layer.origin {
+            Origin::Image(repository) => self
+                .services
+                .registry
+                .fetch_blob(repository, &layer.blob, Purpose::Pull)
+                .map(|reader| Box::new(reader) as Box<dyn Read + Send>)
+                .map_err(|error| fetch_error(layer, error)),
+            Origin::Record(record) | Origin::Built(record) => match self.services.cache {
+                Some(caching) => caching.cache.fetch_layer(record).map_err(|error| fetch_error(layer, error)),
+                None => Err(fetch_error(layer, "it is not in the local store")),
+            },
+        }
+    }
+
+    /// Makes sure that the local store has the layer's blob.
+    pub(super) fn keep_blob(&self, layer: &StateLayer) -> Result<(), BuildError> {
+        if self.services.store.has_blob(&layer.blob.digest) {
+            return Ok(());
+        }
+        let mut reader = self.open_blob(layer)?;
+        let mut writer = self.services.store.blob_writer()?;
+        std::io::copy(&mut reader, &mut writer).map_err(|error| fetch_error(layer, error))?;
+        writer.commit_as(&layer.blob)?;
+        Ok(())
+    }
+
+    /// Host files for contents that are inside layers: one pass over each layer that is not
+    /// extracted anyway.
+    pub(super) fn spool(&self, contents: &[(Content, u64)]) -> Result<(), BuildError> {
+        let mut by_layer: BTreeMap<DiffId, BTreeMap<u64, u64>> = BTreeMap::new();
+        for (content, size) in contents {
+            let Content::Layer { layer, offset } = content else { continue };
+            if !self.known().spooled.contains_key(content) && !self.find_in_directory(content) {
+                by_layer.entry(layer.clone()).or_default().insert(*offset, *size);
+            }
+        }
+        by_layer.into_iter().try_for_each(|(layer, wanted)| self.spool_layer(&layer, &wanted))
+    }
+
+    /// Finds a file of a layer that is extracted.
+    fn find_in_directory(&self, content: &Content) -> bool {
+        let Content::Layer { layer, offset: wanted } = content else { return false };
+        let mut known = self.known();
+        let (Some(directory), Some(toc)) = (known.holders.get(layer).cloned(), known.tocs.get(layer).cloned()) else {
+            return false;
+        };
+        let at = |kind: &EntryKind| matches!(kind, EntryKind::File { offset, .. } if offset == wanted);
+        let Some(entry) = toc.entries.iter().find(|entry| at(&entry.kind)) else { return false };
+        let path = directory.join(os_path(&entry.path));
+        let is_there = path.symlink_metadata().is_ok_and(|found| found.is_file());
+        if is_there {
+            known.spooled.insert(content.clone(), path);
+        }
+        is_there
+    }
+
+    fn spool_layer(&self, layer: &DiffId, wanted: &BTreeMap<u64, u64>) -> Result<(), BuildError> {
+        let Some(found) = self.known().layers.get(layer).cloned() else { return Ok(()) };
+        let directory = self.services.work.join("files").join(layer.0.hex());
+        std::fs::create_dir_all(&directory).map_err(BuildError::file("create", &directory))?;
+        let path = |offset: u64| directory.join(offset.to_string());
+        let ranges = wanted.iter().map(|(offset, size)| (*offset, (*size, path(*offset)))).collect();
+        crate::layer::read_files(self.open_tar(&found)?, &ranges).map_err(|error| extract_error(&found, error))?;
+        let spooled = wanted.keys().map(|offset| (Content::Layer { layer: layer.clone(), offset: *offset }, path(*offset)));
+        self.known().spooled.extend(spooled);
+        Ok(())
+    }
+
+    /// Opens the bytes of a file; those inside layers must have been spooled.
+    pub(super) fn open(&self, content: &Content) -> std::io::Result<Box<dyn Read + Send>> {
+        match content {
+            Content::Host(path) => Ok(Box::new(File::open(path)?)),
+            Content::Bytes(bytes) => Ok(Box::new(std::io::Cursor::new(Arc::clone(bytes)))),
+            Content::Layer { .. } => Ok(Box::new(File::open(self.spooled_path(content)?)?)),
+        }
+    }
+
+    fn spooled_path(&self, content: &Content) -> std::io::Result<PathBuf> {
+        let missing = || std::io::Error::other("file was not copied out of its layer");
+        self.known().spooled.get(content).cloned().ok_or_else(missing)
+    }
+}
+
+/// A path of an archive as the host writes it.
+pub(super) fn os_path(path: &[u8]) -> &Path {
+    use std::os::unix::ffi::OsStrExt;
+    Path::new(std::ffi::OsStr::from_bytes(path))
+}
+
+fn chain_of(layers: &[StateLayer]) -> Option<ChainId> {
+    let diff_ids: Vec<DiffId> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
+    chain_id(&diff_ids)
+}
+
+fn check_diff_id(layer: &StateLayer, scanned: &Scanned) -> Result<(), BuildError> {
+    if scanned.diff_id == layer.diff_id {
+        return Ok(());
+    }
+    let [layer, found, expected] =
+        [layer.blob.digest.to_string(), scanned.diff_id.to_string(), layer.diff_id.to_string()];
+    Err(BuildError::DiffId { layer, found, expected })
+}
+
+fn extract_error(layer: &StateLayer, source: crate::layer::ExtractError) -> BuildError {
+    BuildError::Extract { layer: layer.blob.digest.to_string(), source }
+}
+
+fn fetch_error(layer: &StateLayer, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> BuildError {
+    BuildError::Fetch { layer: layer.blob.digest.to_string(), source: source.into() }
+}

@@ -1,0 +1,148 @@
+//! The layer cache as a build uses it: what is looked up, what is saved, and why a step missed.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::keys::StepKey;
+use super::request::{Caching, LayerCaching};
+use super::state::{StageState, StateLayer};
+use crate::cache::{Hit, LayerCache as _, Record};
+use crate::key::{CacheKey, Keyed};
+use crate::plan::{Op, Stage};
+use crate::report::{CacheTier, Event, Observer};
+
+/// What became of a step that had no record under its definition key.
+pub(super) enum Outcome {
+    /// Its content key had one.
+    Hit {
+        /// The record found.
+        hit: Box<Record>,
+        /// Who had it.
+        tier: CacheTier,
+    },
+    /// It ran.
+    Made {
+        /// Its layer.
+        layer: StateLayer,
+        /// Its content key, when one was made.
+        content: Option<Keyed>,
+    },
+}
+
+/// The layer cache, or its absence.
+pub(super) struct Records<'a> {
+    pub(super) caching: Option<LayerCaching<'a>>,
+    pub(super) settings: &'a Caching,
+    pub(super) observer: &'a dyn Observer,
+}
+
+impl Records<'_> {
+    /// One hit or nothing for each key.
+    pub(super) fn look_up(&self, keys: &[CacheKey]) -> Vec<Option<Hit>> {
+        match self.caching {
+            Some(caching) if !keys.is_empty() => caching.cache.look_up(keys),
+            _ => keys.iter().map(|_| None).collect(),
+        }
+    }
+
+    /// Whether results of this kind of op are cached at all.
+    pub(super) fn covers(&self, op: &Op) -> bool {
+        let wanted = match op {
+            Op::Run(_) | Op::Workdir(_) => self.settings.run_layers,
+            Op::Copy(_) => self.settings.copy_layers,
+        };
+        wanted && self.caching.is_some()
+    }
+
+    /// A record under the content key, when such records are looked at.
+    pub(super) fn content_hit(&self, op: &Op, keyed: &Keyed) -> Option<Hit> {
+        if !self.covers(op) {
+            return None;
+        }
+        self.look_up(&[keyed.key]).pop().flatten().filter(|hit| hit.record.layers.len() == 1)
+    }
+
+    /// The layer of a step's record.
+    pub(super) fn only_layer(hit: &Hit) -> Option<(StateLayer, CacheTier)> {
+        match hit.record.layers.as_slice() {
+            [layer] => Some((StateLayer::of_record(layer), hit.tier)),
+            _ => None,
+        }
+    }
+
+    /// Why a step is about to run.
+    pub(super) fn reason(&self, op: &Op, diverged: bool) -> String {
+        if self.caching.is_none() {
+            "caching is off".into()
+        } else if !self.covers(op) {
+            "layers of this kind are not cached".into()
+        } else if diverged {
+            "missed: an earlier step of the stage ran, and no record fits what it left".into()
+        } else {
+            "missed: no record of this step on this parent".into()
+        }
+    }
+
+    /// Saves a step's result under its definition key, and under its content key.
+    pub(super) fn save_step(&self, keys: &StepKey, outcome: &Outcome, took: Duration) {
+        let record = match outcome {
+            Outcome::Hit { hit, .. } => Record {
+                key: keys.keyed.key,
+                content_key: None,
+                parts: keys.keyed.parts.clone(),
+                ..hit.as_ref().clone()
+            },
+            Outcome::Made { layer, content } => {
+                let Some(content) = content else { return };
+                let Some(made) = layer.record() else { return };
+                Record {
+                    content_key: Some(content.key),
+                    duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+                    ..new_record(keys.keyed.key, keys.keyed.parts.clone(), vec![made.clone()])
+                }
+            }
+        };
+        self.save(&record);
+    }
+
+    /// Saves all layers of a finished stage under one key, when each of its steps is cached.
+    pub(super) fn save_stage(&self, key: CacheKey, state: &StageState, stage: &Stage) {
+        let layers: Option<Vec<_>> = state.step_layers().iter().map(|layer| layer.record().cloned()).collect();
+        let covered = stage.steps.iter().all(|step| self.covers(&step.op));
+        if let (Some(layers), true) = (layers.filter(|layers| !layers.is_empty()), covered) {
+            self.save(&new_record(key, BTreeMap::new(), layers));
+        }
+    }
+
+    /// A cache fault is an event and a slower next build, never a failed one.
+    fn save(&self, record: &Record) {
+        let Some(caching) = self.caching else { return };
+        if let Err(error) = caching.cache.save(record) {
+            let text = format!("failed to save the record of a step in the local cache: {error}");
+            self.observer.event(Event::Warning(text));
+        }
+        if let Some(saver) = caching.saver {
+            saver.save(record.clone());
+        }
+    }
+}
+
+fn new_record(key: CacheKey, parts: BTreeMap<String, String>, layers: Vec<crate::cache::RecordLayer>) -> Record {
+    Record {
+        version: Record::VERSION,
+        key,
+        content_key: None,
+        parts,
+        layers,
+        state: None,
+        created: now(),
+        duration_ms: 0,
+        executor: concat!("yadokari ", env!("CARGO_PKG_VERSION")).into(),
+    }
+}
+
+/// Seconds since the epoch.
+pub(super) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

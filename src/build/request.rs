@@ -1,0 +1,129 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::cache::{BackgroundSaver, TieredCache};
+use crate::context::ContextDirectory;
+use crate::digest::Digest;
+use crate::image::Reference;
+use crate::plan::PlanOptions;
+use crate::registry::Client;
+use crate::report::Observer;
+use crate::sandbox;
+use crate::store::Store;
+
+/// What to build and where to put it.
+#[derive(Debug, Clone)]
+pub struct BuildRequest {
+    /// The Dockerfile.
+    pub dockerfile: DockerfileText,
+    /// Build arguments, target, platform, labels.
+    pub options: PlanOptions,
+    /// What the layer cache is used for.
+    pub caching: Caching,
+    /// Set every time in the image to the epoch (`--reproducible`).
+    pub reproducible: bool,
+    /// For `RUN --mount=type=secret`.
+    pub secrets: BTreeMap<String, Secret>,
+    /// Where the image goes.
+    pub outputs: Outputs,
+}
+
+/// A Dockerfile and what to call it in errors.
+#[derive(Debug, Clone)]
+pub struct DockerfileText {
+    /// As the user named it.
+    pub name: String,
+    /// Raw.
+    pub bytes: Vec<u8>,
+}
+
+/// What the layer cache is used for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caching {
+    /// Look up and save the results of RUN and WORKDIR.
+    pub run_layers: bool,
+    /// Look up and save the results of COPY and ADD.
+    pub copy_layers: bool,
+    /// Part of every key.
+    pub salt: String,
+}
+
+/// The bytes of a secret; never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub Vec<u8>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Where the image goes. All may be empty.
+#[derive(Debug, Clone, Default)]
+pub struct Outputs {
+    /// Pushed to, unless `push` is false; also the names inside `tar`.
+    pub destinations: Vec<Reference>,
+    /// False for `--no-push`.
+    pub push: bool,
+    /// Extra tries of a push (`--push-retry`).
+    pub push_retries: u32,
+    /// `--tar-path`: a `docker load` archive.
+    pub tar: Option<PathBuf>,
+    /// `--oci-layout-path`.
+    pub oci_layout: Option<PathBuf>,
+    /// `--digest-file`.
+    pub digest_file: Option<PathBuf>,
+    /// `--image-name-with-digest-file`.
+    pub name_with_digest_file: Option<PathBuf>,
+    /// `--image-name-tag-with-digest-file`.
+    pub name_tag_with_digest_file: Option<PathBuf>,
+}
+
+/// What a build works with.
+pub struct Services<'a> {
+    /// Base images come from here, images go there.
+    pub registry: &'a Client,
+    /// Blobs, records, extracted layers.
+    pub store: &'a Store,
+    /// Base images that a warmer fetched, when that is another directory than `store`.
+    pub warm: Option<&'a Store>,
+    /// Base images in `store` or `warm` may stand in for an unreachable registry for this long.
+    pub warm_ttl: Duration,
+    /// The layer cache; `None` for `--cache=false`.
+    pub cache: Option<LayerCaching<'a>>,
+    /// The files that COPY and ADD take.
+    pub context: &'a ContextDirectory,
+    /// How RUN runs.
+    pub sandbox: &'a SandboxChoice,
+    /// For upper directories, mounts and spooled files; on a file system that overlay accepts.
+    pub work: &'a Path,
+    /// Told of everything.
+    pub observer: &'a dyn Observer,
+}
+
+/// The layer cache's two directions.
+#[derive(Clone, Copy)]
+pub struct LayerCaching<'a> {
+    /// Look-ups.
+    pub cache: &'a TieredCache,
+    /// Uploads in the background; `None` when there is no cache repository or it is not written.
+    pub saver: Option<&'a BackgroundSaver>,
+}
+
+/// How RUN runs, decided once.
+pub struct SandboxChoice {
+    /// Which sandbox, and why.
+    pub probe: sandbox::Probe,
+    /// What runs the processes.
+    pub sandbox: Box<dyn sandbox::Sandbox>,
+    /// Directories that are no part of an in-place root.
+    pub ignore: sandbox::IgnoreList,
+}
+
+/// What came out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildReport {
+    /// Of the image manifest.
+    pub digest: Digest,
+}

@@ -1,0 +1,116 @@
+//! From a Dockerfile to a plan: resolves base images as the plan asks for them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
+use std::time::SystemTime;
+
+use super::error::{BuildError, check_layers};
+use super::request::Services;
+use super::state::{Origin, StateLayer};
+use crate::dockerfile::Dockerfile;
+use crate::image::{Document, ImageConfig, Manifest};
+use crate::plan::{Evaluation, Graph, ImageRef, Plan, PlanOptions, evaluate};
+use crate::registry::RegistryError;
+use crate::report::Event;
+use crate::store::Store;
+
+/// A base image for one platform, with its layers.
+#[derive(Debug, Clone)]
+pub(super) struct BaseImage {
+    pub(super) config: ImageConfig,
+    /// Base first.
+    pub(super) layers: Vec<StateLayer>,
+}
+
+/// The base images of a plan.
+pub(super) type BaseImages = BTreeMap<ImageRef, BaseImage>;
+
+/// Plans the build. ONBUILD triggers of base images can ask for more images, so planning
+/// and resolving take turns.
+pub(super) fn plan(
+    dockerfile: &Dockerfile,
+    options: &PlanOptions,
+    services: &Services<'_>,
+) -> Result<(Plan, BaseImages), BuildError> {
+    let graph = Graph::new(dockerfile, options)?;
+    let mut images = BaseImages::new();
+    let mut wanted = graph.images();
+    loop {
+        resolve_all(&wanted, services, &mut images)?;
+        let configs = images.iter().map(|(image, base)| (image.clone(), base.config.clone())).collect();
+        match evaluate(&graph, &configs)? {
+            Evaluation::Ready(plan) => return Ok((plan, images)),
+            Evaluation::NeedsImages(more) => wanted = more,
+        }
+    }
+}
+
+/// Resolves side by side what is not there yet.
+fn resolve_all(wanted: &BTreeSet<ImageRef>, services: &Services<'_>, images: &mut BaseImages) -> Result<(), BuildError> {
+    let missing: Vec<&ImageRef> = wanted.iter().filter(|image| !images.contains_key(*image)).collect();
+    let resolved: Vec<Result<BaseImage, BuildError>> = match missing.as_slice() {
+        [one] => vec![resolve(one, services)],
+        several => thread::scope(|scope| {
+            let running: Vec<_> = several.iter().map(|image| scope.spawn(|| resolve(image, services))).collect();
+            running.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        }),
+    };
+    for (image, base) in missing.into_iter().zip(resolved) {
+        images.insert(image.clone(), base?);
+    }
+    Ok(())
+}
+
+/// Asks the registry; a warmed image stands in when it does not answer.
+fn resolve(image: &ImageRef, services: &Services<'_>) -> Result<BaseImage, BuildError> {
+    let name = image.reference.to_string();
+    match services.registry.resolve_image(&image.reference, &image.platform) {
+        Ok(found) => base_image(&name, found.config, &found.manifest, &Origin::Image(found.source)),
+        Err(error) => match warmed(image, services)? {
+            Some(base) => {
+                let text = format!("{name}: {error}; taking the image that was warmed into the cache directory");
+                services.observer.event(Event::Warning(text));
+                Ok(base)
+            }
+            None => Err(resolve_error(name, error)),
+        },
+    }
+}
+
+fn resolve_error(image: String, source: RegistryError) -> BuildError {
+    BuildError::Resolve { image, source }
+}
+
+fn base_image(name: &str, config: ImageConfig, manifest: &Manifest, origin: &Origin) -> Result<BaseImage, BuildError> {
+    check_layers(name, &config, manifest.layers.len())?;
+    let layers = manifest.layers.iter().zip(&config.rootfs.diff_ids).map(|(blob, diff_id)| StateLayer {
+        diff_id: diff_id.clone(),
+        blob: blob.clone(),
+        origin: origin.clone(),
+    });
+    Ok(BaseImage { layers: layers.collect(), config })
+}
+
+/// The image from the local layout, when it is there, whole and not older than the TTL.
+fn warmed(image: &ImageRef, services: &Services<'_>) -> Result<Option<BaseImage>, BuildError> {
+    for store in [Some(services.store), services.warm].into_iter().flatten() {
+        if let Some(base) = warmed_in(store, image, services)? {
+            return Ok(Some(base));
+        }
+    }
+    Ok(None)
+}
+
+fn warmed_in(store: &Store, image: &ImageRef, services: &Services<'_>) -> Result<Option<BaseImage>, BuildError> {
+    let name = image.reference.to_string();
+    let Some((descriptor, modified)) = store.named_image(&name, &image.platform)? else { return Ok(None) };
+    let age = SystemTime::now().duration_since(modified).unwrap_or_default();
+    if image.reference.digest().is_none() && age > services.warm_ttl {
+        return Ok(None);
+    }
+    let Some(bytes) = store.read_blob(&descriptor.digest)? else { return Ok(None) };
+    let Ok(Document::Manifest(manifest)) = Document::parse(&bytes, Some(&descriptor.media_type)) else { return Ok(None) };
+    let Some(bytes) = store.read_blob(&manifest.config.digest)? else { return Ok(None) };
+    let Ok(config) = serde_json::from_slice::<ImageConfig>(&bytes) else { return Ok(None) };
+    base_image(&name, config, &manifest, &Origin::Image(image.reference.clone())).map(Some)
+}

@@ -1,0 +1,73 @@
+//! RUN: a process on the stage's file system, and what it changed.
+
+mod mounts;
+mod rooms;
+
+use super::error::BuildError;
+use super::evaluate::{Evaluator, StepPlace};
+use super::layers::{reset_times, write_layer};
+use super::records::{Outcome, Records, now};
+use super::state::StageState;
+use crate::key::run_content_key;
+use crate::layer::Change;
+use crate::plan::RunOp;
+use crate::sandbox::{Exit, Process, Stream};
+use crate::view::with_ancestors;
+
+pub(super) use mounts::CopiedSources;
+pub(super) use rooms::Rooms;
+
+/// BuildKit's name of the host that a RUN sees.
+const HOSTNAME: &str = "buildkitsandbox";
+
+impl Evaluator<'_> {
+    pub(super) fn run(
+        &mut self,
+        state: &mut StageState,
+        op: &RunOp,
+        place: StepPlace<'_>,
+        miss: &str,
+    ) -> Result<Outcome, BuildError> {
+        self.learn(state)?;
+        let covered = self.records.covers(&place.step.op);
+        let content = covered.then(|| {
+            run_content_key(state.contents().state.as_ref(), &self.request.caching.salt, op, &place.keys.mounted)
+        });
+        if let Some(hit) = content.as_ref().and_then(|keyed| self.records.content_hit(&place.step.op, keyed)) {
+            if let Some((layer, tier)) = Records::only_layer(&hit) {
+                state.push(layer);
+                return Ok(Outcome::Hit { hit: Box::new(hit.record), tier });
+            }
+        }
+        self.progress.started(place.number, miss);
+        let mut changes = self.execute(state, op, place.number)?;
+        if self.request.reproducible {
+            reset_times(&mut changes);
+        }
+        let layer = write_layer(state, &changes, &self.materials, self.services, now())?;
+        self.rooms.keep(state, &self.materials);
+        Ok(Outcome::Made { layer, content })
+    }
+
+    /// Runs the process; returns what its layer holds, in tar order.
+    fn execute(&mut self, state: &StageState, op: &RunOp, number: usize) -> Result<Vec<Change>, BuildError> {
+        let mounts = self.prepare_mounts(op)?;
+        let process = Process {
+            argv: op.argv.clone(),
+            env: op.env.iter().chain(&op.proxy_env).cloned().chain(mounts.env).collect(),
+            user: op.user.clone(),
+            workdir: op.workdir.clone(),
+            hostname: HOSTNAME.into(),
+            network: op.network,
+            mounts: mounts.mounts,
+        };
+        let progress = &self.progress;
+        let mut output = |stream: Stream, bytes: &[u8]| progress.output(number, matches!(stream, Stream::Stderr), bytes);
+        let sandbox = self.services.sandbox;
+        let (exit, changes) = self.rooms.run(sandbox, state, &self.materials, &process, &mut output)?;
+        if exit != Exit::Code(0) {
+            return Err(BuildError::Process { command: op.argv.join(" "), exit });
+        }
+        Ok(with_ancestors(&state.contents().view, changes))
+    }
+}

@@ -1,0 +1,206 @@
+//! The `--mount`s of a RUN, made ready on the host.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use super::super::error::BuildError;
+use super::super::evaluate::Evaluator;
+use super::super::state::StageState;
+use super::super::trees::{StageSource, write_tree};
+use crate::digest::ContentHash;
+use crate::plan::{Mount, RunOp, Sharing, Source};
+use crate::sandbox::{self, MountKind};
+
+/// Mounts ready for the sandbox. Dropping it releases the locks of cache mounts.
+#[derive(Default)]
+pub(super) struct Prepared {
+    pub(super) mounts: Vec<sandbox::Mount>,
+    /// From secrets.
+    pub(super) env: Vec<(String, String)>,
+    locks: Vec<File>,
+}
+
+impl Prepared {
+    fn add(&mut self, target: &str, kind: MountKind) {
+        self.mounts.push(sandbox::Mount { kind, target: target.to_owned() });
+    }
+}
+
+/// Who a file or directory made for a mount belongs to.
+#[derive(Clone, Copy)]
+struct Ownership {
+    mode: u32,
+    uid: u32,
+    gid: u32,
+}
+
+impl Evaluator<'_> {
+    pub(super) fn prepare_mounts(&mut self, op: &RunOp) -> Result<Prepared, BuildError> {
+        let mut prepared = Prepared::default();
+        if let Some(script) = &op.script {
+            let owner = Ownership { mode: 0o755, uid: 0, gid: 0 };
+            let source = self.private_file(script.body.as_bytes(), owner)?;
+            prepared.add(&format!("/dev/pipes/{}", script.name), MountKind::Bind { source, readonly: true });
+        }
+        for mount in &op.mounts {
+            self.prepare_mount(mount, &mut prepared)?;
+        }
+        Ok(prepared)
+    }
+
+    fn prepare_mount(&mut self, mount: &Mount, prepared: &mut Prepared) -> Result<(), BuildError> {
+        match mount {
+            Mount::Bind { from, source, target, writable } => {
+                let kind = self.bind(from, source, target, *writable)?;
+                prepared.add(target, kind);
+            }
+            Mount::Cache { target, .. } => {
+                let kind = self.cache_mount(mount, prepared)?;
+                prepared.add(target, kind);
+            }
+            Mount::Tmpfs { target, size_bytes } => prepared.add(target, MountKind::Tmpfs { size_bytes: *size_bytes }),
+            Mount::Secret { .. } => self.secret(mount, prepared)?,
+            Mount::Ssh { id, target, required, .. } => {
+                if *required {
+                    let reason = format!("no ssh agent {id:?} was given");
+                    return Err(BuildError::Mount { target: target.clone(), reason });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Files of the context, a stage or an image; writes to them are discarded.
+    fn bind(&mut self, from: &Source, source: &str, target: &str, writable: bool) -> Result<MountKind, BuildError> {
+        if let (Some(mut state), true) = (self.source_state(from)?, self.rooms.extracts()) {
+            self.learn(&mut state)?;
+            let lowers = self.materials.lowers(state.layers())?;
+            return Ok(MountKind::Layers { lowers, source: source.to_owned(), writable });
+        }
+        let copy = self.copied_source(from, source, target)?;
+        Ok(if writable { MountKind::Discard { source: copy } } else { MountKind::Bind { source: copy, readonly: true } })
+    }
+
+    fn source_state(&mut self, from: &Source) -> Result<Option<StageState>, BuildError> {
+        match self.source(from)? {
+            StageSource::Layers(state) => Ok(Some(state)),
+            StageSource::Context => Ok(None),
+        }
+    }
+
+    /// A copy below the work directory, made once per source and build.
+    fn copied_source(&mut self, from: &Source, source: &str, target: &str) -> Result<PathBuf, BuildError> {
+        let memo = (from.clone(), source.to_owned());
+        if let Some(path) = self.copied.get(&memo) {
+            return Ok(path.clone());
+        }
+        let directory = self.services.work.join("mounts").join(self.copied.len().to_string());
+        let missing = || BuildError::Mount { target: target.to_owned(), reason: format!("{source:?}: not found") };
+        let view = self.source_view(from)?;
+        let path = write_tree(&view, source, &directory, &self.materials)?.ok_or_else(missing)?;
+        self.copied.insert(memo, path.clone());
+        Ok(path)
+    }
+
+    fn cache_mount(&mut self, mount: &Mount, prepared: &mut Prepared) -> Result<MountKind, BuildError> {
+        let Mount::Cache { id, target, sharing, readonly, from, mode, uid, gid } = mount else {
+            return Ok(MountKind::Tmpfs { size_bytes: None });
+        };
+        let caches = self.services.store.directory().join("mounts");
+        fs::create_dir_all(&caches).map_err(BuildError::file("create", &caches))?;
+        let (path, lock) = claim(&caches, id, *sharing)?;
+        prepared.locks.extend(lock);
+        if !path.exists() {
+            match from {
+                Some((from, source)) => self.seed_cache(from, source, target, &path)?,
+                None => make_directory(&path, Ownership { mode: *mode, uid: *uid, gid: *gid })?,
+            }
+        }
+        Ok(MountKind::Bind { source: path, readonly: *readonly })
+    }
+
+    fn seed_cache(&mut self, from: &Source, source: &str, target: &str, path: &Path) -> Result<(), BuildError> {
+        let view = self.source_view(from)?;
+        let partial = path.with_extension("partial");
+        let missing = || BuildError::Mount { target: target.to_owned(), reason: format!("{source:?}: not found") };
+        let written = write_tree(&view, source, &partial, &self.materials)?.ok_or_else(missing)?;
+        fs::rename(&written, path).map_err(BuildError::file("create", path))
+    }
+
+    fn secret(&mut self, mount: &Mount, prepared: &mut Prepared) -> Result<(), BuildError> {
+        let Mount::Secret { id, target, env, required, mode, uid, gid } = mount else { return Ok(()) };
+        let secret = self.request.secrets.get(id);
+        if secret.is_none() && *required {
+            let reason = format!("secret {id}: not found");
+            return Err(BuildError::Mount { target: target.clone().unwrap_or_else(|| id.clone()), reason });
+        }
+        if let Some(name) = env {
+            let value = secret.map(|secret| String::from_utf8_lossy(&secret.0).into_owned()).unwrap_or_default();
+            prepared.env.push((name.clone(), value));
+        }
+        if let (Some(target), Some(secret)) = (target, secret) {
+            let owner = Ownership { mode: *mode, uid: *uid, gid: *gid };
+            let source = self.private_file(&secret.0, owner)?;
+            prepared.add(target, MountKind::Bind { source, readonly: true });
+        }
+        Ok(())
+    }
+
+    /// A file of the work directory that only its owner can read while it is written.
+    fn private_file(&mut self, bytes: &[u8], owner: Ownership) -> Result<PathBuf, BuildError> {
+        let directory = self.services.work.join("private");
+        fs::create_dir_all(&directory).map_err(BuildError::file("create", &directory))?;
+        self.private_files += 1;
+        let path = directory.join(self.private_files.to_string());
+        let write = || -> std::io::Result<()> {
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+            file.write_all(bytes)?;
+            chown(&path, Some(owner.uid), Some(owner.gid))?;
+            file.set_permissions(Permissions::from_mode(owner.mode))
+        };
+        write().map_err(BuildError::file("write", &path))?;
+        Ok(path)
+    }
+}
+
+fn make_directory(path: &Path, owner: Ownership) -> Result<(), BuildError> {
+    let make = || -> std::io::Result<()> {
+        fs::create_dir_all(path)?;
+        chown(path, Some(owner.uid), Some(owner.gid))?;
+        fs::set_permissions(path, Permissions::from_mode(owner.mode))
+    };
+    make().map_err(BuildError::file("create", path))
+}
+
+/// The directory of a cache mount, and the lock that its sharing mode asks for: `shared` none,
+/// `locked` waits, `private` takes the first copy that nobody uses.
+fn claim(caches: &Path, id: &str, sharing: Sharing) -> Result<(PathBuf, Option<File>), BuildError> {
+    let name = ContentHash::of(id.as_bytes()).to_string();
+    let lock_file = |path: &Path| {
+        File::create(path.with_extension("lock")).map_err(BuildError::file("create", path.with_extension("lock")))
+    };
+    let first = caches.join(&name);
+    match sharing {
+        Sharing::Shared => Ok((first, None)),
+        Sharing::Locked => {
+            let lock = lock_file(&first)?;
+            lock.lock().map_err(BuildError::file("lock", &first))?;
+            Ok((first, Some(lock)))
+        }
+        Sharing::Private => {
+            for copy in 0.. {
+                let path = if copy == 0 { first.clone() } else { caches.join(format!("{name}-{copy}")) };
+                let lock = lock_file(&path)?;
+                if lock.try_lock().is_ok() {
+                    return Ok((path, Some(lock)));
+                }
+            }
+            Ok((first, None))
+        }
+    }
+}
+
+/// Sources are shared, not copied, while a step is prepared.
+pub(in super::super) type CopiedSources = std::collections::BTreeMap<(Source, String), PathBuf>;

@@ -1,0 +1,167 @@
+//! Where RUN steps run: overlays of extracted layers, or the container's own root.
+
+use std::path::{Path, PathBuf};
+
+use super::super::error::BuildError;
+use super::super::materials::{Materials, OverlayForm};
+use super::super::request::SandboxChoice;
+use super::super::state::{StageState, StateLayer};
+use crate::digest::DiffId;
+use crate::layer::{Change, Form, Ownership, extract};
+use crate::sandbox::{self, Exit, IgnoreList, Process, Root, Stream, wipe};
+use crate::snapshot::{self, StatIndex};
+use crate::view::View;
+
+/// The places where RUN steps run.
+pub(in super::super) enum Rooms<'a> {
+    /// A fresh upper directory for each step.
+    Overlay(OverlayRooms<'a>),
+    /// One root, which is one stage at a time.
+    InPlace(InPlaceRoom<'a>),
+    /// RUN is impossible; the reason is the probe's.
+    Nowhere(String),
+}
+
+/// Upper directories, one per step; a finished one is a lower directory of the next.
+pub(in super::super) struct OverlayRooms<'a> {
+    work: &'a Path,
+    user_xattr: bool,
+    count: usize,
+    last_upper: Option<PathBuf>,
+}
+
+/// The container's own root.
+pub(in super::super) struct InPlaceRoom<'a> {
+    ignore: &'a IgnoreList,
+    /// The layers that the root holds now, base first.
+    holds: Vec<DiffId>,
+    /// What was in the root after the last step.
+    index: Option<StatIndex>,
+}
+
+type Output<'o> = &'o mut dyn FnMut(Stream, &[u8]);
+
+impl<'a> Rooms<'a> {
+    /// The rooms that the chosen sandbox has; `work` is for upper directories.
+    pub(in super::super) fn new(choice: &'a SandboxChoice, form: OverlayForm, work: &'a Path) -> Self {
+        match choice.probe.kind {
+            sandbox::Kind::Overlay | sandbox::Kind::UserNamespace => {
+                Self::Overlay(OverlayRooms { work, user_xattr: form.user_xattr, count: 0, last_upper: None })
+            }
+            sandbox::Kind::InPlace => {
+                Self::InPlace(InPlaceRoom { ignore: &choice.ignore, holds: Vec::new(), index: None })
+            }
+            sandbox::Kind::None => Self::Nowhere(choice.probe.reason.clone()),
+        }
+    }
+
+    /// Whether a layer that must be read anyway had better be extracted in the same pass.
+    pub(in super::super) fn extracts(&self) -> bool {
+        matches!(self, Self::Overlay(_))
+    }
+
+    /// Runs `process` on the file system of `state`; returns what it changed.
+    pub(in super::super) fn run(
+        &mut self,
+        choice: &SandboxChoice,
+        state: &StageState,
+        materials: &Materials<'_>,
+        process: &Process,
+        output: Output<'_>,
+    ) -> Result<(Exit, Vec<Change>), BuildError> {
+        match self {
+            Self::Overlay(rooms) => rooms.run(choice, state, materials, process, output),
+            Self::InPlace(room) => room.run(choice, state, materials, process, output),
+            Self::Nowhere(reason) => Err(BuildError::NoSandbox { reason: reason.clone() }),
+        }
+    }
+
+    /// Takes note that the last step's layer is the top of `state`.
+    pub(in super::super) fn keep(&mut self, state: &StageState, materials: &Materials<'_>) {
+        match self {
+            Self::Overlay(rooms) => {
+                if let Some(upper) = rooms.last_upper.take() {
+                    materials.note_directory(state.layers(), upper);
+                }
+            }
+            Self::InPlace(room) => room.holds = diff_ids(state.layers()),
+            Self::Nowhere(_) => {}
+        }
+    }
+}
+
+impl OverlayRooms<'_> {
+    fn run(
+        &mut self,
+        choice: &SandboxChoice,
+        state: &StageState,
+        materials: &Materials<'_>,
+        process: &Process,
+        output: Output<'_>,
+    ) -> Result<(Exit, Vec<Change>), BuildError> {
+        let lowers = materials.lowers(state.layers())?;
+        let (upper, work) = self.next_upper()?;
+        let root = Root::Overlay { lowers: &lowers, upper: &upper, work: &work, user_xattr: self.user_xattr };
+        let exit = choice.sandbox.run(process, &root, output)?;
+        let changes = snapshot::overlay(&upper, &state.contents().view, self.user_xattr)?;
+        self.last_upper = Some(upper);
+        Ok((exit, changes))
+    }
+
+    fn next_upper(&mut self) -> Result<(PathBuf, PathBuf), BuildError> {
+        self.count += 1;
+        let room = self.work.join("steps").join(self.count.to_string());
+        let (upper, work) = (room.join("upper"), room.join("work"));
+        for directory in [&upper, &work] {
+            std::fs::create_dir_all(directory).map_err(BuildError::file("create", directory.as_path()))?;
+        }
+        Ok((upper, work))
+    }
+}
+
+impl InPlaceRoom<'_> {
+    fn run(
+        &mut self,
+        choice: &SandboxChoice,
+        state: &StageState,
+        materials: &Materials<'_>,
+        process: &Process,
+        output: Output<'_>,
+    ) -> Result<(Exit, Vec<Change>), BuildError> {
+        self.fill(state.layers(), materials)?;
+        let root = Path::new("/");
+        let before = match self.index.take() {
+            Some(index) => index,
+            None => snapshot::index(root, self.ignore)?,
+        };
+        let exit = choice.sandbox.run(process, &Root::InPlace, output)?;
+        let (changes, after) = snapshot::changed(root, &before, &state.contents().view, self.ignore)?;
+        self.index = Some(after);
+        Ok((exit, changes))
+    }
+
+    /// Makes the root hold `layers`: adds what is missing, or starts over.
+    fn fill(&mut self, layers: &[StateLayer], materials: &Materials<'_>) -> Result<(), BuildError> {
+        let wanted = diff_ids(layers);
+        if !wanted.starts_with(&self.holds) || self.holds.is_empty() {
+            wipe(Path::new("/"), self.ignore)?;
+            self.holds.clear();
+        }
+        let missing = &layers[self.holds.len()..];
+        if !missing.is_empty() {
+            self.index = None;
+        }
+        for layer in missing {
+            let skip = |path: &[u8]| self.ignore.contains_relative(path);
+            let tar = materials.open_tar(layer)?;
+            extract(tar, Path::new("/"), Form::Merge { skip: &skip }, Ownership::Exact, &View::new())
+                .map_err(|source| BuildError::Extract { layer: layer.blob.digest.to_string(), source })?;
+        }
+        self.holds = wanted;
+        Ok(())
+    }
+}
+
+fn diff_ids(layers: &[StateLayer]) -> Vec<DiffId> {
+    layers.iter().map(|layer| layer.diff_id.clone()).collect()
+}

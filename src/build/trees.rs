@@ -1,0 +1,97 @@
+//! Whose files an op takes, as a tree; and trees written out onto the host.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use super::error::BuildError;
+use super::evaluate::Evaluator;
+use super::materials::{Materials, os_path};
+use super::state::StageState;
+use crate::image::media_type::Compression;
+use crate::layer::{Change, ChangeKind, EntryPath, Form, Ownership, encode, extract};
+use crate::plan::Source;
+use crate::view::{FileNode, LastLink, Node, NodeKind, View};
+
+/// Whose files an op takes.
+pub(super) enum StageSource {
+    /// The build context.
+    Context,
+    /// Layers of a stage or an image.
+    Layers(StageState),
+}
+
+impl Evaluator<'_> {
+    pub(super) fn source(&mut self, from: &Source) -> Result<StageSource, BuildError> {
+        match from {
+            Source::Context => Ok(StageSource::Context),
+            Source::Stage(stage) => Ok(StageSource::Layers(self.stage(*stage)?.as_ref().clone())),
+            Source::Image(image) => {
+                let layers = self.images.get(image).map(|base| base.layers.clone()).unwrap_or_default();
+                Ok(StageSource::Layers(StageState::of_image(layers)))
+            }
+        }
+    }
+
+    /// The files as a tree; nothing is unpacked for it.
+    pub(super) fn source_view(&mut self, from: &Source) -> Result<View, BuildError> {
+        match self.source(from)? {
+            StageSource::Context => Ok(self.services.context.view()?.clone()),
+            StageSource::Layers(mut state) => {
+                self.materials.learn(&mut state, false)?;
+                Ok(state.contents().view.clone())
+            }
+        }
+    }
+}
+
+/// Writes what `view` has at `source` below `directory` (made for it), with its owners and modes;
+/// returns where it is, or nothing when there is no such path. Links in `source` are followed.
+pub(super) fn write_tree(
+    view: &View,
+    source: &str,
+    directory: &Path,
+    materials: &Materials<'_>,
+) -> Result<Option<PathBuf>, BuildError> {
+    let Ok(path) = view.resolve(source.trim_start_matches('/').as_bytes(), LastLink::Follow) else { return Ok(None) };
+    let Some(node) = view.get(&path) else { return Ok(None) };
+    let name = b"root".to_vec();
+    let mut changes = vec![change(name.clone(), node)];
+    changes.extend(view.walk(&path).map(|(below, node)| change(renamed(&path, &below, &name), node)));
+    fs::create_dir_all(directory).map_err(BuildError::file("create", directory))?;
+    unpack(&changes, directory, materials)?;
+    Ok(Some(directory.join("root")))
+}
+
+/// `below` with its prefix `path` replaced by `name`.
+fn renamed(path: &[u8], below: &[u8], name: &[u8]) -> EntryPath {
+    let rest = below.strip_prefix(path).unwrap_or(below);
+    let rest = rest.strip_prefix(b"/").unwrap_or(rest);
+    [name, b"/", rest].concat()
+}
+
+fn change(path: EntryPath, node: &Node) -> Change {
+    let kind = match &node.kind {
+        NodeKind::Directory => ChangeKind::Directory,
+        NodeKind::File(FileNode { size, content, .. }) => ChangeKind::File { size: *size, content: content.clone() },
+        NodeKind::Symlink(target) => ChangeKind::Symlink { target: target.clone() },
+        NodeKind::CharDevice(device) => ChangeKind::CharDevice(*device),
+        NodeKind::BlockDevice(device) => ChangeKind::BlockDevice(*device),
+        NodeKind::Fifo => ChangeKind::Fifo,
+        NodeKind::Socket => ChangeKind::File { size: 0, content: crate::layer::Content::Bytes(Vec::new().into()) },
+    };
+    let Node { kind: _, mode, uid, gid, mtime, xattrs } = node;
+    Change { path, kind, mode: *mode, uid: *uid, gid: *gid, mtime: *mtime, xattrs: xattrs.clone() }
+}
+
+/// By way of a layer: the codec knows how to keep every attribute.
+fn unpack(changes: &[Change], directory: &Path, materials: &Materials<'_>) -> Result<(), BuildError> {
+    let archive = directory.join("archive");
+    materials.spool(&super::layers::layer_contents(changes))?;
+    let mut file = File::create(&archive).map_err(BuildError::file("create", &archive))?;
+    encode(changes, &|content| materials.open(content), Compression::None, &mut file)?;
+    let file = File::open(&archive).map_err(BuildError::file("read", &archive))?;
+    let skip = |_: &[u8]| false;
+    extract(file, directory, Form::Merge { skip: &skip }, Ownership::BestEffort, &View::new())
+        .map_err(|source| BuildError::Extract { layer: os_path(b"mount").display().to_string(), source })?;
+    fs::remove_file(&archive).map_err(BuildError::file("remove", &archive))
+}

@@ -1,0 +1,79 @@
+//! COPY, ADD and WORKDIR: steps that are pure functions of what they read. Their layers are
+//! written straight from the sources, with nothing unpacked.
+
+use super::copy::{SourceTrees, plan_copy, plan_workdir};
+use super::error::BuildError;
+use super::evaluate::{Evaluator, StepPlace};
+use super::layers::{reset_times, write_layer};
+use super::members::members;
+use super::records::{Outcome, now};
+use super::state::StageState;
+use crate::key::content_key;
+use crate::layer::Change;
+use crate::plan::{CopyOp, WorkdirOp};
+use crate::view::{View, with_ancestors};
+
+impl Evaluator<'_> {
+    pub(super) fn copy(
+        &mut self,
+        state: &mut StageState,
+        op: &CopyOp,
+        place: StepPlace<'_>,
+        miss: &str,
+    ) -> Result<Outcome, BuildError> {
+        self.learn(state)?;
+        let source = self.source_view(&op.from)?;
+        let changes = self.plan_copy(op, state, &source)?;
+        self.write(state, changes, place, miss)
+    }
+
+    fn plan_copy(&self, op: &CopyOp, state: &StageState, source: &View) -> Result<Vec<Change>, BuildError> {
+        let trees = SourceTrees { main: source, remotes: &self.remotes };
+        Ok(plan_copy(op, &state.contents().view, &trees, now())?)
+    }
+
+    pub(super) fn workdir(
+        &mut self,
+        state: &mut StageState,
+        op: &WorkdirOp,
+        place: StepPlace<'_>,
+        miss: &str,
+    ) -> Result<Outcome, BuildError> {
+        self.learn(state)?;
+        let changes = plan_workdir(op, &state.contents().view, now());
+        self.write(state, changes, place, miss)
+    }
+
+    /// Learns what a stage holds; where a RUN is to come its files are extracted on the way.
+    pub(super) fn learn(&self, state: &mut StageState) -> Result<(), BuildError> {
+        self.materials.learn(state, self.rooms.extracts())
+    }
+
+    fn write(
+        &self,
+        state: &mut StageState,
+        changes: Vec<Change>,
+        place: StepPlace<'_>,
+        miss: &str,
+    ) -> Result<Outcome, BuildError> {
+        let mut changes = with_ancestors(&state.contents().view, changes);
+        if self.request.reproducible {
+            reset_times(&mut changes);
+        }
+        let content = if self.records.covers(&place.step.op) { Some(self.content_key(&changes)?) } else { None };
+        if let Some(hit) = content.as_ref().and_then(|keyed| self.records.content_hit(&place.step.op, keyed)) {
+            if let Some((layer, tier)) = super::records::Records::only_layer(&hit) {
+                state.push(layer);
+                return Ok(Outcome::Hit { hit: Box::new(hit.record), tier });
+            }
+        }
+        self.progress.started(place.number, miss);
+        let layer = write_layer(state, &changes, &self.materials, self.services, now())?;
+        Ok(Outcome::Made { layer, content })
+    }
+
+    fn content_key(&self, changes: &[Change]) -> Result<crate::key::Keyed, BuildError> {
+        let members = members(changes, &|content| self.materials.content_hash(content))?;
+        Ok(content_key(&self.request.caching.salt, &members))
+    }
+}

@@ -1,0 +1,40 @@
+#!/bin/bash
+# Installs what the tests need from Debian, and runs everything: format, lints, unit and integration tests, the golden
+# suite (from ../shared/golden when it is there), documentation. Needs root and a Rust toolchain.
+set -euo pipefail
+cd "$(dirname "$0")"
+say() { printf '\n== %s\n' "$*"; }
+
+packages=(build-essential musl-tools docker-registry busybox-static skopeo podman runc uidmap git zstd xz-utils bzip2 curl procps util-linux)
+missing=()
+for package in "${packages[@]}"; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+    say "installing ${missing[*]}"
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+say "format"
+cargo fmt --all --check
+say "lints"
+cargo clippy --workspace --all-targets --locked -- -D warnings
+say "tests"
+cargo test --workspace --locked
+say "documentation"
+RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --document-private-items --quiet
+say "static binaries"
+rustup target list --installed 2>/dev/null | grep -q x86_64-unknown-linux-musl || rustup target add x86_64-unknown-linux-musl
+cargo build --release --workspace --bins --locked --target x86_64-unknown-linux-musl
+bin=target/x86_64-unknown-linux-musl/release
+say "in place, inside an ordinary container"
+tests/in-place.sh "$bin"
+golden=../shared/golden
+if [ -d "$golden" ]; then
+    say "golden suite"
+    python3 "$golden/run.py" --executor "$bin/executor" --pending tests/golden-pending.txt
+    say "golden suite, twice with a cache"
+    python3 "$golden/run.py" --executor "$bin/executor" --pending tests/golden-pending.txt --cache-check
+fi
+say "all passed"

@@ -1,0 +1,126 @@
+//! Bad input of every kind: one clear error, the right exit code, nothing half-written, nothing pushed.
+
+mod support;
+
+use std::fs;
+use std::process::Output;
+
+use support::{Registry, assert_success, context, executor, text};
+
+fn build(dockerfile: &str, arguments: &[&str]) -> Output {
+    let context = context(dockerfile, &[("file", "x")]);
+    executor().arg("-c").arg(context.path()).arg("--no-push").args(arguments).output().expect("executor runs")
+}
+
+fn assert_failure(output: &Output, code: i32, words: &[&str]) {
+    let log = text(output);
+    assert_eq!(output.status.code(), Some(code), "{log}");
+    for word in words {
+        assert!(log.contains(word), "{word:?} is missing:\n{log}");
+    }
+}
+
+#[test]
+fn unknown_instruction_shows_line_and_suggestion() {
+    let output = build("FROM scratch\nCOPPY file /\n", &[]);
+    assert_failure(&output, 1, &["unknown instruction: COPPY", "did you mean COPY?", "Dockerfile:2", "COPPY file /"]);
+}
+
+#[test]
+fn unknown_flag_is_wrong_usage() {
+    assert_failure(&build("FROM scratch\n", &["--cashe"]), 2, &["--cashe", "--cache"]);
+    assert_failure(&build("FROM scratch\n", &["--cache", "true"]), 2, &["true"]);
+    assert_failure(&build("FROM scratch\n", &["--cache=maybe"]), 2, &["maybe"]);
+}
+
+#[test]
+fn destination_is_needed() {
+    let context = context("FROM scratch\n", &[]);
+    let output = executor().arg("-c").arg(context.path()).output().expect("executor runs");
+    assert_failure(&output, 2, &["--destination", "--no-push"]);
+}
+
+#[test]
+fn missing_dockerfile_and_context() {
+    let output = build("FROM scratch\n", &["-f", "No.Dockerfile"]);
+    assert_failure(&output, 1, &["No.Dockerfile"]);
+    let output = executor().args(["-c", "/nonexistent/context", "--no-push"]).output().expect("executor runs");
+    assert_failure(&output, 1, &["/nonexistent/context"]);
+}
+
+#[test]
+fn path_outside_the_context_is_not_found() {
+    let output = build("FROM scratch\nCOPY ../../etc/passwd /\n", &[]);
+    assert_failure(&output, 1, &["not found", "Dockerfile:2"]);
+}
+
+#[test]
+fn unreachable_registry_is_named() {
+    let output = build("FROM localhost:1/none\n", &[]);
+    assert_failure(&output, 1, &["localhost:1"]);
+}
+
+#[test]
+fn wrong_credentials_push_nothing() {
+    // The registry knows nobody.
+    let htpasswd = tempfile::NamedTempFile::new().expect("temporary file");
+    let registry =
+        Registry::start_with(&format!("auth: {{htpasswd: {{realm: test, path: '{}'}}}}\n", htpasswd.path().display()));
+    let config = tempfile::tempdir().expect("temporary directory");
+    let auths = format!(r#"{{"auths":{{"{}":{{"username":"u","password":"hunter2"}}}}}}"#, registry.address);
+    fs::write(config.path().join("config.json"), auths).expect("config");
+    let context = context("FROM scratch\nCOPY file /\n", &[("file", "x")]);
+    let output = executor()
+        .env("DOCKER_CONFIG", config.path())
+        .arg("-c")
+        .arg(context.path())
+        .args(["-d", &format!("{}/app", registry.address)])
+        .output()
+        .expect("executor runs");
+    assert_failure(&output, 1, &[&registry.address, "401"]);
+    assert!(!text(&output).contains("hunter2"));
+    assert!(!registry.storage.path().join("data/docker").exists(), "nothing was pushed");
+}
+
+#[test]
+fn a_corrupt_base_layer_is_noticed() {
+    let registry = Registry::start();
+    let base = registry.push_base();
+    let blobs = registry.storage.path().join("data/docker/registry/v2/blobs/sha256");
+    let largest = walk(&blobs).into_iter().max_by_key(|path| path.metadata().map(|m| m.len()).unwrap_or(0)).expect("blob");
+    let mut bytes = fs::read(&largest).expect("blob");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    fs::write(&largest, bytes).expect("damage");
+    let out = tempfile::tempdir().expect("temporary directory");
+    let layout = out.path().join("layout");
+    let output = build(&format!("FROM {base}\nRUN true\n"), &["--oci-layout-path", &layout.display().to_string()]);
+    assert_failure(&output, 1, &["sha256:"]);
+    assert!(!layout.join("index.json").exists(), "nothing was written");
+}
+
+fn walk(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(directory).expect("directory").map(|entry| entry.expect("entry").path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn a_failing_step_gives_its_exit_code_and_pushes_nothing() {
+    let registry = Registry::start();
+    let base = registry.push_base();
+    let context = context(&format!("FROM {base}\nRUN echo before; exit 7\n"), &[]);
+    let destination = format!("{}/app:1", registry.address);
+    let output =
+        executor().arg("-c").arg(context.path()).args(["-d", &destination]).output().expect("executor runs");
+    assert_failure(&output, 7, &["before", "exit code: 7", "Dockerfile:2"]);
+    assert!(!registry.storage.path().join("data/docker/registry/v2/repositories/app").exists());
+}
+
+#[test]
+fn help_and_version() {
+    for arguments in [["--help"].as_slice(), &["version"], &["--version"], &["completion", "bash"]] {
+        let output = executor().args(arguments).output().expect("executor runs");
+        assert_success(&output);
+        assert!(!output.stdout.is_empty());
+    }
+}

@@ -1,0 +1,124 @@
+//! What the integration tests share: a real registry, the real executor.
+
+#![allow(dead_code)]
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// Debian's `docker-registry` on a free loopback port; ends with the test.
+pub struct Registry {
+    process: Child,
+    pub address: String,
+    pub storage: TempDir,
+}
+
+impl Registry {
+    pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// With more configuration, as YAML lines.
+    pub fn start_with(extra: &str) -> Self {
+        let storage = tempfile::tempdir().expect("temporary directory");
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("free port").port();
+        let address = format!("127.0.0.1:{port}");
+        let config = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}/data}}\n  delete: {{enabled: true}}\nhttp: {{addr: '{address}'}}\n{extra}",
+            storage.path().display()
+        );
+        let path = storage.path().join("config.yml");
+        fs::write(&path, config).expect("configuration");
+        let process = Command::new("docker-registry")
+            .arg("serve")
+            .arg(&path)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("docker-registry is installed");
+        let registry = Self { process, address, storage };
+        registry.wait();
+        registry
+    }
+
+    fn wait(&self) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while std::net::TcpStream::connect(&self.address).is_err() {
+            assert!(Instant::now() < deadline, "docker-registry does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Where the registry keeps a blob.
+    pub fn blob(&self, hex: &str) -> PathBuf {
+        self.storage.path().join("data/docker/registry/v2/blobs/sha256").join(&hex[..2]).join(hex).join("data")
+    }
+
+    /// Pushes a base image with busybox, made by the executor itself.
+    pub fn push_base(&self) -> String {
+        let context = tempfile::tempdir().expect("temporary directory");
+        let root = context.path().join("root");
+        for directory in ["bin", "etc", "tmp", "srv"] {
+            fs::create_dir_all(root.join(directory)).expect("directory");
+        }
+        fs::copy("/bin/busybox", root.join("bin/busybox")).expect("busybox-static is installed");
+        for applet in ["sh", "echo", "cat", "cp", "rm", "mkdir", "sleep", "true", "false", "kill", "ls", "chmod", "id", "test", "date", "touch"] {
+            std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).expect("link");
+        }
+        fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n").expect("passwd");
+        fs::write(root.join("etc/group"), "root:x:0:\n").expect("group");
+        fs::write(context.path().join("Dockerfile"), "FROM scratch\nCOPY root /\nENV PATH=/bin\n").expect("Dockerfile");
+        let name = format!("{}/base:1", self.address);
+        let output = executor().arg("-c").arg(context.path()).args(["-d", &name]).output().expect("executor runs");
+        assert_success(&output);
+        name
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The executor, with no credentials of the machine that it runs on.
+pub fn executor() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_executor"));
+    command.env("DOCKER_CONFIG", "/nonexistent").env_remove("REGISTRY_AUTH_FILE").stdin(Stdio::null());
+    command
+}
+
+/// A build context with a Dockerfile.
+pub fn context(dockerfile: &str, files: &[(&str, &str)]) -> TempDir {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    write(directory.path(), "Dockerfile", dockerfile);
+    files.iter().for_each(|(name, text)| write(directory.path(), name, text));
+    directory
+}
+
+pub fn write(directory: &Path, name: &str, text: &str) {
+    let path = directory.join(name);
+    fs::create_dir_all(path.parent().expect("parent")).expect("directory");
+    fs::write(path, text).expect("file");
+}
+
+/// Both outputs as text.
+pub fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+pub fn assert_success(output: &Output) {
+    assert!(output.status.success(), "exit {:?}\n{}", output.status, text(output));
+}
+
+/// What a program printed; it must succeed.
+pub fn run(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output().expect(program);
+    assert_success(&output);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
