@@ -1,1 +1,5 @@
-//! context.
+//! Build contexts, and what ADD brings in from elsewhere.
+
+mod archive;
+
+pub use archive::{Archive, ArchiveError, ArchiveMember, MemberKind};

@@ -1,0 +1,229 @@
+//! Which objects of the source tree an instruction touches.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use super::{CopyError, clean, is_directory, join, split_last};
+use crate::digest::ContentHash;
+use crate::layer::{Content, EntryPath};
+use crate::pattern::{Patterns, Wildcard};
+use crate::plan::{CopyOp, CopySource};
+use crate::view::{FileNode, LastLink, Node, NodeKind, View};
+
+/// One copied root: what a source, or one match of its wildcard, contributes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selected<'a> {
+    /// Index in [`CopyOp::sources`].
+    pub source: usize,
+    /// Last component as written, links not followed: what a file is called in a directory.
+    pub name: Vec<u8>,
+    /// Where the root is in the source tree, links followed; empty for a heredoc.
+    pub root: EntryPath,
+    /// The root, and if it is a directory, what of it is copied: depth first, names sorted
+    /// bytewise, a directory before what it holds. Never empty.
+    pub members: Vec<Member<'a>>,
+}
+
+/// One object of a [`Selected`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member<'a> {
+    /// Relative to the root; empty for the root itself.
+    pub path: EntryPath,
+    /// What it is in the source.
+    pub node: Cow<'a, Node>,
+    /// Not selected itself, only on the way to something that is: an existing directory takes its
+    /// mode and nothing else.
+    pub passage: bool,
+}
+
+impl Selected<'_> {
+    /// Where a member is in the source tree.
+    pub fn origin(&self, member: &Member) -> EntryPath {
+        join(&self.root, &member.path)
+    }
+
+    /// Whether ADD has to look into the content: an archive would be unpacked.
+    pub fn may_be_archive(&self, op: &CopyOp) -> bool {
+        let unpacks = op.add.as_ref().is_some_and(|add| add.unpack != Some(false));
+        let is_path = matches!(op.sources.get(self.source), Some(CopySource::Path(_)));
+        let file = self.members.first().map(|root| &root.node.kind);
+        unpacks && is_path && matches!(file, Some(NodeKind::File(FileNode { size: 1.., .. })))
+    }
+}
+
+/// The indexes of the sources in the order in which they are copied: heredocs come last.
+pub(super) fn copy_order(op: &CopyOp) -> impl Iterator<Item = (usize, &CopySource)> {
+    let inline = |source: &CopySource| matches!(source, CopySource::Inline { .. });
+    let (last, first): (Vec<_>, Vec<_>) = op.sources.iter().enumerate().partition(|(_, source)| inline(source));
+    first.into_iter().chain(last)
+}
+
+/// What paths, wildcards and heredocs select, in the order in which it is copied; URLs and git
+/// repositories select nothing of the tree.
+///
+/// # Errors
+/// [`CopyError::NotFound`], [`CopyError::Pattern`], [`CopyError::Resolve`] for links in a loop.
+pub fn select<'a>(op: &'a CopyOp, tree: &'a View) -> Result<Vec<Selected<'a>>, CopyError> {
+    let filter = Filter::new(&op.excludes)?;
+    let mut selected = Vec::new();
+    for (source, what) in copy_order(op) {
+        match what {
+            CopySource::Path(path) if op.parents => selected.extend(with_parents(path, source, tree, &filter)?),
+            CopySource::Path(path) => {
+                for (name, root) in roots(path, tree)? {
+                    selected.push(filter.select(source, name, root, tree)?);
+                }
+            }
+            CopySource::Inline { name, content } => selected.push(inline(source, name, content)),
+            CopySource::Url(_) | CopySource::Git(_) => {}
+        }
+    }
+    Ok(selected)
+}
+
+/// A whole tree, as a git repository is copied.
+pub(super) fn select_tree<'a>(source: usize, tree: &'a View, excludes: &[String]) -> Result<Selected<'a>, CopyError> {
+    Filter::new(excludes)?.select(source, Vec::new(), EntryPath::new(), tree)
+}
+
+fn inline<'a>(source: usize, name: &str, content: &str) -> Selected<'a> {
+    let size = content.len() as u64;
+    let hash = Some(ContentHash::of(content.as_bytes()));
+    let file = FileNode { size, hash, content: Content::Bytes(content.as_bytes().into()), inode: None };
+    let node = Node { kind: NodeKind::File(file), mode: 0o644, uid: 0, gid: 0, mtime: 0, xattrs: BTreeMap::new() };
+    let root = Member { path: EntryPath::new(), node: Cow::Owned(node), passage: false };
+    let (_, name) = split_last(name.as_bytes());
+    Selected { source, name: name.to_vec(), root: EntryPath::new(), members: vec![root] }
+}
+
+/// `--parents`: the root is what stands before the pivot `/./`, the rest is a pattern below it.
+fn with_parents<'a>(
+    path: &str,
+    source: usize,
+    tree: &'a View,
+    filter: &Filter,
+) -> Result<Vec<Selected<'a>>, CopyError> {
+    let (pivot, pattern) = path.split_once("/./").unwrap_or(("/", path));
+    let pattern_path = clean(pattern.as_bytes());
+    let pattern = String::from_utf8_lossy(&pattern_path).into_owned();
+    let include = if pattern.is_empty() { None } else { Some(patterns(std::slice::from_ref(&pattern))?) };
+    let filter = Filter { include, exclude: filter.exclude.clone() };
+    let mut selected = Vec::new();
+    for (name, root) in roots(pivot, tree)? {
+        if !has_wildcard(&pattern_path) && tree.get(&join(&root, &pattern_path)).is_none() {
+            return Err(CopyError::NotFound { path: join(&clean(pivot.as_bytes()), &pattern_path) });
+        }
+        selected.push(filter.select(source, name, root, tree)?);
+    }
+    Ok(selected)
+}
+
+/// The name as written and the place of each match of a path, in lexical order.
+fn roots(path: &str, tree: &View) -> Result<Vec<(Vec<u8>, EntryPath)>, CopyError> {
+    let path = clean(path.as_bytes());
+    let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
+    let fixed = names.iter().take_while(|name| !has_wildcard(name)).count();
+    let (fixed, wild) = (names[..fixed].join(&b'/'), names[fixed..].join(&b'/'));
+    let start = existing(tree, &fixed, &fixed)?;
+    if wild.is_empty() {
+        return Ok(vec![(split_last(&fixed).1.to_vec(), start)]);
+    }
+    let mut found = Vec::new();
+    for below in matches(tree, &start, &wild)? {
+        let root = existing(tree, &join(&start, &below), &join(&fixed, &below))?;
+        found.push((split_last(&below).1.to_vec(), root));
+    }
+    Ok(found)
+}
+
+/// Follows all links; `written` is the path to complain about.
+fn existing(tree: &View, path: &[u8], written: &[u8]) -> Result<EntryPath, CopyError> {
+    let not_found = || CopyError::NotFound { path: written.to_vec() };
+    match tree.resolve(path, LastLink::Follow) {
+        Ok(resolved) if resolved.is_empty() || tree.get(&resolved).is_some() => Ok(resolved),
+        Ok(_) | Err(crate::view::ResolveError::NotADirectory { .. }) => Err(not_found()),
+        Err(cause) => Err(cause.into()),
+    }
+}
+
+/// Paths below `start` that match; links are not entered, nor directories that match.
+fn matches(tree: &View, start: &[u8], wild: &[u8]) -> Result<Vec<EntryPath>, CopyError> {
+    let pattern = String::from_utf8_lossy(wild).into_owned();
+    let wildcard = Wildcard::new(&pattern).map_err(|cause| CopyError::Pattern { pattern, cause })?;
+    let depth = wild.iter().filter(|byte| **byte == b'/').count();
+    let mut found = Vec::new();
+    // Directories still to list, the next one last.
+    let mut pending = vec![(EntryPath::new(), 0)];
+    while let Some((path, level)) = pending.pop() {
+        if level > 0 && wildcard.matches(&path) {
+            found.push(path);
+        } else if level <= depth && (level == 0 || tree.get(&join(start, &path)).is_some_and(is_directory)) {
+            let names: Vec<_> = tree.children(&join(start, &path)).map(|(name, _)| join(&path, name)).collect();
+            pending.extend(names.into_iter().rev().map(|path| (path, level + 1)));
+        }
+    }
+    Ok(found)
+}
+
+fn has_wildcard(path: &[u8]) -> bool {
+    let mut bytes = path.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => drop(bytes.next()),
+            b'*' | b'?' | b'[' => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
+fn patterns(texts: &[String]) -> Result<Patterns, CopyError> {
+    Patterns::new(texts).map_err(|cause| CopyError::Pattern { pattern: texts.join(" "), cause })
+}
+
+/// What of a copied directory counts; its root always does.
+struct Filter {
+    include: Option<Patterns>,
+    exclude: Option<Patterns>,
+}
+
+impl Filter {
+    fn new(excludes: &[String]) -> Result<Self, CopyError> {
+        let exclude = if excludes.is_empty() { None } else { Some(patterns(excludes)?) };
+        Ok(Self { include: None, exclude })
+    }
+
+    fn takes(&self, path: &[u8]) -> bool {
+        let included = self.include.as_ref().is_none_or(|include| include.matches(path));
+        included && !self.exclude.as_ref().is_some_and(|exclude| exclude.matches(path))
+    }
+
+    fn select<'a>(
+        &self,
+        source: usize,
+        name: Vec<u8>,
+        root: EntryPath,
+        tree: &'a View,
+    ) -> Result<Selected<'a>, CopyError> {
+        let node = tree.get(&root).ok_or_else(|| CopyError::NotFound { path: root.clone() })?;
+        let mut members = vec![Member { path: EntryPath::new(), node: Cow::Borrowed(node), passage: false }];
+        let mut passages: Vec<Member> = Vec::new();
+        let strip = if root.is_empty() { 0 } else { root.len() + 1 };
+        for (path, node) in tree.walk(&root) {
+            let path = path[strip..].to_vec();
+            passages.retain(|passage| is_above(&passage.path, &path));
+            let member = Member { path, node: Cow::Borrowed(node), passage: false };
+            if self.takes(&member.path) {
+                members.append(&mut passages);
+                members.push(member);
+            } else if is_directory(node) {
+                passages.push(Member { passage: true, ..member });
+            }
+        }
+        Ok(Selected { source, name, root, members })
+    }
+}
+
+fn is_above(directory: &[u8], path: &[u8]) -> bool {
+    path.strip_prefix(directory).is_some_and(|rest| rest.first() == Some(&b'/'))
+}
