@@ -1,5 +1,3 @@
 //! The layer cache: records and blobs, locally and in cache repositories.
 
-mod record;
-
-pub use record::*;
+pub use crate::store::{Record, RecordError, RecordLayer};

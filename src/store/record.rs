@@ -33,9 +33,61 @@ pub struct Record {
     pub executor: String,
 }
 
+/// Why bytes are no record of a key.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// Not JSON, or fields missing or of the wrong type.
+    #[error("malformed record")]
+    Json(#[from] serde_json::Error),
+    /// Written by another version of this program.
+    #[error("record of version {0}, expected {current}", current = Record::VERSION)]
+    Version(u32),
+    /// It is bound to another key.
+    #[error("record belongs to key {0}")]
+    Key(CacheKey),
+}
+
 impl Record {
     /// Version of the format.
     pub const VERSION: u32 = 1;
+
+    /// Longer ones are neither written nor read.
+    pub const MAX_BYTES: usize = 4 << 20;
+
+    /// Reads what was found under `key`.
+    ///
+    /// # Errors
+    /// [`RecordError`] when it is no record of this version and key.
+    pub fn from_bytes(bytes: &[u8], key: &CacheKey) -> Result<Self, RecordError> {
+        let Version { version } = serde_json::from_slice(bytes)?;
+        if version != Self::VERSION {
+            return Err(RecordError::Version(version));
+        }
+        let record: Self = serde_json::from_slice(bytes)?;
+        if record.belongs_to(key) { Ok(record) } else { Err(RecordError::Key(record.key)) }
+    }
+
+    /// The JSON form, compact.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // Strings, numbers and maps with string keys only: nothing can fail.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// True when `key` is one of its keys.
+    pub fn belongs_to(&self, key: &CacheKey) -> bool {
+        self.key == *key || self.content_key.as_ref() == Some(key)
+    }
+
+    /// All blobs that it names: of each layer the layer itself, then its table of contents.
+    pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
+        self.layers.iter().flat_map(|layer| [&layer.blob, &layer.toc])
+    }
+}
+
+/// Read first: other fields may mean something else in another version.
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
 }
 
 /// A layer of a [`Record`].

@@ -1,0 +1,105 @@
+use std::fs::{File, OpenOptions};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::layout::read_small;
+use super::{Store, StoreError};
+use crate::image::{Descriptor, Index, Platform, media_type};
+
+/// The annotation by which skopeo and others find an image in a layout.
+const NAME: &str = "org.opencontainers.image.ref.name";
+/// When [`Store::set_named_image`] was called, seconds since the epoch.
+const MODIFIED: &str = "dev.yadokari.modified";
+
+const MAX_INDEX_BYTES: u64 = 64 << 20;
+
+impl Store {
+    /// The image that was stored under `name` for `platform` (the first one when `None`), and
+    /// when. An entry without a platform suits every platform that no other entry suits.
+    /// Its blobs are not checked.
+    ///
+    /// # Errors
+    /// [`StoreError::ImageIndex`] and [`StoreError::Io`].
+    pub fn named_image(
+        &self,
+        name: &str,
+        platform: Option<&Platform>,
+    ) -> Result<Option<(Descriptor, SystemTime)>, StoreError> {
+        let index = self.image_index()?;
+        let rank = |d: &Descriptor| match (platform, &d.platform) {
+            (Some(wanted), Some(offered)) => wanted.rank(offered),
+            (Some(_), None) => Some(u32::MAX),
+            (None, _) => Some(0),
+        };
+        let named = index.manifests.into_iter().filter(|d| has_name(d, name));
+        let best = named.filter_map(|d| rank(&d).map(|r| (r, d))).min_by_key(|(rank, _)| *rank);
+        Ok(best.map(|(_, descriptor)| self.without_annotations(descriptor)))
+    }
+
+    /// Stores `image` (a manifest or an index, whose blob must be stored) under `name`. It
+    /// replaces the one of that name and platform; without a platform, all of that name.
+    ///
+    /// # Errors
+    /// [`StoreError::MissingBlob`]; [`StoreError::ImageIndex`] when another program damaged
+    /// `index.json`; [`StoreError::ReadOnly`], [`StoreError::Io`] and [`StoreError::DiskFull`].
+    pub fn set_named_image(&self, name: &str, image: &Descriptor) -> Result<(), StoreError> {
+        let what = format!("image name {name}");
+        self.require_writable(&what)?;
+        self.require_blob(&what, image)?;
+        let _lock = self.lock_image_index()?;
+        let mut index = self.image_index()?;
+        let replaced = |old: &Descriptor| {
+            has_name(old, name)
+                && (image.platform.is_none() || old.platform.is_none() || old.platform == image.platform)
+        };
+        index.manifests.retain(|old| !replaced(old));
+        index.manifests.push(with_annotations(image, name));
+        self.layout.write_file(&what, &self.layout.image_index(), &index.to_bytes())
+    }
+
+    fn image_index(&self) -> Result<Index, StoreError> {
+        let path = self.layout.image_index();
+        match read_small(&path, MAX_INDEX_BYTES)? {
+            Some(bytes) => serde_json::from_slice(&bytes).map_err(|source| StoreError::ImageIndex { path, source }),
+            None => Ok(Index {
+                schema_version: 2,
+                media_type: Some(media_type::OCI_INDEX.into()),
+                manifests: Vec::new(),
+                annotations: Default::default(),
+            }),
+        }
+    }
+
+    /// Waits until no other process, and no other thread, changes `index.json`; closing unlocks.
+    fn lock_image_index(&self) -> Result<File, StoreError> {
+        let path = self.layout.directory.join("index.json.lock");
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let file = file.map_err(StoreError::write("a lock", &path))?;
+        flock(&file, FlockOperation::LockExclusive).map_err(|e| StoreError::io("lock", &path)(e.into()))?;
+        Ok(file)
+    }
+
+    fn without_annotations(&self, mut descriptor: Descriptor) -> (Descriptor, SystemTime) {
+        descriptor.annotations.remove(NAME);
+        let seconds = descriptor.annotations.remove(MODIFIED).and_then(|text| text.parse().ok());
+        let modified = match seconds {
+            Some(seconds) => SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)),
+            // Another program stored it: not later than the index was last written.
+            None => self.layout.image_index().metadata().and_then(|m| m.modified()).ok(),
+        };
+        (descriptor, modified.unwrap_or(SystemTime::UNIX_EPOCH))
+    }
+}
+
+fn has_name(descriptor: &Descriptor, name: &str) -> bool {
+    descriptor.annotations.get(NAME).is_some_and(|n| n == name)
+}
+
+fn with_annotations(image: &Descriptor, name: &str) -> Descriptor {
+    let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let mut descriptor = image.clone();
+    descriptor.annotations.insert(NAME.into(), name.into());
+    descriptor.annotations.insert(MODIFIED.into(), seconds.to_string());
+    descriptor
+}
