@@ -1,2 +1,4 @@
 //! Yadokari.
-fn main() {}
+fn main() {
+    yadokari::sandbox::run_if_child();
+}
