@@ -36,6 +36,7 @@ impl Sandbox for OverlaySandbox {
         output: &mut dyn FnMut(Stream, &[u8]),
     ) -> Result<Exit, SandboxError> {
         let root = owned(root)?;
+        forget_last_mount(&root)?;
         // Dropped, and with it what the step's mounts discard, after the step.
         let scratch = scratch(process, &root)?;
         let isolated = Isolated {
@@ -57,6 +58,18 @@ pub(super) fn spec(process: &Process, place: Place) -> Spec {
         env: process.env.clone(),
         user: process.user.clone(),
         workdir: process.workdir.clone(),
+    }
+}
+
+/// A volatile overlay leaves a mark that keeps its upper directory from being mounted again,
+/// because its files may not have reached the disk. They need not.
+fn forget_last_mount(root: &IsolatedRoot) -> Result<(), SandboxError> {
+    let IsolatedRoot::Overlay { work, .. } = root else { return Ok(()) };
+    match std::fs::remove_dir_all(work.join("work")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(SandboxError::setup(|| format!("empty {}", work.display()))(error))
+        }
+        _ => Ok(()),
     }
 }
 
