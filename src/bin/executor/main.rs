@@ -1,0 +1,4 @@
+//! Yadokari.
+fn main() {
+    yadokari::sandbox::run_if_child();
+}
