@@ -1,1 +1,40 @@
-//! registry.
+//! A synchronous client for OCI registries.
+//!
+//! | file | what it knows |
+//! |---|---|
+//! | [`client`] | [`Client`]: one attempt, its redirects and challenges, its retries |
+//! | `options`, `proxy` | what the caller chose: schemes, certificates, mirrors, proxies |
+//! | `origin` | scheme + host + port, and where a server may send us |
+//! | `transport`, `tls` | one HTTP exchange on a pooled connection |
+//! | `challenge`, `token`, `auth` | `WWW-Authenticate`, token servers, which header to send |
+//! | `credentials`, `helper` | Docker's config.json and its credential programs |
+//! | `pull`, `blob`, `resolve` | reading manifests, blobs, whole images |
+//! | `push` | writing blobs and manifests |
+//!
+//! Everything a registry sends is bounded and checked; credentials never leave their origin.
+
+mod auth;
+mod blob;
+mod challenge;
+pub mod client;
+mod credentials;
+mod error;
+mod helper;
+mod options;
+mod origin;
+mod proxy;
+mod pull;
+mod push;
+mod resolve;
+mod tls;
+mod token;
+mod transport;
+
+pub use blob::BlobReader;
+pub use client::Client;
+pub use credentials::{Credential, Credentials, CredentialsError, Secret};
+pub use error::{Answer, Fault, Operation, RegistryError};
+pub use options::{ClientOptions, Purpose};
+pub use proxy::ProxySettings;
+pub use pull::Fetched;
+pub use resolve::ResolvedImage;

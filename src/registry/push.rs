@@ -1,0 +1,267 @@
+//! Writing: blobs and manifests.
+
+use std::cell::Cell;
+use std::io::{self, Read};
+
+use ureq::http::{Method, header};
+
+use super::auth::Claim;
+use super::blob::{blob_name, digest_like};
+use super::client::{Answered, Client, Core, Target, retrying};
+use super::error::{Fault, Operation, RegistryError};
+use super::options::Purpose;
+use super::transport::{Outgoing, Payload, SourceReader, UPLOAD_PATIENCE, discard, header_text};
+use crate::digest::{Algorithm, Digest};
+use crate::image::{Descriptor, Reference};
+
+/// Blobs up to this many bytes go in the closing request: one round trip less.
+const SMALL_BYTES: u64 = 4 << 20;
+/// Chunk size after a 413; proxies that limit bodies commonly allow 100 MB.
+const CHUNK_BYTES: u64 = 64 << 20;
+const MAX_CHUNK_BYTES: u64 = 1 << 30;
+
+/// An upload in progress: where it goes on, and how small a chunk may be.
+struct Session {
+    target: Target,
+    least_chunk_bytes: u64,
+}
+
+impl Client {
+    /// Makes a blob of another repository of the same registry available in `to`, without its
+    /// bytes. False on any refusal: then it has to be pushed.
+    ///
+    /// # Errors
+    /// Faults of the connection only.
+    pub fn mount_blob(&self, to: &Reference, digest: &Digest, from_repository: &str) -> Result<bool, RegistryError> {
+        match self.core().mount(to, digest, from_repository) {
+            Ok(mounted) => Ok(mounted),
+            Err(fault) if fault.answer().is_some() => Ok(false),
+            Err(fault) => Err(fault.during(Operation::MountBlob, blob_name(to, digest))),
+        }
+    }
+
+    /// Uploads a blob. `open` starts it from its beginning, once per try; `progress` gets the
+    /// bytes sent so far in the present try. The server verifies the digest.
+    ///
+    /// # Errors
+    /// [`Fault::Source`] when `open` or its reader fails, or the reader ends early.
+    pub fn push_blob(
+        &self,
+        to: &Reference,
+        blob: &Descriptor,
+        open: &dyn Fn() -> io::Result<Box<dyn Read + Send>>,
+        progress: &dyn Fn(u64),
+    ) -> Result<(), RegistryError> {
+        let core = self.core();
+        let upload = Upload { core, to, blob, open, progress, chunk_bytes: Cell::new(core.options.chunk_bytes) };
+        let pushed = retrying(core.options.retries, may_start_over, || upload.run());
+        pushed.map_err(|fault| fault.during(Operation::PushBlob, blob_name(to, &blob.digest)))
+    }
+
+    /// Uploads a manifest or index under the tag (or digest) of `to`; returns its digest.
+    ///
+    /// # Errors
+    /// [`Fault::DigestMismatch`] when `to` has another digest, or the server stored something else.
+    pub fn push_manifest(&self, to: &Reference, media_type: &str, bytes: &[u8]) -> Result<Digest, RegistryError> {
+        self.core().put_manifest(to, media_type, bytes).map_err(|fault| fault.during(Operation::PushManifest, to))
+    }
+
+    /// Finds out before the build whether a push will be allowed: opens an upload and cancels it.
+    ///
+    /// # Errors
+    /// The registry's refusal.
+    pub fn check_push(&self, to: &Reference) -> Result<(), RegistryError> {
+        let core = self.core();
+        let opened = retrying(core.options.retries, Fault::is_transient, || core.open_session(to));
+        opened.map(|session| core.cancel(to, &session)).map_err(|fault| fault.during(Operation::CheckPush, to.name()))
+    }
+}
+
+/// Whether a new session may succeed where this one failed: also when the server lost the session
+/// or the token ran out under way.
+fn may_start_over(fault: &Fault) -> bool {
+    let lost = |code: &str| matches!(code, "BLOB_UPLOAD_UNKNOWN" | "BLOB_UPLOAD_INVALID" | "RANGE_INVALID");
+    let code = fault.answer().and_then(|answer| answer.code.as_deref());
+    fault.is_transient() || code.is_some_and(lost)
+}
+
+fn claim(to: &Reference) -> Claim {
+    Claim::new(to, "pull,push", Purpose::Push)
+}
+
+impl Core {
+    fn open_session(&self, to: &Reference) -> Result<Session, Fault> {
+        let target = self.target(to, Purpose::Push, "blobs/uploads/")?;
+        let outgoing = Outgoing { payload: Payload::Bytes(b""), ..Outgoing::new(Method::POST, Purpose::Push) };
+        let answered = self.attempt(&target, &outgoing, &mut claim(to))?;
+        session(&target, answered)
+    }
+
+    /// Best effort: a registry sweeps forgotten uploads sooner or later.
+    fn cancel(&self, to: &Reference, session: &Session) {
+        let outgoing = Outgoing::new(Method::DELETE, Purpose::Push);
+        if let Ok(answered) = self.attempt(&session.target, &outgoing, &mut claim(to)) {
+            discard(answered.response);
+        }
+    }
+
+    fn mount(&self, to: &Reference, digest: &Digest, from_repository: &str) -> Result<bool, Fault> {
+        let mut target = self.target(to, Purpose::Push, "blobs/uploads/")?;
+        let digest = digest.to_string();
+        target.url.query_pairs_mut().append_pair("mount", &digest).append_pair("from", from_repository);
+        let outgoing = Outgoing { payload: Payload::Bytes(b""), ..Outgoing::new(Method::POST, Purpose::Push) };
+        let answered = self.call(&target, &outgoing, &mut claim(to).and(from_repository, "pull"))?;
+        if answered.response.status().as_u16() == 201 {
+            discard(answered.response);
+            return Ok(true);
+        }
+        if let Ok(session) = session(&target, answered) {
+            self.cancel(to, &session);
+        }
+        Ok(false)
+    }
+
+    fn put_manifest(&self, to: &Reference, media_type: &str, bytes: &[u8]) -> Result<Digest, Fault> {
+        let digest = to.digest().map_or_else(|| Digest::sha256(bytes), |named| digest_like(named, bytes));
+        if let Some(expected) = to.digest().filter(|named| **named != digest) {
+            return Err(Fault::DigestMismatch { expected: expected.clone(), actual: digest });
+        }
+        let target = self.target(to, Purpose::Push, &format!("manifests/{}", to.target()))?;
+        let outgoing = Outgoing {
+            headers: vec![(header::CONTENT_TYPE, media_type.to_owned())],
+            payload: Payload::Bytes(bytes),
+            ..Outgoing::new(Method::PUT, Purpose::Push)
+        };
+        let answered = self.call(&target, &outgoing, &mut claim(to))?;
+        let stored = header_text(answered.response.headers(), "docker-content-digest").and_then(|t| t.parse().ok());
+        discard(answered.response);
+        match stored {
+            Some(actual) if differs(&digest, &actual) => Err(Fault::DigestMismatch { expected: digest, actual }),
+            _ => Ok(digest),
+        }
+    }
+}
+
+/// A server may name the same bytes by another algorithm.
+fn differs(ours: &Digest, theirs: &Digest) -> bool {
+    let same_algorithm: bool = match (ours.algorithm(), theirs.algorithm()) {
+        (Algorithm::Sha256, Algorithm::Sha256) | (Algorithm::Sha512, Algorithm::Sha512) => true,
+        (Algorithm::Sha256, Algorithm::Sha512) | (Algorithm::Sha512, Algorithm::Sha256) => false,
+    };
+    same_algorithm && ours != theirs
+}
+
+/// Where the upload goes on, as the answer says.
+fn session(before: &Target, answered: Answered) -> Result<Session, Fault> {
+    let Answered { origin, url, response } = answered;
+    let headers = response.headers();
+    let missing = || Fault::Malformed { origin: origin.to_string(), reason: "an upload without location".to_owned() };
+    let (_, url) = origin.destination(&url, header_text(headers, "location").ok_or_else(missing)?)?;
+    let least = header_text(headers, "oci-chunk-min-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+    discard(response);
+    Ok(Session { target: Target { home: before.home.clone(), url }, least_chunk_bytes: least })
+}
+
+/// One blob on its way to one repository.
+struct Upload<'a> {
+    core: &'a Core,
+    to: &'a Reference,
+    blob: &'a Descriptor,
+    open: &'a dyn Fn() -> io::Result<Box<dyn Read + Send>>,
+    progress: &'a dyn Fn(u64),
+    /// `None`: the whole blob in one request.
+    chunk_bytes: Cell<Option<u64>>,
+}
+
+impl Upload<'_> {
+    /// One try, from a new session to the closing request.
+    fn run(&self) -> Result<(), Fault> {
+        let first = self.try_once();
+        // A proxy in front of the registry limits bodies.
+        let limited = matches!(&first, Err(Fault::Refused(answer)) if answer.status == 413);
+        if limited && self.chunk_bytes.get().is_none() && self.blob.size > CHUNK_BYTES {
+            self.chunk_bytes.set(Some(CHUNK_BYTES));
+            return self.try_once();
+        }
+        // The refused token is forgotten by now, so that a long upload gets a new one.
+        if matches!(&first, Err(Fault::Unauthorized { .. })) {
+            return self.try_once();
+        }
+        first
+    }
+
+    fn try_once(&self) -> Result<(), Fault> {
+        let mut session = self.core.open_session(self.to)?;
+        let sent = self.send(&mut session);
+        if matches!(&sent, Err(fault) if fault.answer().is_some() || matches!(fault, Fault::Source(_))) {
+            self.core.cancel(self.to, &session);
+        }
+        sent
+    }
+
+    fn send(&self, session: &mut Session) -> Result<(), Fault> {
+        let source = SourceReader::new((self.open)().map_err(Fault::Source)?, self.progress);
+        let size = self.blob.size;
+        let chunk = self.chunk_bytes.get().map(|bytes| bytes.max(session.least_chunk_bytes).clamp(1, MAX_CHUNK_BYTES));
+        let sent = match chunk {
+            Some(chunk) if chunk < size => self.send_chunks(session, &source, chunk).and_then(|()| self.close(session)),
+            _ if size <= SMALL_BYTES => self.put(session, self.payload(&source, size)),
+            _ => self.patch(session, self.payload(&source, size), None).and_then(|()| self.close(session)),
+        };
+        source.failure().map_or(sent, |error| Err(Fault::Source(error)))
+    }
+
+    fn send_chunks<'a>(&self, session: &mut Session, source: &'a SourceReader<'a>, chunk: u64) -> Result<(), Fault> {
+        let mut start = 0;
+        while start < self.blob.size {
+            let length = chunk.min(self.blob.size - start);
+            let range = format!("{start}-{}", start + length - 1);
+            self.patch(session, self.payload(source, length), Some(range))?;
+            start += length;
+        }
+        Ok(())
+    }
+
+    /// The next `length` bytes of the source.
+    fn payload<'a>(&self, source: &'a SourceReader<'a>, length: u64) -> Payload<'a> {
+        if length == 0 {
+            return Payload::Bytes(b"");
+        }
+        source.allow(length);
+        Payload::Reader { reader: source, length }
+    }
+
+    fn patch(&self, session: &mut Session, payload: Payload<'_>, range: Option<String>) -> Result<(), Fault> {
+        let mut outgoing = self.outgoing(Method::PATCH, payload);
+        outgoing.headers.extend(range.map(|range| (header::CONTENT_RANGE, range)));
+        let answered = self.core.attempt(&session.target, &outgoing, &mut claim(self.to))?;
+        // The newest location counts, when there is one.
+        if answered.response.headers().contains_key(header::LOCATION) {
+            session.target = self::session(&session.target, answered)?.target;
+        } else {
+            discard(answered.response);
+        }
+        Ok(())
+    }
+
+    fn close(&self, session: &Session) -> Result<(), Fault> {
+        self.put(session, Payload::Bytes(b""))
+    }
+
+    fn put(&self, session: &Session, payload: Payload<'_>) -> Result<(), Fault> {
+        let mut target = session.target.clone();
+        target.url.query_pairs_mut().append_pair("digest", &self.blob.digest.to_string());
+        let answered = self.core.attempt(&target, &self.outgoing(Method::PUT, payload), &mut claim(self.to))?;
+        discard(answered.response);
+        Ok(())
+    }
+
+    fn outgoing<'a>(&self, method: Method, payload: Payload<'a>) -> Outgoing<'a> {
+        Outgoing {
+            headers: vec![(header::CONTENT_TYPE, "application/octet-stream".to_owned())],
+            payload,
+            patience: UPLOAD_PATIENCE,
+            ..Outgoing::new(method, Purpose::Push)
+        }
+    }
+}
