@@ -1,3 +1,81 @@
-//! The layer cache: records and blobs, locally and in cache repositories.
+//! The layer cache: which results are known, and where their bytes are. Records, and how they
+//! lie in a store and in a cache repository: `docs/format.md`.
+//!
+//! A cache never fails a build. A look-up that cannot be made is a miss and an event; a save
+//! that failed is an event.
+
+mod error;
+mod local;
+mod manifest;
+mod parallel;
+mod registry;
+mod saver;
+mod tiered;
+mod uploads;
+
+use std::io::Read;
+use std::time::{Duration, SystemTime};
 
 pub use crate::store::{Record, RecordError, RecordLayer};
+pub use error::CacheError;
+pub use local::LocalCache;
+pub use registry::{RegistryCache, RegistryCacheOptions};
+pub use saver::BackgroundSaver;
+pub use tiered::TieredCache;
+
+use crate::digest::DiffId;
+use crate::image::Descriptor;
+use crate::key::CacheKey;
+use crate::report::CacheTier;
+
+/// A place that remembers results.
+pub trait LayerCache: Send + Sync {
+    /// Looks all keys up; same length and order. A fault is an event and a miss.
+    fn look_up(&self, keys: &[CacheKey]) -> Vec<Option<Hit>>;
+
+    /// Stores the blobs of `record` (from the local store), then the record under its key, then
+    /// under its content key. What is known already, and usable, stays as it is.
+    ///
+    /// # Errors
+    /// [`CacheError`]; the record is then under none or only the first of its keys.
+    fn save(&self, record: &Record) -> Result<(), CacheError>;
+
+    /// The table of contents, compressed, of a layer that no record names: a base image's.
+    /// A fault is an event and `None`.
+    fn layer_toc(&self, layer: &DiffId) -> Option<Vec<u8>>;
+
+    /// Stores a table of contents for [`LayerCache::layer_toc`]; its blob is in the local store.
+    ///
+    /// # Errors
+    /// [`CacheError`].
+    fn save_layer_toc(&self, layer: &DiffId, toc: &Descriptor) -> Result<(), CacheError>;
+
+    /// Opens a blob; `None` when it is not here. Reading ends with an error when the bytes are
+    /// not what the descriptor says.
+    ///
+    /// # Errors
+    /// [`CacheError`].
+    fn open(&self, blob: &Descriptor) -> Result<Option<Box<dyn Read + Send>>, CacheError>;
+}
+
+/// What a look-up found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hit {
+    /// The record.
+    pub record: Record,
+    /// Who had it.
+    pub tier: CacheTier,
+}
+
+/// True when the record is older than `ttl`; one from the future, by another clock, is not.
+fn is_expired(record: &Record, ttl: Option<Duration>) -> bool {
+    let Some(ttl) = ttl else { return false };
+    let created = u64::try_from(record.created).unwrap_or_default();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.saturating_sub(Duration::from_secs(created)) > ttl
+}
+
+/// The error with all its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |e| e.source()).fold(error.to_string(), |text, e| format!("{text}: {e}"))
+}

@@ -27,6 +27,7 @@ pub use blob::{BlobWriter, VerifyingReader};
 pub use error::StoreError;
 pub use extracted::PendingDirectory;
 pub use layout::Durability;
+pub use toc::MAX_TOC_BYTES;
 pub use record::{Record, RecordError, RecordLayer};
 
 use index::RecordIndex;

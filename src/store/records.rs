@@ -1,4 +1,5 @@
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use super::layout::read_small;
@@ -74,6 +75,19 @@ impl Store {
         self.layout.write_file(&what, &self.layout.record(key), &bytes)?;
         self.index_later(key, bytes);
         Ok(())
+    }
+
+    /// Removes the record under `key`; none is fine.
+    ///
+    /// # Errors
+    /// [`StoreError::ReadOnly`] and [`StoreError::Io`].
+    pub fn remove_record(&self, key: &CacheKey) -> Result<(), StoreError> {
+        self.require_writable("a removal")?;
+        let path = self.layout.record(key);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", &path)(e)),
+            _ => self.layout.sync_parent(&path),
+        }
     }
 
     /// True when all blobs that the record names are here, in their full size.

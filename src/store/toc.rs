@@ -3,8 +3,8 @@ use super::{Store, StoreError};
 use crate::digest::DiffId;
 use crate::image::Descriptor;
 
-/// A table of contents is held in memory; compressed, one of a million files has about 50 MiB.
-pub(super) const MAX_TOC_BYTES: u64 = 256 << 20;
+/// Largest table of contents that is read, compressed: it is held in memory.
+pub const MAX_TOC_BYTES: u64 = 256 << 20;
 
 /// A descriptor file.
 const MAX_DESCRIPTOR_BYTES: u64 = 64 << 10;

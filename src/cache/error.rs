@@ -1,0 +1,43 @@
+use std::io;
+
+use crate::digest::Digest;
+use crate::registry::RegistryError;
+use crate::store::StoreError;
+
+/// Why a cache could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// The local store said no.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The registry said no.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// It failed too often in this build and is not asked any more.
+    #[error("cache repository {0} is off for this build after repeated faults")]
+    Off(String),
+    /// To be saved, but not in the local store.
+    #[error("blob {0} cannot be saved: it is not in the local store")]
+    NotStored(Digest),
+    /// No cache has the blob.
+    #[error("blob {0} is in no cache")]
+    Absent(Digest),
+    /// The blob was there and could not be read to its end.
+    #[error("failed to read blob {digest}")]
+    Read {
+        /// Which.
+        digest: Digest,
+        /// What broke, or what is wrong with the bytes.
+        source: io::Error,
+    },
+    /// More than we are ready to hold in memory.
+    #[error("table of contents {digest} has {size} bytes, more than the limit of {limit}")]
+    TooLarge {
+        /// Its blob.
+        digest: Digest,
+        /// Bytes.
+        size: u64,
+        /// Bytes.
+        limit: u64,
+    },
+}

@@ -1,0 +1,88 @@
+use std::io::Read;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{CacheError, Hit, LayerCache, Record, chain, is_expired};
+use crate::digest::DiffId;
+use crate::image::Descriptor;
+use crate::key::CacheKey;
+use crate::report::{CacheTier, Event, Observer};
+use crate::store::{Store, StoreError};
+
+/// The records of the local store. A hit is complete: all its blobs are in the store.
+pub struct LocalCache {
+    store: Arc<Store>,
+    ttl: Option<Duration>,
+    observer: Arc<dyn Observer>,
+}
+
+impl LocalCache {
+    /// Over `store`; records older than `ttl` are misses.
+    pub fn new(store: Arc<Store>, ttl: Option<Duration>, observer: Arc<dyn Observer>) -> Self {
+        Self { store, ttl, observer }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    fn judge(&self, key: &CacheKey, found: Result<Option<Record>, StoreError>) -> Option<Hit> {
+        let record = found.unwrap_or_else(|error| {
+            self.observer.event(Event::Warning(format!("cache record {key} is not used: {}", chain(&error))));
+            None
+        })?;
+        let useless = if is_expired(&record, self.ttl) {
+            "it is older than the cache's time to live"
+        } else if !self.store.is_complete(&record) {
+            "a blob of it is not in the store"
+        } else {
+            return Some(Hit { record, tier: CacheTier::Local });
+        };
+        self.observer.event(Event::Debug(format!("local cache record {key} is not used: {useless}")));
+        None
+    }
+
+    fn put(&self, key: &CacheKey, record: &Record) -> Result<(), CacheError> {
+        if self.ttl.is_some() && self.store.record(key)?.is_some_and(|old| is_expired(&old, self.ttl)) {
+            self.store.remove_record(key)?;
+        }
+        Ok(self.store.put_record(key, record)?)
+    }
+
+    fn pass_on_notices(&self) {
+        self.store.take_notices().into_iter().for_each(|notice| self.observer.event(Event::Warning(notice)));
+    }
+}
+
+impl LayerCache for LocalCache {
+    fn look_up(&self, keys: &[CacheKey]) -> Vec<Option<Hit>> {
+        let found = self.store.records(keys);
+        let hits = keys.iter().zip(found).map(|(key, found)| self.judge(key, found)).collect();
+        self.pass_on_notices();
+        hits
+    }
+
+    fn save(&self, record: &Record) -> Result<(), CacheError> {
+        self.put(&record.key, record)?;
+        record.content_key.iter().try_for_each(|key| self.put(key, record))
+    }
+
+    fn layer_toc(&self, layer: &DiffId) -> Option<Vec<u8>> {
+        let found = self.store.toc(layer).unwrap_or_else(|error| {
+            self.observer.event(Event::Warning(chain(&error)));
+            None
+        });
+        self.pass_on_notices();
+        found
+    }
+
+    fn save_layer_toc(&self, layer: &DiffId, toc: &Descriptor) -> Result<(), CacheError> {
+        Ok(self.store.put_toc(layer, toc)?)
+    }
+
+    fn open(&self, blob: &Descriptor) -> Result<Option<Box<dyn Read + Send>>, CacheError> {
+        let reader = self.store.open_verified(blob)?;
+        Ok(reader.map(|reader| Box::new(reader) as Box<dyn Read + Send>))
+    }
+}

@@ -1,0 +1,285 @@
+use std::collections::BTreeSet;
+use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::manifest::{self, EMPTY_JSON, Form, Packed};
+use super::parallel::in_parallel;
+use super::uploads::Uploads;
+use super::{CacheError, Hit, LayerCache, Record, chain, is_expired};
+use crate::digest::{DiffId, Digest};
+use crate::image::{Descriptor, Reference, media_type};
+use crate::key::CacheKey;
+use crate::registry::{Client, Fault, Purpose, RegistryError};
+use crate::report::{CacheTier, Direction, Event, Observer, Transfer};
+use crate::store::{MAX_TOC_BYTES, Store};
+
+/// After this many faults that are the registry's (not one record's), it is not asked again: a
+/// cache that is down must not cost a time-out per step.
+const MAX_FAULTS: usize = 3;
+
+/// How a [`RegistryCache`] behaves.
+#[derive(Debug, Clone)]
+pub struct RegistryCacheOptions {
+    /// Older records are misses.
+    pub ttl: Option<Duration>,
+    /// Look-ups at the same time.
+    pub threads: usize,
+    /// What a hit is reported as.
+    pub tier: CacheTier,
+}
+
+impl Default for RegistryCacheOptions {
+    fn default() -> Self {
+        Self { ttl: None, threads: 8, tier: CacheTier::Registry }
+    }
+}
+
+/// Records in a repository of a registry: `--cache-repo`.
+pub struct RegistryCache {
+    client: Client,
+    repository: Reference,
+    store: Arc<Store>,
+    options: RegistryCacheOptions,
+    observer: Arc<dyn Observer>,
+    uploads: Uploads,
+    faults: AtomicUsize,
+    images_only: AtomicBool,
+    gone: Mutex<BTreeSet<Digest>>,
+}
+
+impl RegistryCache {
+    /// Over `repository` (its tag is not used). Blobs to save are read from `store`.
+    pub fn new(
+        client: Client,
+        repository: Reference,
+        store: Arc<Store>,
+        options: RegistryCacheOptions,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
+        Self {
+            client,
+            repository,
+            store,
+            options,
+            observer,
+            uploads: Uploads::default(),
+            faults: AtomicUsize::new(0),
+            images_only: AtomicBool::new(false),
+            gone: Mutex::default(),
+        }
+    }
+
+    fn look_up_one(&self, key: &CacheKey) -> Option<Record> {
+        if self.is_off() {
+            return None;
+        }
+        self.record(key).unwrap_or_else(|error| {
+            self.warn(&format!("cache look-up of {key} failed, taken as a miss"), &error);
+            None
+        })
+    }
+
+    fn record(&self, key: &CacheKey) -> Result<Option<Record>, CacheError> {
+        let Some(bytes) = self.manifest(&key.to_string())? else { return Ok(None) };
+        let useless = match manifest::unpack_record(&bytes, key) {
+            Ok(record) if is_expired(&record, self.options.ttl) => "it is older than the cache's time to live".into(),
+            Ok(record) if record.blobs().any(|blob| self.gone().contains(&blob.digest)) => {
+                "a blob of it is not in the repository".into()
+            }
+            Ok(record) => return Ok(Some(record)),
+            Err(error) => chain(&error),
+        };
+        self.debug(format!("record {key} in {} is not used: {useless}", self.repository.name()));
+        Ok(None)
+    }
+
+    fn manifest(&self, tag: &str) -> Result<Option<Vec<u8>>, CacheError> {
+        let fetched = self.ask(self.client.fetch_manifest(&self.repository.with_tag(tag), Purpose::Push))?;
+        Ok(fetched.map(|fetched| fetched.bytes))
+    }
+
+    fn save_under(&self, record: &Record, key: &CacheKey) -> Result<(), CacheError> {
+        if self.record(key)?.is_some() {
+            return Ok(());
+        }
+        self.push_manifest(&key.to_string(), |form| manifest::pack_record(record, form))
+    }
+
+    /// Pushes as an artifact; where that is refused, as an image, from then on.
+    fn push_manifest(&self, tag: &str, pack: impl Fn(Form) -> Packed) -> Result<(), CacheError> {
+        if !self.images_only.load(Ordering::Relaxed) {
+            match self.push_packed(tag, &pack(Form::Artifact)) {
+                Err(CacheError::Registry(error)) if matches!(*error.fault, Fault::Refused(_)) => {
+                    let name = self.repository.name();
+                    let reason = chain(&error);
+                    self.observer.event(Event::Info(format!("{name} takes no artifacts, saving images: {reason}")));
+                    self.images_only.store(true, Ordering::Relaxed);
+                }
+                pushed => return pushed,
+            }
+        }
+        self.push_packed(tag, &pack(Form::Image))
+    }
+
+    fn push_packed(&self, tag: &str, packed: &Packed) -> Result<(), CacheError> {
+        let manifest = &packed.manifest;
+        self.push_bytes(&manifest.config, &packed.config)?;
+        for layer in manifest.layers.iter().filter(|layer| layer.media_type == media_type::OCI_EMPTY) {
+            self.push_bytes(layer, EMPTY_JSON)?;
+        }
+        let target = self.repository.with_tag(tag);
+        self.ask(self.client.push_manifest(&target, manifest.media_type(), &manifest.to_bytes()))?;
+        Ok(())
+    }
+
+    fn push_bytes(&self, blob: &Descriptor, bytes: &[u8]) -> Result<(), CacheError> {
+        let bytes = bytes.to_vec();
+        self.push(blob, &move || Ok(Box::new(io::Cursor::new(bytes.clone()))), &|_| {})
+    }
+
+    fn push_stored(&self, blob: &Descriptor) -> Result<(), CacheError> {
+        if !self.store.has(blob) {
+            return Err(CacheError::NotStored(blob.digest.clone()));
+        }
+        let open = || {
+            let reader = self.store.open_verified(blob).map_err(io::Error::other)?;
+            let reader = reader.ok_or(io::ErrorKind::NotFound)?;
+            Ok(Box::new(reader) as Box<dyn Read + Send>)
+        };
+        let progress = |done| {
+            let (digest, total) = (blob.digest.clone(), blob.size);
+            self.observer.event(Event::Transfer(Transfer { direction: Direction::Push, digest, done, total }));
+        };
+        self.push(blob, &open, &progress)
+    }
+
+    fn push(&self, blob: &Descriptor, open: &Open<'_>, progress: &dyn Fn(u64)) -> Result<(), CacheError> {
+        self.uploads.once(&blob.digest, || {
+            if !self.ask(self.client.has_blob(&self.repository, &blob.digest))? {
+                self.ask(self.client.push_blob(&self.repository, blob, open, progress))?;
+            }
+            self.gone().remove(&blob.digest);
+            Ok(())
+        })
+    }
+
+    /// Counts the faults of the registry as a whole.
+    fn ask<T>(&self, answer: Result<T, RegistryError>) -> Result<T, CacheError> {
+        answer.map_err(|error| {
+            if is_of_registry(&error.fault) && self.faults.fetch_add(1, Ordering::Relaxed) + 1 == MAX_FAULTS {
+                let name = self.repository.name();
+                self.observer.event(Event::Warning(format!("cache repository {name} failed repeatedly: it is off")));
+            }
+            CacheError::Registry(error)
+        })
+    }
+
+    fn is_off(&self) -> bool {
+        self.faults.load(Ordering::Relaxed) >= MAX_FAULTS
+    }
+
+    fn require_on(&self) -> Result<(), CacheError> {
+        if self.is_off() { Err(CacheError::Off(self.repository.name())) } else { Ok(()) }
+    }
+
+    fn toc(&self, layer: &DiffId) -> Result<Option<Vec<u8>>, CacheError> {
+        let Some(toc) = self.toc_descriptor(layer)? else { return Ok(None) };
+        self.open(&toc)?.map(|reader| read_toc(reader, &toc)).transpose()
+    }
+
+    fn toc_descriptor(&self, layer: &DiffId) -> Result<Option<Descriptor>, CacheError> {
+        let Some(tag) = manifest::toc_tag(layer) else { return Ok(None) };
+        let Some(bytes) = self.manifest(&tag)? else { return Ok(None) };
+        let unpacked = manifest::unpack_toc(&bytes, layer);
+        let usable = unpacked.map_err(|error| {
+            self.debug(format!("table of contents {tag} in {} is not used: {}", self.repository.name(), chain(&error)));
+        });
+        Ok(usable.ok().filter(|toc| !self.gone().contains(&toc.digest)))
+    }
+
+    fn gone(&self) -> MutexGuard<'_, BTreeSet<Digest>> {
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn debug(&self, text: String) {
+        self.observer.event(Event::Debug(text));
+    }
+
+    fn warn(&self, what: &str, error: &CacheError) {
+        self.observer.event(Event::Warning(format!("{what}: {}", chain(error))));
+    }
+}
+
+/// Opens the bytes of an upload, again for each try.
+type Open<'a> = dyn Fn() -> io::Result<Box<dyn Read + Send>> + 'a;
+
+/// True for what will meet the next request as well.
+fn is_of_registry(fault: &Fault) -> bool {
+    match fault {
+        Fault::Unauthorized { .. } | Fault::Denied(_) | Fault::RateLimited(_) | Fault::Unavailable(_) => true,
+        Fault::Connect { .. } | Fault::HostNotFound { .. } | Fault::Timeout { .. } | Fault::Tls { .. } => true,
+        Fault::Interrupted { .. } | Fault::Forbidden { .. } | Fault::Credentials(_) | Fault::Configuration(_) => true,
+        _ => false,
+    }
+}
+
+/// Reads a table of contents of bounded size.
+pub(super) fn read_toc(mut reader: Box<dyn Read + Send>, toc: &Descriptor) -> Result<Vec<u8>, CacheError> {
+    let (digest, size, limit) = (toc.digest.clone(), toc.size, MAX_TOC_BYTES);
+    if size > limit {
+        return Err(CacheError::TooLarge { digest, size, limit });
+    }
+    let mut bytes = Vec::new();
+    reader.read_to_end(&mut bytes).map_err(|source| CacheError::Read { digest, source })?;
+    Ok(bytes)
+}
+
+impl LayerCache for RegistryCache {
+    fn look_up(&self, keys: &[CacheKey]) -> Vec<Option<Hit>> {
+        let tier = self.options.tier;
+        in_parallel(keys, self.options.threads, |key| self.look_up_one(key).map(|record| Hit { record, tier }))
+    }
+
+    fn save(&self, record: &Record) -> Result<(), CacheError> {
+        self.require_on()?;
+        record.blobs().try_for_each(|blob| self.push_stored(blob))?;
+        self.save_under(record, &record.key)?;
+        record.content_key.iter().try_for_each(|key| self.save_under(record, key))
+    }
+
+    fn layer_toc(&self, layer: &DiffId) -> Option<Vec<u8>> {
+        if self.is_off() {
+            return None;
+        }
+        self.toc(layer).unwrap_or_else(|error| {
+            self.warn(&format!("look-up of the table of contents of {layer} failed"), &error);
+            None
+        })
+    }
+
+    fn save_layer_toc(&self, layer: &DiffId, toc: &Descriptor) -> Result<(), CacheError> {
+        self.require_on()?;
+        let Some(tag) = manifest::toc_tag(layer) else { return Ok(()) };
+        self.push_stored(toc)?;
+        if self.toc_descriptor(layer)?.is_some() {
+            return Ok(());
+        }
+        self.push_manifest(&tag, |form| manifest::pack_toc(layer, toc, form))
+    }
+
+    fn open(&self, blob: &Descriptor) -> Result<Option<Box<dyn Read + Send>>, CacheError> {
+        self.require_on()?;
+        match self.client.fetch_blob(&self.repository, blob, Purpose::Push) {
+            Ok(reader) => Ok(Some(Box::new(reader))),
+            Err(error) if matches!(*error.fault, Fault::NotFound(_)) => {
+                // Garbage collection took it: records that name it are misses from now on.
+                self.gone().insert(blob.digest.clone());
+                self.uploads.forget(&blob.digest);
+                Ok(None)
+            }
+            error => self.ask(error).map(|reader| Some(Box::new(reader) as Box<dyn Read + Send>)),
+        }
+    }
+}

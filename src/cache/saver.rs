@@ -1,0 +1,94 @@
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use super::{CacheError, LayerCache, Record, chain};
+use crate::digest::DiffId;
+use crate::image::Descriptor;
+use crate::report::{Event, Observer};
+
+/// Jobs that may wait; their bytes are on disk, so one is small.
+const QUEUE: usize = 256;
+
+/// Saves into a slow cache while the build goes on.
+pub struct BackgroundSaver {
+    queue: Option<SyncSender<Job>>,
+    workers: Vec<JoinHandle<()>>,
+    outcome: Arc<Mutex<Outcome>>,
+    observer: Arc<dyn Observer>,
+}
+
+enum Job {
+    Record(Box<Record>),
+    Toc(DiffId, Descriptor),
+}
+
+#[derive(Default)]
+struct Outcome {
+    saved: usize,
+    failures: Vec<CacheError>,
+}
+
+impl BackgroundSaver {
+    /// Starts `workers` threads (at least one) that save into `cache`.
+    pub fn new(cache: Arc<dyn LayerCache>, workers: usize, observer: Arc<dyn Observer>) -> Self {
+        let (queue, jobs) = sync_channel(QUEUE);
+        let jobs = Arc::new(Mutex::new(jobs));
+        let outcome = Arc::<Mutex<Outcome>>::default();
+        let start = |_| {
+            let (cache, jobs, outcome) = (Arc::clone(&cache), Arc::clone(&jobs), Arc::clone(&outcome));
+            std::thread::spawn(move || work(&*cache, &jobs, &outcome))
+        };
+        let workers = (0..workers.max(1)).map(start).collect();
+        Self { queue: Some(queue), workers, outcome, observer }
+    }
+
+    /// Queues a record; its blobs are in the local store. Waits while the queue is full.
+    pub fn save(&self, record: &Record) {
+        self.submit(Job::Record(Box::new(record.clone())));
+    }
+
+    /// Queues a table of contents of a layer that no record names.
+    pub fn save_layer_toc(&self, layer: &DiffId, toc: &Descriptor) {
+        self.submit(Job::Toc(layer.clone(), toc.clone()));
+    }
+
+    fn submit(&self, job: Job) {
+        // Fails only when every worker has panicked, which `finish` reports.
+        let _ = self.queue.as_ref().map(|queue| queue.send(job));
+    }
+
+    /// Waits until all is saved. What failed is one warning; the number of failures is returned.
+    pub fn finish(mut self) -> usize {
+        self.queue = None;
+        let panicked = self.workers.drain(..).map(JoinHandle::join).filter(Result::is_err).count();
+        let outcome = std::mem::take(&mut *self.outcome.lock().unwrap_or_else(PoisonError::into_inner));
+        let failed = outcome.failures.len() + panicked;
+        let text = match outcome.failures.first() {
+            Some(first) => chain(first),
+            None => "a thread that saves panicked".to_owned(),
+        };
+        if failed > 0 {
+            let all = outcome.saved + failed;
+            self.observer.event(Event::Warning(format!("{failed} of {all} results were not saved in the cache: {text}")));
+        }
+        failed
+    }
+}
+
+fn work(cache: &dyn LayerCache, jobs: &Mutex<Receiver<Job>>, outcome: &Mutex<Outcome>) {
+    loop {
+        // The lock is held while waiting: exactly one worker waits, the others wait for it.
+        let received = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(job) = received else { return };
+        let saved = match job {
+            Job::Record(record) => cache.save(&record),
+            Job::Toc(layer, toc) => cache.save_layer_toc(&layer, &toc),
+        };
+        let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        match saved {
+            Ok(()) => outcome.saved += 1,
+            Err(error) => outcome.failures.push(error),
+        }
+    }
+}

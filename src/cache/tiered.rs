@@ -1,0 +1,153 @@
+use std::io::Read;
+use std::sync::Arc;
+
+use super::parallel::in_parallel;
+use super::registry::read_toc;
+use super::{BackgroundSaver, CacheError, Hit, LayerCache, LocalCache, Record, RecordLayer, chain};
+use crate::digest::DiffId;
+use crate::image::{Descriptor, media_type};
+use crate::key::CacheKey;
+use crate::report::{Event, Observer};
+
+/// Threads that save into each remote cache.
+const SAVERS: usize = 2;
+
+/// The local cache, then remote ones. What a remote cache does never waits for another.
+pub struct TieredCache {
+    local: LocalCache,
+    remotes: Vec<Remote>,
+    observer: Arc<dyn Observer>,
+}
+
+struct Remote {
+    cache: Arc<dyn LayerCache>,
+    /// None: it is only read.
+    saver: Option<BackgroundSaver>,
+}
+
+impl TieredCache {
+    /// Over the local cache alone.
+    pub fn new(local: LocalCache, observer: Arc<dyn Observer>) -> Self {
+        Self { local, remotes: Vec::new(), observer }
+    }
+
+    /// Adds a remote cache, asked after those before it. It is read only, or saved into in the
+    /// background: see [`TieredCache::finish`].
+    #[must_use]
+    pub fn with_remote(mut self, cache: Arc<dyn LayerCache>, is_writable: bool) -> Self {
+        let saver = || BackgroundSaver::new(Arc::clone(&cache), SAVERS, Arc::clone(&self.observer));
+        let saver = is_writable.then(saver);
+        self.remotes.push(Remote { cache, saver });
+        self
+    }
+
+    /// Waits until all that was saved is in the remote caches. What failed is a warning; the
+    /// number of failures is returned.
+    pub fn finish(self) -> usize {
+        self.remotes.into_iter().filter_map(|remote| remote.saver).map(BackgroundSaver::finish).sum()
+    }
+
+    /// The table of contents of a hit's layer, compressed; kept in the local store.
+    ///
+    /// # Errors
+    /// [`CacheError::Absent`] when no cache has it (the hit is none), else the last fault.
+    pub fn fetch_toc(&self, layer: &RecordLayer) -> Result<Vec<u8>, CacheError> {
+        if let Ok(Some(bytes)) = self.local.store().read_blob(&layer.toc.digest, layer.toc.size) {
+            return Ok(bytes);
+        }
+        let reader = self.open_remote(&layer.toc)?.ok_or_else(|| CacheError::Absent(layer.toc.digest.clone()))?;
+        let bytes = read_toc(reader, &layer.toc)?;
+        self.keep_blob(&bytes);
+        Ok(bytes)
+    }
+
+    /// The bytes of a hit's layer, compressed, from whoever has them. Reading ends with an error
+    /// when they are not what the record says.
+    ///
+    /// # Errors
+    /// [`CacheError::Absent`] when no cache has it (the hit is none), else the last fault.
+    pub fn fetch_layer(&self, layer: &RecordLayer) -> Result<Box<dyn Read + Send>, CacheError> {
+        self.open(&layer.blob)?.ok_or_else(|| CacheError::Absent(layer.blob.digest.clone()))
+    }
+
+    fn open_remote(&self, blob: &Descriptor) -> Result<Option<Box<dyn Read + Send>>, CacheError> {
+        let mut fault = None;
+        for remote in &self.remotes {
+            match remote.cache.open(blob) {
+                Ok(Some(reader)) => return Ok(Some(reader)),
+                Ok(None) => {}
+                Err(error) => fault = Some(error),
+            }
+        }
+        fault.map_or(Ok(None), Err)
+    }
+
+    /// Keeps a copy for the next time; the build goes on without.
+    fn keep_blob(&self, toc: &[u8]) -> Option<Descriptor> {
+        let store = self.local.store();
+        if !store.is_writable() {
+            return None;
+        }
+        let kept = store.put_blob(media_type::TOC, toc);
+        kept.inspect_err(|error| self.observer.event(Event::Warning(chain(error)))).ok()
+    }
+
+    /// True when the local store is the place for it: a read-only volume takes nothing, and a
+    /// record whose layers were never fetched would be useless there.
+    fn belongs_here(&self, blobs: &mut dyn Iterator<Item = &Descriptor>) -> bool {
+        let store = self.local.store();
+        store.is_writable() && blobs.all(|blob| store.has(blob))
+    }
+}
+
+impl LayerCache for TieredCache {
+    fn look_up(&self, keys: &[CacheKey]) -> Vec<Option<Hit>> {
+        let mut hits = self.local.look_up(keys);
+        let left: Vec<usize> = (0..keys.len()).filter(|number| hits[*number].is_none()).collect();
+        if left.is_empty() {
+            return hits;
+        }
+        let wanted: Vec<CacheKey> = left.iter().map(|number| keys[*number]).collect();
+        for found in in_parallel(&self.remotes, self.remotes.len(), |remote| remote.cache.look_up(&wanted)) {
+            for (number, hit) in left.iter().zip(found) {
+                hits[*number] = hits[*number].take().or(hit);
+            }
+        }
+        hits
+    }
+
+    /// Saves into the local store, where it belongs there, and queues it for the remote caches.
+    fn save(&self, record: &Record) -> Result<(), CacheError> {
+        self.remotes.iter().filter_map(|remote| remote.saver.as_ref()).for_each(|saver| saver.save(record));
+        if self.belongs_here(&mut record.blobs()) { self.local.save(record) } else { Ok(()) }
+    }
+
+    fn layer_toc(&self, layer: &DiffId) -> Option<Vec<u8>> {
+        if let Some(toc) = self.local.layer_toc(layer) {
+            return Some(toc);
+        }
+        let toc = self.remotes.iter().find_map(|remote| remote.cache.layer_toc(layer))?;
+        let kept = self.keep_blob(&toc).map(|descriptor| self.local.save_layer_toc(layer, &descriptor));
+        if let Some(Err(error)) = kept {
+            self.observer.event(Event::Warning(chain(&error)));
+        }
+        Some(toc)
+    }
+
+    /// As [`TieredCache::save`].
+    fn save_layer_toc(&self, layer: &DiffId, toc: &Descriptor) -> Result<(), CacheError> {
+        let savers = self.remotes.iter().filter_map(|remote| remote.saver.as_ref());
+        savers.for_each(|saver| saver.save_layer_toc(layer, toc));
+        if self.belongs_here(&mut [toc].into_iter()) { self.local.save_layer_toc(layer, toc) } else { Ok(()) }
+    }
+
+    fn open(&self, blob: &Descriptor) -> Result<Option<Box<dyn Read + Send>>, CacheError> {
+        // A blob that is damaged in size is not here.
+        if self.local.store().has(blob)
+            && let Some(reader) = self.local.open(blob)?
+        {
+            return Ok(Some(reader));
+        }
+        self.open_remote(blob)
+    }
+}
