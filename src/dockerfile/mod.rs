@@ -1,5 +1,28 @@
-//! Dockerfile text to instructions with spans. Pure.
+//! Dockerfile text to instructions with spans, and the expansion of variables in them. Pure.
+//!
+//! [`parse`] gives a [`Dockerfile`] or one [`ParseError`] that [`render`] shows with its source
+//! lines. Nothing is expanded here: [`Expander`] does that later, when the variables are known.
+//!
+//! # Source
+//! BuildKit's Dockerfile frontend 1.26; error texts are its own.
 
+mod arguments;
 mod ast;
+mod diagnostic;
+mod directive;
+mod duration;
+mod expand;
+mod flag;
+mod healthcheck;
+mod heredoc;
+mod instruction;
+mod line;
+mod parser;
+mod suggestion;
+#[cfg(test)]
+mod tests;
 
 pub use ast::*;
+pub use diagnostic::{ParseError, render};
+pub use expand::{ExpandError, ExpandReason, Expanded, Expander};
+pub use parser::{parse, parse_trigger};
