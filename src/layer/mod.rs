@@ -1,12 +1,31 @@
 //! Layers: their tables of contents, the tar codec, compression, extraction.
 
+mod binary;
 mod change;
+mod compress;
+mod encode;
 mod entry;
+mod header;
+pub(crate) mod path;
+mod pipeline;
+mod toc;
 
 pub use change::*;
+pub use compress::{GZIP_LEVEL, ZSTD_LEVEL, decompress, sniff};
+pub use encode::{EncodeError, Encoded, OpenContent, encode};
 pub use entry::*;
+pub use path::PathError;
+pub use toc::TocError;
+
+/// What a member's name starts with when it removes something.
+const WHITEOUT_PREFIX: &[u8; 4] = b".wh.";
 
 /// Whether a table of contents holds the bytes of the file at that path.
 pub(crate) fn is_inlined(path: &[u8]) -> bool {
     path == b"etc/passwd" || path == b"etc/group"
+}
+
+/// Whether layers keep an extended attribute of that name.
+fn is_kept_xattr(name: &str) -> bool {
+    name == "security.capability"
 }

@@ -16,6 +16,7 @@ pub use resolve::{LastLink, ResolveError};
 use tree::Tree;
 
 use crate::layer::EntryPath;
+use crate::layer::path::split;
 
 /// An in-memory file tree. Cheap to clone: clones share what neither has changed.
 ///
@@ -53,7 +54,7 @@ impl View {
         if self.tree(path).is_none() {
             return;
         }
-        match split_last(path) {
+        match split(path) {
             None => Arc::make_mut(&mut self.root).children.clear(),
             Some((parent, name)) => drop(self.slot(parent).children.remove(name)),
         }
@@ -103,15 +104,6 @@ impl View {
 /// The names on the way to `path`, none for the root.
 fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|name| !name.is_empty())
-}
-
-/// The path of the directory and the name in it; `None` for the root.
-fn split_last(path: &[u8]) -> Option<(&[u8], &[u8])> {
-    if path.is_empty() {
-        return None;
-    }
-    let slash = path.iter().rposition(|byte| *byte == b'/');
-    Some(slash.map_or((b"", path), |at| (&path[..at], &path[at + 1..])))
 }
 
 #[cfg(test)]

@@ -1,11 +1,10 @@
 use std::borrow::Cow;
 
-use super::{EntryPath, NodeKind, View, components, split_last};
+use super::{EntryPath, NodeKind, View, components};
+use crate::layer::path::{MAX_PATH, join, split};
 
 /// How many links one path may lead through; as the kernel's limit.
 const MAX_LINKS: usize = 40;
-/// Longest path that resolving yields, bytes; as the kernel's limit.
-const MAX_PATH: usize = 4096;
 
 /// What to do when the last component of a path is a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +32,14 @@ pub enum ResolveError {
     },
 }
 
+/// What stands at a canonical path, as far as resolving cares.
+pub(crate) enum Found<'a> {
+    Missing,
+    Directory,
+    Link(Cow<'a, [u8]>),
+    Other,
+}
+
 impl View {
     /// The canonical path of `path` inside the tree: `.` and `..` cleaned, links followed
     /// (absolute ones too start at the root), what does not exist appended as it is. A leading
@@ -41,58 +48,44 @@ impl View {
     /// # Errors
     /// See [`ResolveError`].
     pub fn resolve(&self, path: &[u8], last: LastLink) -> Result<EntryPath, ResolveError> {
-        self.resolve_past(path, last, false)
-    }
-
-    /// [`View::resolve`]; with `past_files`, files on the way are as good as directories.
-    fn resolve_past(&self, path: &[u8], last: LastLink, past_files: bool) -> Result<EntryPath, ResolveError> {
-        let too_many = || ResolveError::TooManyLinks { path: path.to_vec() };
-        let mut done = EntryPath::new();
-        let mut pending = Pending::default();
-        pending.push(path);
-        let mut links = 0;
-        while let Some(name) = pending.pop() {
-            if &*name == b".." {
-                done.truncate(split_last(&done).map_or(0, |(parent, _)| parent.len()));
-                continue;
+        let mut file = None;
+        let resolved = resolve(path, last, |path| {
+            let found = self.found(path);
+            if matches!(found, Found::Other) {
+                file = Some(path.to_vec());
             }
-            let parent = done.len();
-            push_name(&mut done, &name);
-            let is_last = pending.is_empty();
-            match self.get(&done).map(|node| &node.kind) {
-                Some(NodeKind::Symlink(target)) if !is_last || last == LastLink::Follow => {
-                    links += 1;
-                    done.truncate(if target.first() == Some(&b'/') { 0 } else { parent });
-                    pending.push(target);
-                }
-                None | Some(NodeKind::Directory | NodeKind::Symlink(_)) => {}
-                Some(_) if !past_files && pending.descends() => return Err(ResolveError::NotADirectory { path: done }),
-                Some(_) => {}
-            }
-            if links > MAX_LINKS || done.len() > MAX_PATH {
-                return Err(too_many());
-            }
+            Ok(found)
+        })?;
+        match file {
+            Some(path) if is_below(&resolved, &path) => Err(ResolveError::NotADirectory { path }),
+            _ => Ok(resolved),
         }
-        Ok(done)
     }
 
     /// Where a layer member of that path belongs: its directory resolved, its name kept.
     pub(crate) fn member_path<'a>(&self, path: &'a [u8]) -> Result<Cow<'a, [u8]>, ResolveError> {
-        let Some((parent, name)) = split_last(path) else {
+        let Some((parent, name)) = split(path) else {
             return Ok(Cow::Borrowed(path));
         };
         if self.is_plain(parent) {
             return Ok(Cow::Borrowed(path));
         }
-        // A file on the way will be replaced by an implied directory.
-        let mut resolved = self.directory_path(parent)?;
-        push_name(&mut resolved, name);
-        Ok(Cow::Owned(resolved))
+        Ok(Cow::Owned(join(&self.directory_path(parent)?, name)))
     }
 
-    /// The directory that a layer means by `path`: links followed to the end.
+    /// The directory that a layer means by `path`: links followed to the end. A file on the way
+    /// will be replaced by an implied directory.
     pub(crate) fn directory_path(&self, path: &[u8]) -> Result<EntryPath, ResolveError> {
-        self.resolve_past(path, LastLink::Follow, true)
+        resolve(path, LastLink::Follow, |path| Ok(self.found(path)))
+    }
+
+    fn found(&self, path: &[u8]) -> Found<'_> {
+        match self.get(path).map(|node| &node.kind) {
+            None => Found::Missing,
+            Some(NodeKind::Directory) => Found::Directory,
+            Some(NodeKind::Symlink(target)) => Found::Link(Cow::Borrowed(target)),
+            Some(_) => Found::Other,
+        }
     }
 
     /// Whether only directories, and then nothing, stand on the way to `path`.
@@ -109,33 +102,50 @@ impl View {
     }
 }
 
-pub(super) fn push_name(path: &mut EntryPath, name: &[u8]) {
-    if !path.is_empty() {
-        path.push(b'/');
+/// The canonical path of `path`, whatever the tree is: `look_up` tells what stands at a
+/// canonical path. Files on the way are passed as if they were directories.
+///
+/// This is the only place that follows links, for trees in memory as for those on disk.
+pub(crate) fn resolve<'a, E: From<ResolveError>>(
+    path: &[u8],
+    last: LastLink,
+    mut look_up: impl FnMut(&[u8]) -> Result<Found<'a>, E>,
+) -> Result<EntryPath, E> {
+    let too_many = || ResolveError::TooManyLinks { path: path.to_vec() };
+    let mut done = EntryPath::new();
+    let mut pending = names_reversed(path);
+    let mut links = 0;
+    while let Some(name) = pending.pop() {
+        if &*name == b".." {
+            done.truncate(split(&done).map_or(0, |(parent, _)| parent.len()));
+            continue;
+        }
+        let parent = done.len();
+        done = join(&done, &name);
+        if done.len() > MAX_PATH {
+            return Err(too_many().into());
+        }
+        if pending.is_empty() && last == LastLink::Keep {
+            break;
+        }
+        if let Found::Link(target) = look_up(&done)? {
+            links += 1;
+            if links > MAX_LINKS {
+                return Err(too_many().into());
+            }
+            done.truncate(if target.starts_with(b"/") { 0 } else { parent });
+            pending.extend(names_reversed(&target));
+        }
     }
-    path.extend_from_slice(name);
+    Ok(done)
 }
 
-/// The components still to go, the next one last.
-#[derive(Default)]
-struct Pending(Vec<Box<[u8]>>);
+/// The names in `path`, the first one last; `.` left out.
+fn names_reversed(path: &[u8]) -> Vec<Box<[u8]>> {
+    let names: Vec<&[u8]> = components(path).filter(|name| *name != b".").collect();
+    names.into_iter().rev().map(Into::into).collect()
+}
 
-impl Pending {
-    fn push(&mut self, path: &[u8]) {
-        let names: Vec<&[u8]> = components(path).filter(|name| *name != b".").collect();
-        self.0.extend(names.into_iter().rev().map(Into::into));
-    }
-
-    fn pop(&mut self) -> Option<Box<[u8]>> {
-        self.0.pop()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Whether the next component is a name.
-    fn descends(&self) -> bool {
-        self.0.last().is_some_and(|name| &**name != b"..")
-    }
+fn is_below(path: &[u8], ancestor: &[u8]) -> bool {
+    path.strip_prefix(ancestor).is_some_and(|rest| rest.starts_with(b"/"))
 }

@@ -1,0 +1,121 @@
+use std::io::{self, BufReader, Read};
+
+use libdeflater::CompressionLvl;
+
+use crate::image::media_type::{self, Compression};
+
+/// Bytes of tar that become one gzip member or zstd frame. Part of what makes layers equal byte
+/// for byte: changing it changes the blobs of equal trees (never their diff IDs).
+pub(super) const BLOCK: usize = 1 << 20;
+/// Level of gzip members; 1 is twice as fast as 2 for a few percent more bytes.
+pub const GZIP_LEVEL: i32 = 1;
+/// Level of zstd frames.
+pub const ZSTD_LEVEL: i32 = 3;
+/// Largest window that a zstd frame may ask for, log2 of bytes: what `zstd -d` accepts.
+const ZSTD_WINDOW_LOG: u32 = 27;
+const READ_BUFFER: usize = 128 << 10;
+
+/// The media type of a layer that we compressed so.
+pub(super) fn layer_media_type(compression: Compression) -> &'static str {
+    match compression {
+        Compression::None => media_type::OCI_LAYER,
+        Compression::Gzip => media_type::OCI_LAYER_GZIP,
+        Compression::Zstd => media_type::OCI_LAYER_ZSTD,
+    }
+}
+
+/// Compresses block after block, each on its own, so that blocks can be shared out to threads
+/// and the result does not depend on how many there are.
+pub(super) enum Compressor {
+    Gzip(Box<libdeflater::Compressor>),
+    Zstd(Box<zstd::bulk::Compressor<'static>>),
+}
+
+impl Compressor {
+    /// `None` when nothing is to be compressed.
+    pub(super) fn new(compression: Compression) -> io::Result<Option<Self>> {
+        Ok(match compression {
+            Compression::None => None,
+            Compression::Gzip => {
+                let level = CompressionLvl::new(GZIP_LEVEL).unwrap_or_default();
+                Some(Self::Gzip(Box::new(libdeflater::Compressor::new(level))))
+            }
+            Compression::Zstd => Some(Self::Zstd(Box::new(zstd::bulk::Compressor::new(ZSTD_LEVEL)?))),
+        })
+    }
+
+    /// The gzip member or zstd frame of `block`.
+    pub(super) fn compress(&mut self, block: &[u8]) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Gzip(compressor) => {
+                let mut member = vec![0; compressor.gzip_compress_bound(block.len())];
+                let length = compressor.gzip_compress(block, &mut member).map_err(io::Error::other)?;
+                member.truncate(length);
+                Ok(member)
+            }
+            Self::Zstd(compressor) => compressor.compress(block),
+        }
+    }
+}
+
+/// How bytes are compressed, by how they start.
+pub fn sniff(start: &[u8]) -> Compression {
+    match start {
+        [0x1f, 0x8b, ..] => Compression::Gzip,
+        // A frame, or a skippable frame before it.
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
+        _ => Compression::None,
+    }
+}
+
+/// The tar inside a layer blob. Goes by the first bytes and not by a media type, since
+/// registries serve layers under wrong ones; any number of gzip members or zstd frames.
+///
+/// # Errors
+/// When the first bytes cannot be read, or zstd is out of memory.
+pub fn decompress<'a>(mut blob: impl Read + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
+    let mut start = Vec::with_capacity(4);
+    blob.by_ref().take(4).read_to_end(&mut start)?;
+    let compression = sniff(&start);
+    let blob = io::Cursor::new(start).chain(blob);
+    Ok(match compression {
+        Compression::None => Box::new(blob),
+        Compression::Gzip => {
+            Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(READ_BUFFER, blob)))
+        }
+        Compression::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(BufReader::with_capacity(READ_BUFFER, blob))?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+            Box::new(decoder)
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_and_frames_join() {
+        for compression in [Compression::Gzip, Compression::Zstd] {
+            let mut compressor = Compressor::new(compression).unwrap().unwrap();
+            let blob = [compressor.compress(b"one ").unwrap(), compressor.compress(b"two").unwrap()].concat();
+            assert_eq!(sniff(&blob), compression);
+            let mut text = String::new();
+            decompress(&*blob).unwrap().read_to_string(&mut text).unwrap();
+            assert_eq!(text, "one two");
+            let cut = &blob[..blob.len() - 1];
+            assert!(decompress(cut).unwrap().read_to_end(&mut Vec::new()).is_err());
+        }
+        assert!(Compressor::new(Compression::None).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_has_no_magic_is_plain() {
+        for plain in [&b""[..], b"\x1f", b"etc/passwd"] {
+            let mut bytes = Vec::new();
+            decompress(plain).unwrap().read_to_end(&mut bytes).unwrap();
+            assert_eq!(bytes, plain);
+        }
+    }
+}
