@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Record, RecordError};
-use crate::digest::DiffId;
+use crate::digest::{DiffId, Digest};
 use crate::image::{
     ContainerConfig, Descriptor, Document, ImageConfig, Manifest, ManifestError, Platform, RootFs, media_type,
 };
@@ -44,7 +44,7 @@ pub(super) enum Unusable {
     #[error("its annotation {DIFF_ID} names another layer")]
     OtherLayer,
     #[error("its record names blob {0}, which the manifest does not")]
-    ForeignBlob(crate::digest::Digest),
+    ForeignBlob(Digest),
     #[error("it has no layers")]
     NoLayers,
 }
@@ -141,10 +141,8 @@ pub(super) fn unpack_record(bytes: &[u8], key: &CacheKey) -> Result<Record, Unus
     // The registry keeps what the manifest names; a blob that only the record names may be gone,
     // or be another repository's.
     let named = |blob: &Descriptor| manifest.layers.iter().any(|l| l.digest == blob.digest && l.size == blob.size);
-    match record.blobs().find(|blob| !named(blob)) {
-        Some(blob) => Err(Unusable::ForeignBlob(blob.digest.clone())),
-        None => Ok(record),
-    }
+    let foreign = record.blobs().find(|blob| !named(blob)).map(|blob| blob.digest.clone());
+    foreign.map_or(Ok(record), |digest| Err(Unusable::ForeignBlob(digest)))
 }
 
 /// The table of contents in a manifest that was found under the tag of `layer`.

@@ -136,13 +136,11 @@ impl RegistryCache {
 
     fn push_bytes(&self, blob: &Descriptor, bytes: &[u8]) -> Result<(), CacheError> {
         let bytes = bytes.to_vec();
-        self.push(blob, &move || Ok(Box::new(io::Cursor::new(bytes.clone()))), &|_| {})
+        let open = move || Ok(Box::new(io::Cursor::new(bytes.clone())) as Box<dyn Read + Send>);
+        self.push_absent(blob, || self.ask(self.client.push_blob(&self.repository, blob, &open, &|_| {})))
     }
 
     fn push_stored(&self, blob: &Descriptor) -> Result<(), CacheError> {
-        if !self.store.has(blob) {
-            return Err(CacheError::NotStored(blob.digest.clone()));
-        }
         let open = || {
             let reader = self.store.open_verified(blob).map_err(io::Error::other)?;
             let reader = reader.ok_or(io::ErrorKind::NotFound)?;
@@ -152,13 +150,20 @@ impl RegistryCache {
             let (digest, total) = (blob.digest.clone(), blob.size);
             self.observer.event(Event::Transfer(Transfer { direction: Direction::Push, digest, done, total }));
         };
-        self.push(blob, &open, &progress)
+        self.push_absent(blob, || {
+            if !self.store.has(blob) {
+                return Err(CacheError::NotStored(blob.digest.clone()));
+            }
+            self.ask(self.client.push_blob(&self.repository, blob, &open, &progress))
+        })
     }
 
-    fn push(&self, blob: &Descriptor, open: &Open<'_>, progress: &dyn Fn(u64)) -> Result<(), CacheError> {
+    /// Calls `push` unless the repository has the blob, which a hit of an earlier look-up may
+    /// name without its ever having been in the local store.
+    fn push_absent(&self, blob: &Descriptor, push: impl FnOnce() -> Result<(), CacheError>) -> Result<(), CacheError> {
         self.uploads.once(&blob.digest, || {
             if !self.ask(self.client.has_blob(&self.repository, &blob.digest))? {
-                self.ask(self.client.push_blob(&self.repository, blob, open, progress))?;
+                push()?;
             }
             self.gone().remove(&blob.digest);
             Ok(())
@@ -212,17 +217,23 @@ impl RegistryCache {
     }
 }
 
-/// Opens the bytes of an upload, again for each try.
-type Open<'a> = dyn Fn() -> io::Result<Box<dyn Read + Send>> + 'a;
-
 /// True for what will meet the next request as well.
 fn is_of_registry(fault: &Fault) -> bool {
-    match fault {
-        Fault::Unauthorized { .. } | Fault::Denied(_) | Fault::RateLimited(_) | Fault::Unavailable(_) => true,
-        Fault::Connect { .. } | Fault::HostNotFound { .. } | Fault::Timeout { .. } | Fault::Tls { .. } => true,
-        Fault::Interrupted { .. } | Fault::Forbidden { .. } | Fault::Credentials(_) | Fault::Configuration(_) => true,
-        _ => false,
-    }
+    matches!(
+        fault,
+        Fault::Unauthorized { .. }
+            | Fault::Denied(_)
+            | Fault::RateLimited(_)
+            | Fault::Unavailable(_)
+            | Fault::Connect { .. }
+            | Fault::HostNotFound { .. }
+            | Fault::Timeout { .. }
+            | Fault::Tls { .. }
+            | Fault::Interrupted { .. }
+            | Fault::Forbidden { .. }
+            | Fault::Credentials(_)
+            | Fault::Configuration(_)
+    )
 }
 
 /// Reads a table of contents of bounded size.

@@ -20,7 +20,7 @@ pub struct BackgroundSaver {
 
 enum Job {
     Record(Box<Record>),
-    Toc(DiffId, Descriptor),
+    Toc(Box<(DiffId, Descriptor)>),
 }
 
 #[derive(Default)]
@@ -50,7 +50,7 @@ impl BackgroundSaver {
 
     /// Queues a table of contents of a layer that no record names.
     pub fn save_layer_toc(&self, layer: &DiffId, toc: &Descriptor) {
-        self.submit(Job::Toc(layer.clone(), toc.clone()));
+        self.submit(Job::Toc(Box::new((layer.clone(), toc.clone()))));
     }
 
     fn submit(&self, job: Job) {
@@ -70,7 +70,8 @@ impl BackgroundSaver {
         };
         if failed > 0 {
             let all = outcome.saved + failed;
-            self.observer.event(Event::Warning(format!("{failed} of {all} results were not saved in the cache: {text}")));
+            self.observer
+                .event(Event::Warning(format!("{failed} of {all} results were not saved in the cache: {text}")));
         }
         failed
     }
@@ -83,7 +84,7 @@ fn work(cache: &dyn LayerCache, jobs: &Mutex<Receiver<Job>>, outcome: &Mutex<Out
         let Ok(job) = received else { return };
         let saved = match job {
             Job::Record(record) => cache.save(&record),
-            Job::Toc(layer, toc) => cache.save_layer_toc(&layer, &toc),
+            Job::Toc(toc) => cache.save_layer_toc(&toc.0, &toc.1),
         };
         let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
         match saved {

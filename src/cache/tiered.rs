@@ -94,7 +94,7 @@ impl TieredCache {
 
     /// True when the local store is the place for it: a read-only volume takes nothing, and a
     /// record whose layers were never fetched would be useless there.
-    fn belongs_here(&self, blobs: &mut dyn Iterator<Item = &Descriptor>) -> bool {
+    fn belongs_here<'a>(&self, mut blobs: impl Iterator<Item = &'a Descriptor>) -> bool {
         let store = self.local.store();
         store.is_writable() && blobs.all(|blob| store.has(blob))
     }
@@ -119,7 +119,7 @@ impl LayerCache for TieredCache {
     /// Saves into the local store, where it belongs there, and queues it for the remote caches.
     fn save(&self, record: &Record) -> Result<(), CacheError> {
         self.remotes.iter().filter_map(|remote| remote.saver.as_ref()).for_each(|saver| saver.save(record));
-        if self.belongs_here(&mut record.blobs()) { self.local.save(record) } else { Ok(()) }
+        if self.belongs_here(record.blobs()) { self.local.save(record) } else { Ok(()) }
     }
 
     fn layer_toc(&self, layer: &DiffId) -> Option<Vec<u8>> {
@@ -138,7 +138,7 @@ impl LayerCache for TieredCache {
     fn save_layer_toc(&self, layer: &DiffId, toc: &Descriptor) -> Result<(), CacheError> {
         let savers = self.remotes.iter().filter_map(|remote| remote.saver.as_ref());
         savers.for_each(|saver| saver.save_layer_toc(layer, toc));
-        if self.belongs_here(&mut [toc].into_iter()) { self.local.save_layer_toc(layer, toc) } else { Ok(()) }
+        if self.belongs_here([toc].into_iter()) { self.local.save_layer_toc(layer, toc) } else { Ok(()) }
     }
 
     fn open(&self, blob: &Descriptor) -> Result<Option<Box<dyn Read + Send>>, CacheError> {

@@ -27,8 +27,8 @@ pub use blob::{BlobWriter, VerifyingReader};
 pub use error::StoreError;
 pub use extracted::PendingDirectory;
 pub use layout::Durability;
-pub use toc::MAX_TOC_BYTES;
 pub use record::{Record, RecordError, RecordLayer};
+pub use toc::MAX_TOC_BYTES;
 
 use index::RecordIndex;
 use layout::Layout;
