@@ -164,7 +164,6 @@ fn entry_kind(
         ChangeKind::File { size, content } => {
             let offset = tar.position();
             let mut copy = FileCopy::new(&change.path, *size);
-            // Nothing to open in an empty file, and a snapshot has many.
             if let Content::Bytes(bytes) = content {
                 copy.run(&mut &**bytes, tar)?;
             } else {

@@ -1,20 +1,25 @@
 //! Layers: their tables of contents, the tar codec, compression, extraction.
 
 mod binary;
+mod blocks;
 mod change;
 mod compress;
+mod decode;
 mod encode;
 mod entry;
 mod header;
 pub(crate) mod path;
 mod pipeline;
+mod scan;
 mod toc;
 
 pub use change::*;
 pub use compress::{GZIP_LEVEL, ZSTD_LEVEL, decompress, sniff};
+pub use decode::DecodeError;
 pub use encode::{EncodeError, Encoded, OpenContent, encode};
 pub use entry::*;
 pub use path::PathError;
+pub use scan::{Scanned, scan};
 pub use toc::TocError;
 
 /// What a member's name starts with when it removes something.
