@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::{CopyError, clean, is_directory, join, split_last};
 use crate::digest::ContentHash;
 use crate::layer::{Content, EntryPath};
-use crate::pattern::{Patterns, Wildcard};
+use crate::pattern::{PatternError, Patterns, Wildcard, has_meta};
 use crate::plan::{CopyOp, CopySource};
 use crate::view::{FileNode, LastLink, Node, NodeKind, View};
 
@@ -104,14 +104,13 @@ fn with_parents<'a>(
     filter: &Filter,
 ) -> Result<Vec<Selected<'a>>, CopyError> {
     let (pivot, pattern) = path.split_once("/./").unwrap_or(("/", path));
-    let pattern_path = clean(pattern.as_bytes());
-    let pattern = String::from_utf8_lossy(&pattern_path).into_owned();
-    let include = if pattern.is_empty() { None } else { Some(patterns(std::slice::from_ref(&pattern))?) };
+    let pattern = clean(pattern.as_bytes());
+    let include = if pattern.is_empty() { None } else { Some(wildcard(&pattern, Wildcard::recursive)?) };
     let filter = Filter { include, exclude: filter.exclude.clone() };
     let mut selected = Vec::new();
     for (name, root) in roots(pivot, tree)? {
-        if !has_wildcard(&pattern_path) && tree.get(&join(&root, &pattern_path)).is_none() {
-            return Err(CopyError::NotFound { path: join(&clean(pivot.as_bytes()), &pattern_path) });
+        if !has_meta(&pattern) && tree.get(&join(&root, &pattern)).is_none() {
+            return Err(CopyError::NotFound { path: join(&clean(pivot.as_bytes()), &pattern) });
         }
         selected.push(filter.select(source, name, root, tree)?);
     }
@@ -122,7 +121,7 @@ fn with_parents<'a>(
 fn roots(path: &str, tree: &View) -> Result<Vec<(Vec<u8>, EntryPath)>, CopyError> {
     let path = clean(path.as_bytes());
     let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
-    let fixed = names.iter().take_while(|name| !has_wildcard(name)).count();
+    let fixed = names.iter().take_while(|name| !has_meta(name)).count();
     let (fixed, wild) = (names[..fixed].join(&b'/'), names[fixed..].join(&b'/'));
     let start = existing(tree, &fixed, &fixed)?;
     if wild.is_empty() {
@@ -148,8 +147,7 @@ fn existing(tree: &View, path: &[u8], written: &[u8]) -> Result<EntryPath, CopyE
 
 /// Paths below `start` that match; links are not entered, nor directories that match.
 fn matches(tree: &View, start: &[u8], wild: &[u8]) -> Result<Vec<EntryPath>, CopyError> {
-    let pattern = String::from_utf8_lossy(wild).into_owned();
-    let wildcard = Wildcard::new(&pattern).map_err(|cause| CopyError::Pattern { pattern, cause })?;
+    let wildcard = wildcard(wild, Wildcard::new)?;
     let depth = wild.iter().filter(|byte| **byte == b'/').count();
     let mut found = Vec::new();
     // Directories still to list, the next one last.
@@ -158,44 +156,45 @@ fn matches(tree: &View, start: &[u8], wild: &[u8]) -> Result<Vec<EntryPath>, Cop
         if level > 0 && wildcard.matches(&path) {
             found.push(path);
         } else if level <= depth && (level == 0 || tree.get(&join(start, &path)).is_some_and(is_directory)) {
-            let names: Vec<_> = tree.children(&join(start, &path)).map(|(name, _)| join(&path, name)).collect();
-            pending.extend(names.into_iter().rev().map(|path| (path, level + 1)));
+            pending.extend(below(tree, start, &path).into_iter().map(|(path, _)| (path, level + 1)));
         }
     }
     Ok(found)
 }
 
-fn has_wildcard(path: &[u8]) -> bool {
-    let mut bytes = path.iter();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'\\' => drop(bytes.next()),
-            b'*' | b'?' | b'[' => return true,
-            _ => {}
-        }
-    }
-    false
-}
-
-fn patterns(texts: &[String]) -> Result<Patterns, CopyError> {
-    Patterns::new(texts).map_err(|cause| CopyError::Pattern { pattern: texts.join(" "), cause })
+fn wildcard(pattern: &[u8], new: fn(&[u8]) -> Result<Wildcard, PatternError>) -> Result<Wildcard, CopyError> {
+    new(pattern).map_err(|cause| CopyError::Pattern { pattern: super::text(pattern).into_owned(), cause })
 }
 
 /// What of a copied directory counts; its root always does.
 struct Filter {
-    include: Option<Patterns>,
+    include: Option<Wildcard>,
     exclude: Option<Patterns>,
 }
 
 impl Filter {
     fn new(excludes: &[String]) -> Result<Self, CopyError> {
-        let exclude = if excludes.is_empty() { None } else { Some(patterns(excludes)?) };
-        Ok(Self { include: None, exclude })
+        if excludes.is_empty() {
+            return Ok(Self { include: None, exclude: None });
+        }
+        let exclude = Patterns::new(excludes.iter().map(String::as_str))
+            .map_err(|cause| CopyError::Pattern { pattern: excludes.join(" "), cause })?;
+        Ok(Self { include: None, exclude: Some(exclude) })
     }
 
+    /// What is below something that matches counts as well.
     fn takes(&self, path: &[u8]) -> bool {
-        let included = self.include.as_ref().is_none_or(|include| include.matches(path));
-        included && !self.exclude.as_ref().is_some_and(|exclude| exclude.matches(path))
+        let included = |include: &Wildcard| (1..=path.len()).any(|end| is_end(path, end) && include.matches(&path[..end]));
+        self.include.as_ref().is_none_or(included) && !self.exclude.as_ref().is_some_and(|exclude| exclude.matches(path))
+    }
+
+    /// Whether anything below a directory that does not count itself may count.
+    fn may_take_below(&self, path: &[u8]) -> bool {
+        let included = |include: &Wildcard| {
+            (1..=path.len()).any(|end| is_end(path, end) && include.matches(&path[..end])) || include.may_match_below(path)
+        };
+        self.include.as_ref().is_none_or(included)
+            && self.exclude.as_ref().is_none_or(|exclude| exclude.may_match_below(path))
     }
 
     fn select<'a>(
@@ -208,20 +207,36 @@ impl Filter {
         let node = tree.get(&root).ok_or_else(|| CopyError::NotFound { path: root.clone() })?;
         let mut members = vec![Member { path: EntryPath::new(), node: Cow::Borrowed(node), passage: false }];
         let mut passages: Vec<Member> = Vec::new();
-        let strip = if root.is_empty() { 0 } else { root.len() + 1 };
-        for (path, node) in tree.walk(&root) {
-            let path = path[strip..].to_vec();
+        // What is still to be looked at, the next one last.
+        let mut pending = below(tree, &root, b"");
+        while let Some((path, node)) = pending.pop() {
             passages.retain(|passage| is_above(&passage.path, &path));
-            let member = Member { path, node: Cow::Borrowed(node), passage: false };
-            if self.takes(&member.path) {
+            let taken = self.takes(&path);
+            if is_directory(node) && (taken || self.may_take_below(&path)) {
+                pending.extend(below(tree, &root, &path));
+            }
+            let member = Member { path, node: Cow::Borrowed(node), passage: !taken };
+            if taken {
                 members.append(&mut passages);
                 members.push(member);
             } else if is_directory(node) {
-                passages.push(Member { passage: true, ..member });
+                passages.push(member);
             }
         }
         Ok(Selected { source, name, root, members })
     }
+}
+
+/// The contents of a directory, last name first.
+fn below<'a>(tree: &'a View, root: &[u8], directory: &[u8]) -> Vec<(EntryPath, &'a Node)> {
+    let children = tree.children(&join(root, directory));
+    let mut paths: Vec<_> = children.map(|(name, node)| (join(directory, name), node)).collect();
+    paths.reverse();
+    paths
+}
+
+fn is_end(path: &[u8], end: usize) -> bool {
+    path.get(end).is_none_or(|byte| *byte == b'/')
 }
 
 fn is_above(directory: &[u8], path: &[u8]) -> bool {
