@@ -4,11 +4,10 @@ use axum::body::Body;
 use axum::http::StatusCode;
 use axum::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE, RANGE};
 use axum::response::{IntoResponse, Response};
-use tokio::task::spawn_blocking;
 use yadokari::digest::Digest;
 
-use super::content::{self, SMALL_BYTES, entity_tag, fixed, not_modified};
-use super::{Call, DOCKER_CONTENT_DIGEST, Registry, finished, value};
+use super::content::{self, entity_tag, fixed, not_modified};
+use super::{Call, DOCKER_CONTENT_DIGEST, Registry, value};
 use crate::error::{ApiError, Code};
 use crate::name::RepositoryName;
 use crate::range::Selection;
@@ -25,23 +24,25 @@ pub(super) async fn get(
         return head(registry, call, repository, digest).await;
     }
     let (name, wanted) = (repository.clone(), digest.clone());
-    let blob = registry.blocking(move |storage| storage.open_blob(&name, &wanted)).await?;
-    let blob = blob.ok_or_else(|| unknown(repository, digest))?;
+    let range = range(call, digest);
+    let opened = registry.blocking(move |storage| {
+        let blob = storage.open_blob(&name, &wanted)?;
+        Ok(blob.map(|blob| Opened::select(blob, range.as_deref())))
+    });
+    let opened = opened.await?.ok_or_else(|| unknown(repository, digest))?;
     if let Some(response) = not_modified(&call.headers, digest)? {
         return Ok(response);
     }
-    match selection(call, digest, blob.size) {
-        Selection::Whole => {
-            let length = blob.size;
-            answer(StatusCode::OK, digest, length, bytes(blob, 0, length).await?)
-        }
+    let body = opened.body.map_err(|error| ApiError::internal(&error))?;
+    match opened.selection {
+        Selection::Whole => answer(StatusCode::OK, digest, opened.size, body),
         Selection::Part { first, last } => {
-            let (length, range) = (last - first + 1, format!("bytes {first}-{last}/{}", blob.size));
-            let mut response = answer(StatusCode::PARTIAL_CONTENT, digest, length, bytes(blob, first, length).await?)?;
-            response.headers_mut().insert(CONTENT_RANGE, value(range)?);
+            let mut response = answer(StatusCode::PARTIAL_CONTENT, digest, last - first + 1, body)?;
+            let range = value(format!("bytes {first}-{last}/{}", opened.size))?;
+            response.headers_mut().insert(CONTENT_RANGE, range);
             Ok(response)
         }
-        Selection::Unsatisfiable => Err(out_of_range(blob.size)?),
+        Selection::Unsatisfiable => Err(out_of_range(opened.size)?),
     }
 }
 
@@ -71,22 +72,29 @@ async fn head(
     }
 }
 
-/// A range of another content than this one is none: `If-Range` compares strongly.
-fn selection(call: &Call, digest: &Digest, size: u64) -> Selection {
-    match call.header(IF_RANGE) {
-        Some(tag) if tag != entity_tag(digest) => Selection::Whole,
-        _ => Selection::of(call.header(RANGE), size),
-    }
+/// The `Range` header, unless it is about another content than this: `If-Range` compares strongly.
+fn range(call: &Call, digest: &Digest) -> Option<String> {
+    let same = call.header(IF_RANGE).is_none_or(|tag| tag == entity_tag(digest));
+    call.header(RANGE).filter(|_| same).map(str::to_owned)
 }
 
-async fn bytes(blob: Blob, first: u64, length: u64) -> Result<Body, ApiError> {
-    let read = move || -> io::Result<Body> {
-        if length <= SMALL_BYTES {
-            return Ok(Body::from(content::load(blob.file, first, length)?));
-        }
-        content::stream(blob.file, first, length)
-    };
-    finished(spawn_blocking(read).await)?.map_err(|error| ApiError::internal(&error))
+/// A blob of `size` bytes and the part of it that is asked for.
+struct Opened {
+    size: u64,
+    selection: Selection,
+    body: io::Result<Body>,
+}
+
+impl Opened {
+    fn select(blob: Blob, range: Option<&str>) -> Self {
+        let selection = Selection::of(range, blob.size);
+        let body = match selection {
+            Selection::Whole => content::body(blob.file, 0, blob.size),
+            Selection::Part { first, last } => content::body(blob.file, first, last - first + 1),
+            Selection::Unsatisfiable => Ok(Body::empty()),
+        };
+        Self { size: blob.size, selection, body }
+    }
 }
 
 fn answer(status: StatusCode, digest: &Digest, length: u64, body: Body) -> Result<Response, ApiError> {

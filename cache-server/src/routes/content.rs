@@ -16,7 +16,7 @@ use super::{DOCKER_CONTENT_DIGEST, empty, value};
 use crate::error::ApiError;
 
 /// Contents up to this size are answered in one piece.
-pub(super) const SMALL_BYTES: u64 = 64 << 10;
+const SMALL_BYTES: u64 = 64 << 10;
 const CHUNK_BYTES: u64 = 256 << 10;
 
 /// The entity tag of what `digest` names.
@@ -40,19 +40,21 @@ fn names_tag(list: &str, tag: &str) -> bool {
     list.split(',').map(str::trim).any(|item| item == "*" || item.strip_prefix("W/").unwrap_or(item) == tag)
 }
 
-/// The bytes of a file from `first`, all in memory.
-pub(super) fn load(mut file: File, first: u64, length: u64) -> io::Result<Bytes> {
+/// `length` bytes of a file from `first`. Blocks: it reads a small content at once.
+pub(super) fn body(mut file: File, first: u64, length: u64) -> io::Result<Body> {
     file.seek(SeekFrom::Start(first))?;
+    if length > SMALL_BYTES {
+        return Ok(stream(file, length));
+    }
     let bytes = read_up_to(&file, length)?;
-    if (bytes.len() as u64) < length { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(bytes) }
+    if (bytes.len() as u64) < length { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(bytes.into()) }
 }
 
-/// The bytes of a file from `first`, read as the client takes them.
+/// The next bytes of a file, read as the client takes them.
 ///
 /// When the file ends early the connection breaks: better than a short answer that
 /// looks complete.
-pub(super) fn stream(mut file: File, first: u64, length: u64) -> io::Result<Body> {
-    file.seek(SeekFrom::Start(first))?;
+fn stream(file: File, length: u64) -> Body {
     let chunks = try_unfold((file, length), |(file, left)| async move {
         if left == 0 {
             return Ok(None);
@@ -65,7 +67,7 @@ pub(super) fn stream(mut file: File, first: u64, length: u64) -> io::Result<Body
         let left = left - chunk.len() as u64;
         Ok(Some((chunk, (file, left))))
     });
-    Ok(Body::from_stream(chunks))
+    Body::from_stream(chunks)
 }
 
 fn read_up_to(file: &File, length: u64) -> io::Result<Bytes> {

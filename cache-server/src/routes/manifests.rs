@@ -47,7 +47,7 @@ pub(super) async fn put(
     call: &Call,
     repository: &RepositoryName,
     reference: &str,
-    body: Body,
+    body: &mut Body,
 ) -> Result<Response, ApiError> {
     let reference: Reference = reference.parse()?;
     let tags = tags(call, &reference)?;

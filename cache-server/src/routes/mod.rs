@@ -91,7 +91,14 @@ async fn dispatch(registry: Registry, request: Request) -> Result<Response, ApiE
     }
     // A client that goes away ends this future, but must not end a change half-way: the
     // task sees the body break off, and leaves everything in order.
-    let task = tokio::spawn(async move { change(&registry, endpoint, &call, body).await });
+    let task = tokio::spawn(async move {
+        let mut body = body;
+        let result = change(&registry, &endpoint, &call, &mut body).await;
+        if result.is_err() {
+            receive::drain(&mut body).await;
+        }
+        result
+    });
     finished(task.await)?
 }
 
@@ -108,8 +115,8 @@ async fn read(registry: &Registry, endpoint: &Endpoint, call: &Call) -> Result<R
     }
 }
 
-async fn change(registry: &Registry, endpoint: Endpoint, call: &Call, body: Body) -> Result<Response, ApiError> {
-    match (&endpoint, call.method.as_str()) {
+async fn change(registry: &Registry, endpoint: &Endpoint, call: &Call, body: &mut Body) -> Result<Response, ApiError> {
+    match (endpoint, call.method.as_str()) {
         (Endpoint::Blob { repository, digest }, "DELETE") => blobs::delete(registry, repository, digest).await,
         (Endpoint::Uploads { repository }, "POST") => uploads::start(registry, call, repository, body).await,
         (Endpoint::Upload { repository, id }, "PATCH") => uploads::append(registry, call, repository, id, body).await,
@@ -121,7 +128,7 @@ async fn change(registry: &Registry, endpoint: Endpoint, call: &Call, body: Body
         (Endpoint::Manifest { repository, reference }, "DELETE") => {
             manifests::delete(registry, repository, reference).await
         }
-        _ => Err(not_allowed(&endpoint, call)),
+        _ => Err(not_allowed(endpoint, call)),
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) async fn start(
     registry: &Registry,
     call: &Call,
     repository: &RepositoryName,
-    body: Body,
+    body: &mut Body,
 ) -> Result<Response, ApiError> {
     if let Some(text) = call.parameters.get("mount")
         && mount(registry, call, repository, &digest(text)?).await?
@@ -54,7 +54,7 @@ pub(super) async fn append(
     call: &Call,
     repository: &RepositoryName,
     id: &str,
-    body: Body,
+    body: &mut Body,
 ) -> Result<Response, ApiError> {
     let held = hold(registry, repository, id).await?;
     let chunk = chunk(call, repository, held.status())?;
@@ -69,7 +69,7 @@ pub(super) async fn finish(
     call: &Call,
     repository: &RepositoryName,
     id: &str,
-    body: Body,
+    body: &mut Body,
 ) -> Result<Response, ApiError> {
     let text = call.parameters.get("digest");
     let expected = digest(text.ok_or_else(|| ApiError::new(Code::DigestInvalid, "the digest is missing"))?)?;
@@ -105,7 +105,7 @@ async fn store(
     registry: &Registry,
     repository: &RepositoryName,
     expected: &Digest,
-    body: Body,
+    body: &mut Body,
 ) -> Result<Response, ApiError> {
     let (name, algorithm) = (repository.clone(), expected.algorithm());
     let started = registry.blocking(move |storage| storage.start_upload(&name, algorithm)).await?;
@@ -123,7 +123,7 @@ async fn store(
 async fn take(
     upload: Appending,
     repository: &RepositoryName,
-    body: Body,
+    body: &mut Body,
     chunk: Option<ChunkRange>,
 ) -> Result<Appending, ApiError> {
     match receive(upload, body, chunk.map(ChunkRange::length)).await? {
