@@ -1,0 +1,76 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::access_log::LogLevel;
+
+/// An OCI registry that shares image layers and cache records among build runners.
+#[derive(Debug, Parser)]
+#[command(name = "cache-server", version, max_term_width = 100)]
+pub(crate) struct Flags {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve the registry until SIGTERM or SIGINT
+    Serve(ServeFlags),
+    /// Print the version
+    Version,
+}
+
+/// How to serve.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Prints `listening on http://HOST:PORT` on standard output once it accepts connections.
+On SIGTERM or SIGINT it takes no new connections, finishes running requests and exits;
+a second signal ends it at once.
+
+Exit codes: 0 after a signal, 1 on failure, 2 on wrong usage.")]
+pub(crate) struct ServeFlags {
+    /// Address to listen on; port 0 picks a free port
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:5000")]
+    pub(crate) listen: String,
+
+    /// Directory that holds all content; made if absent
+    ///
+    /// One server at a time. It may be stopped, killed and copied at any moment.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+
+    /// Listen on other than loopback addresses although there is no authentication
+    ///
+    /// Anyone who can reach the address may then read, write and delete everything.
+    #[arg(long)]
+    pub(crate) allow_anonymous: bool,
+
+    /// What to log on standard error
+    #[arg(long, value_enum, value_name = "LEVEL", default_value_t = LogLevel::Info)]
+    log: LogLevel,
+
+    /// Log faults of the server only; the same as --log error
+    #[arg(long, conflicts_with = "log")]
+    quiet: bool,
+}
+
+impl ServeFlags {
+    pub(crate) fn log_level(&self) -> LogLevel {
+        if self.quiet { LogLevel::Error } else { self.log }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn flags_are_consistent() {
+        Flags::command().debug_assert();
+    }
+}

@@ -1,0 +1,118 @@
+use std::io;
+
+use axum::body::Body;
+use axum::http::StatusCode;
+use axum::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE, RANGE};
+use axum::response::{IntoResponse, Response};
+use yadokari::digest::Digest;
+
+use super::content::{self, entity_tag, fixed, not_modified};
+use super::{Call, DOCKER_CONTENT_DIGEST, Registry, value};
+use crate::error::{ApiError, Code};
+use crate::name::RepositoryName;
+use crate::range::Selection;
+use crate::storage::Blob;
+
+/// GET and HEAD of a blob.
+pub(super) async fn get(
+    registry: &Registry,
+    call: &Call,
+    repository: &RepositoryName,
+    digest: &Digest,
+) -> Result<Response, ApiError> {
+    if call.is_head() {
+        return head(registry, call, repository, digest).await;
+    }
+    let (name, wanted) = (repository.clone(), digest.clone());
+    let range = range(call, digest);
+    let opened = registry.blocking(move |storage| {
+        let blob = storage.open_blob(&name, &wanted)?;
+        Ok(blob.map(|blob| Opened::select(blob, range.as_deref())))
+    });
+    let opened = opened.await?.ok_or_else(|| unknown(repository, digest))?;
+    if let Some(response) = not_modified(&call.headers, digest)? {
+        return Ok(response);
+    }
+    let body = opened.body.map_err(|error| ApiError::internal(&error))?;
+    match opened.selection {
+        Selection::Whole => answer(StatusCode::OK, digest, opened.size, body),
+        Selection::Part { first, last } => {
+            let mut response = answer(StatusCode::PARTIAL_CONTENT, digest, last - first + 1, body)?;
+            let range = value(format!("bytes {first}-{last}/{}", opened.size))?;
+            response.headers_mut().insert(CONTENT_RANGE, range);
+            Ok(response)
+        }
+        Selection::Unsatisfiable => Err(out_of_range(opened.size)?),
+    }
+}
+
+/// DELETE of a blob.
+pub(super) async fn delete(
+    registry: &Registry,
+    repository: &RepositoryName,
+    digest: &Digest,
+) -> Result<Response, ApiError> {
+    let (name, wanted) = (repository.clone(), digest.clone());
+    let removed = registry.blocking(move |storage| storage.unlink_blob(&name, &wanted)).await?;
+    if removed { Ok(StatusCode::ACCEPTED.into_response()) } else { Err(unknown(repository, digest)) }
+}
+
+async fn head(
+    registry: &Registry,
+    call: &Call,
+    repository: &RepositoryName,
+    digest: &Digest,
+) -> Result<Response, ApiError> {
+    let (name, wanted) = (repository.clone(), digest.clone());
+    let size = registry.blocking(move |storage| storage.blob_size(&name, &wanted)).await?;
+    let size = size.ok_or_else(|| unknown(repository, digest))?;
+    match not_modified(&call.headers, digest)? {
+        Some(response) => Ok(response),
+        None => answer(StatusCode::OK, digest, size, Body::empty()),
+    }
+}
+
+/// The `Range` header, unless it is about another content than this: `If-Range` compares strongly.
+fn range(call: &Call, digest: &Digest) -> Option<String> {
+    let same = call.header(IF_RANGE).is_none_or(|tag| tag == entity_tag(digest));
+    call.header(RANGE).filter(|_| same).map(str::to_owned)
+}
+
+/// A blob of `size` bytes and the part of it that is asked for.
+struct Opened {
+    size: u64,
+    selection: Selection,
+    body: io::Result<Body>,
+}
+
+impl Opened {
+    fn select(blob: Blob, range: Option<&str>) -> Self {
+        let selection = Selection::of(range, blob.size);
+        let body = match selection {
+            Selection::Whole => content::body(blob.file, 0, blob.size),
+            Selection::Part { first, last } => content::body(blob.file, first, last - first + 1),
+            Selection::Unsatisfiable => Ok(Body::empty()),
+        };
+        Self { size: blob.size, selection, body }
+    }
+}
+
+fn answer(status: StatusCode, digest: &Digest, length: u64, body: Body) -> Result<Response, ApiError> {
+    let headers = [
+        (CONTENT_TYPE, fixed("application/octet-stream")),
+        (CONTENT_LENGTH, value(length)?),
+        (ACCEPT_RANGES, fixed("bytes")),
+        (ETAG, value(entity_tag(digest))?),
+        (DOCKER_CONTENT_DIGEST, value(digest)?),
+    ];
+    Ok((status, headers, body).into_response())
+}
+
+fn out_of_range(size: u64) -> Result<ApiError, ApiError> {
+    let error = ApiError::new(Code::RangeInvalid, format!("the blob has {size} bytes"));
+    Ok(error.with_header(CONTENT_RANGE, value(format!("bytes */{size}"))?))
+}
+
+fn unknown(repository: &RepositoryName, digest: &Digest) -> ApiError {
+    ApiError::new(Code::BlobUnknown, format!("{repository} has no blob {digest}"))
+}

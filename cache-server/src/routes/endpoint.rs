@@ -1,0 +1,152 @@
+//! Which endpoint a path means. Pure.
+
+use percent_encoding::percent_decode_str;
+use yadokari::digest::Digest;
+
+use crate::error::{ApiError, Code};
+use crate::name::RepositoryName;
+
+/// An endpoint with its names checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Endpoint {
+    /// `/v2/`
+    Probe,
+    /// `/v2/_catalog`
+    Catalog,
+    /// `/v2/N/blobs/D`
+    Blob { repository: RepositoryName, digest: Digest },
+    /// `/v2/N/blobs/uploads/`
+    Uploads { repository: RepositoryName },
+    /// `/v2/N/blobs/uploads/ID`; any other text than an ID is an unknown session.
+    Upload { repository: RepositoryName, id: String },
+    /// `/v2/N/manifests/REF`; what a bad reference means depends on the method.
+    Manifest { repository: RepositoryName, reference: String },
+    /// `/v2/N/tags/list`
+    Tags { repository: RepositoryName },
+    /// `/v2/N/referrers/D`
+    Referrers { repository: RepositoryName, digest: Digest },
+}
+
+impl Endpoint {
+    /// Reads a path from its end: a repository may be called `tags` or `blobs/uploads`.
+    ///
+    /// Percent-encoding is undone once, after the split, so that an encoded slash or
+    /// `..` is part of a name, which the grammar then refuses.
+    pub(super) fn parse(path: &str) -> Result<Self, ApiError> {
+        let decoded: Option<Vec<String>> = path.split('/').skip(1).map(decode).collect();
+        let segments = decoded.ok_or_else(unknown)?;
+        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        match segments.as_slice() {
+            ["v2"] | ["v2", ""] => Ok(Self::Probe),
+            ["v2", "_catalog"] => Ok(Self::Catalog),
+            ["v2", name @ .., "blobs", "uploads"] | ["v2", name @ .., "blobs", "uploads", ""] => {
+                Ok(Self::Uploads { repository: repository(name)? })
+            }
+            ["v2", name @ .., "blobs", "uploads", id] => {
+                Ok(Self::Upload { repository: repository(name)?, id: (*id).into() })
+            }
+            ["v2", name @ .., "blobs", text] => Ok(Self::Blob { repository: repository(name)?, digest: digest(text)? }),
+            ["v2", name @ .., "manifests", reference] => {
+                Ok(Self::Manifest { repository: repository(name)?, reference: (*reference).into() })
+            }
+            ["v2", name @ .., "tags", "list"] => Ok(Self::Tags { repository: repository(name)? }),
+            ["v2", name @ .., "referrers", text] => {
+                Ok(Self::Referrers { repository: repository(name)?, digest: digest(text)? })
+            }
+            _ => Err(unknown()),
+        }
+    }
+
+    /// The methods that the endpoint answers, as an `Allow` header says it.
+    pub(super) fn methods(&self) -> &'static str {
+        match self {
+            Self::Probe | Self::Catalog | Self::Tags { .. } | Self::Referrers { .. } => "GET, HEAD",
+            Self::Blob { .. } => "GET, HEAD, DELETE",
+            Self::Uploads { .. } => "POST",
+            Self::Upload { .. } => "GET, PATCH, PUT, DELETE",
+            Self::Manifest { .. } => "GET, HEAD, PUT, DELETE",
+        }
+    }
+}
+
+fn decode(segment: &str) -> Option<String> {
+    percent_decode_str(segment).decode_utf8().ok().map(Into::into)
+}
+
+fn repository(components: &[&str]) -> Result<RepositoryName, ApiError> {
+    // A component with a slash in it came from an encoded one; joined, it would pass.
+    if components.iter().any(|component| component.contains('/')) {
+        return Err(ApiError::new(Code::NameInvalid, "invalid repository name: encoded slash"));
+    }
+    Ok(components.join("/").parse::<RepositoryName>()?)
+}
+
+/// A digest of a path or a parameter.
+pub(super) fn digest(text: &str) -> Result<Digest, ApiError> {
+    text.parse().map_err(|error: yadokari::digest::DigestError| ApiError::new(Code::DigestInvalid, error.to_string()))
+}
+
+fn unknown() -> ApiError {
+    ApiError::new(Code::NameUnknown, "there is no such endpoint")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> RepositoryName {
+        text.parse().expect(text)
+    }
+
+    #[test]
+    fn endpoints_are_read_from_the_end() {
+        let digest = Digest::sha256(b"x");
+        let manifest = |repository: &str, reference: &str| Endpoint::Manifest {
+            repository: name(repository),
+            reference: reference.into(),
+        };
+        for (path, expected) in [
+            ("/v2".into(), Endpoint::Probe),
+            ("/v2/".into(), Endpoint::Probe),
+            ("/v2/_catalog".into(), Endpoint::Catalog),
+            (format!("/v2/a/b/blobs/{digest}"), Endpoint::Blob { repository: name("a/b"), digest: digest.clone() }),
+            (
+                format!("/v2/a/blobs/{}", digest.to_string().replace(':', "%3A")),
+                Endpoint::Blob { repository: name("a"), digest: digest.clone() },
+            ),
+            ("/v2/a/blobs/uploads".into(), Endpoint::Uploads { repository: name("a") }),
+            ("/v2/a/blobs/uploads/".into(), Endpoint::Uploads { repository: name("a") }),
+            ("/v2/a/blobs/uploads/1".into(), Endpoint::Upload { repository: name("a"), id: "1".into() }),
+            ("/v2/a/tags/list".into(), Endpoint::Tags { repository: name("a") }),
+            ("/v2/tags/list/tags/list".into(), Endpoint::Tags { repository: name("tags/list") }),
+            ("/v2/a/blobs/uploads/manifests/v1".into(), manifest("a/blobs/uploads", "v1")),
+            ("/v2/manifests/manifests/manifests".into(), manifest("manifests", "manifests")),
+            (format!("/v2/a/referrers/{digest}"), Endpoint::Referrers { repository: name("a"), digest }),
+        ] {
+            assert_eq!(Endpoint::parse(&path).ok(), Some(expected), "{path}");
+        }
+    }
+
+    #[test]
+    fn paths_that_leave_their_place_are_refused() {
+        for bad in [
+            "/",
+            "/v1/",
+            "/v2/a",
+            "/v2//tags/list",
+            "/v2/../tags/list",
+            "/v2/%2e%2e/tags/list",
+            "/v2/a%2Fb/tags/list",
+            "/v2/a%2f..%2fb/tags/list",
+            "/v2/%252e%252e/tags/list",
+            "/v2/a%00/tags/list",
+            "/v2/a%5Cb/tags/list",
+            "/v2/a%ff/tags/list",
+            "/v2/A/tags/list",
+            "/v2/a/blobs/sha256:..%2F..%2Fx",
+            "/v2/a/referrers/latest",
+        ] {
+            assert!(Endpoint::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,147 @@
+use axum::body::Body;
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, LOCATION};
+use axum::response::{IntoResponse, Response};
+use yadokari::digest::Digest;
+
+use super::content::{entity_tag, not_modified};
+use super::receive::collect;
+use super::{Call, DOCKER_CONTENT_DIGEST, Registry, empty, value};
+use crate::document::Document;
+use crate::error::{ApiError, Code};
+use crate::hasher::Hasher;
+use crate::name::{NameError, Reference, RepositoryName, Tag};
+use crate::storage::{MAX_MANIFEST_BYTES, ManifestHead, NewManifest};
+
+/// A PUT by digest may set so many tags at once.
+const MAX_TAGS: usize = 100;
+const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
+
+/// GET and HEAD of a manifest.
+pub(super) async fn get(
+    registry: &Registry,
+    call: &Call,
+    repository: &RepositoryName,
+    reference: &str,
+) -> Result<Response, ApiError> {
+    let wanted = existing(repository, reference)?;
+    let name = repository.clone();
+    let (head, body) = if call.is_head() {
+        let head = registry.blocking(move |storage| storage.manifest_head(&name, &wanted)).await?;
+        (head.ok_or_else(|| unknown(repository, reference))?, Body::empty())
+    } else {
+        let found = registry.blocking(move |storage| storage.manifest(&name, &wanted)).await?;
+        let (head, bytes) = found.ok_or_else(|| unknown(repository, reference))?;
+        (head, bytes.into())
+    };
+    match not_modified(&call.headers, &head.digest)? {
+        Some(response) => Ok(response),
+        None => answer(&head, body),
+    }
+}
+
+/// PUT of a manifest, by tag or by digest.
+pub(super) async fn put(
+    registry: &Registry,
+    call: &Call,
+    repository: &RepositoryName,
+    reference: &str,
+    body: &mut Body,
+) -> Result<Response, ApiError> {
+    let reference: Reference = reference.parse()?;
+    let tags = tags(call, &reference)?;
+    let bytes = collect(body, MAX_MANIFEST_BYTES).await?;
+    let content_type = call.header(CONTENT_TYPE).and_then(|text| text.split(';').next()).map(str::trim);
+    let document = Document::parse(&bytes, content_type)?;
+    let manifest = NewManifest { digest: identity(&reference, &bytes)?, bytes, document };
+    let response = created(repository, &manifest, &reference, &tags)?;
+    let name = repository.clone();
+    let missing = registry.blocking(move |storage| storage.put_manifest(&name, &manifest, &tags)).await?;
+    if missing.is_empty() {
+        return Ok(response);
+    }
+    let message = "the manifest needs content that the repository lacks";
+    Err(ApiError::for_each_digest(Code::ManifestBlobUnknown, message, &missing))
+}
+
+/// DELETE of a manifest with all its tags, or of one tag.
+pub(super) async fn delete(
+    registry: &Registry,
+    repository: &RepositoryName,
+    reference: &str,
+) -> Result<Response, ApiError> {
+    let wanted = existing(repository, reference)?;
+    let name = repository.clone();
+    let removed = registry.blocking(move |storage| match &wanted {
+        Reference::Tag(tag) => storage.delete_tag(&name, tag),
+        Reference::Digest(digest) => storage.delete_manifest(&name, digest),
+    });
+    if removed.await? { Ok(StatusCode::ACCEPTED.into_response()) } else { Err(unknown(repository, reference)) }
+}
+
+/// What to look for. A tag that cannot be is one that does not exist; clients probe with such.
+fn existing(repository: &RepositoryName, reference: &str) -> Result<Reference, ApiError> {
+    reference.parse().map_err(|error| match error {
+        NameError::Tag(_) => unknown(repository, reference),
+        other => other.into(),
+    })
+}
+
+/// The tags that a PUT sets.
+fn tags(call: &Call, reference: &Reference) -> Result<Vec<Tag>, ApiError> {
+    if let Reference::Tag(tag) = reference {
+        return Ok(vec![tag.clone()]);
+    }
+    let tags: Vec<Tag> = call.parameters.all("tag").map(str::parse).collect::<Result<_, NameError>>()?;
+    if tags.len() > MAX_TAGS {
+        let error = ApiError::new(Code::TagInvalid, format!("more than {MAX_TAGS} tags in one request"));
+        return Err(error.with_status(StatusCode::URI_TOO_LONG));
+    }
+    Ok(tags)
+}
+
+/// The digest that the manifest is stored under; one that the client gave is checked.
+fn identity(reference: &Reference, bytes: &[u8]) -> Result<Digest, ApiError> {
+    let Reference::Digest(expected) = reference else { return Ok(Digest::sha256(bytes)) };
+    let actual = Hasher::digest(expected.algorithm(), bytes);
+    if actual != *expected {
+        let message = format!("the manifest has the digest {actual}, not {expected}");
+        return Err(ApiError::new(Code::DigestInvalid, message));
+    }
+    Ok(actual)
+}
+
+fn answer(head: &ManifestHead, body: Body) -> Result<Response, ApiError> {
+    let headers = [
+        (CONTENT_TYPE, value(&head.media_type)?),
+        (CONTENT_LENGTH, value(head.size)?),
+        (ETAG, value(entity_tag(&head.digest))?),
+        (DOCKER_CONTENT_DIGEST, value(&head.digest)?),
+    ];
+    Ok((headers, body).into_response())
+}
+
+fn created(
+    repository: &RepositoryName,
+    manifest: &NewManifest,
+    reference: &Reference,
+    tags: &[Tag],
+) -> Result<Response, ApiError> {
+    let location = value(format!("/v2/{repository}/manifests/{}", manifest.digest))?;
+    let headers = [(LOCATION, location), (DOCKER_CONTENT_DIGEST, value(&manifest.digest)?)];
+    let mut response = empty(StatusCode::CREATED, headers);
+    if let Some(subject) = &manifest.document.subject {
+        response.headers_mut().insert(OCI_SUBJECT, value(subject)?);
+    }
+    if matches!(reference, Reference::Digest(_)) {
+        for tag in tags {
+            response.headers_mut().append(OCI_TAG, value(tag)?);
+        }
+    }
+    Ok(response)
+}
+
+fn unknown(repository: &RepositoryName, reference: &str) -> ApiError {
+    ApiError::new(Code::ManifestUnknown, format!("{repository} has no manifest {reference:?}"))
+}

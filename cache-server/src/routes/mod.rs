@@ -1,0 +1,160 @@
+//! The HTTP API: which handler answers a request, and what all answers have in common.
+
+mod blobs;
+mod content;
+mod endpoint;
+mod lists;
+mod manifests;
+mod parameters;
+mod receive;
+mod uploads;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use tokio::task::{JoinError, spawn_blocking};
+
+use crate::access_log::AccessLog;
+use crate::error::{ApiError, Code};
+use crate::storage::{Storage, StorageError};
+use endpoint::Endpoint;
+use parameters::Parameters;
+
+/// What every handler needs.
+#[derive(Debug, Clone)]
+pub(crate) struct Registry {
+    storage: Arc<Storage>,
+    log: AccessLog,
+}
+
+/// A request without its body.
+#[derive(Debug)]
+struct Call {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    parameters: Parameters,
+}
+
+impl Registry {
+    pub(crate) fn new(storage: Arc<Storage>, log: AccessLog) -> Self {
+        Self { storage, log }
+    }
+
+    /// The whole API as a service.
+    pub(crate) fn into_router(self) -> Router {
+        Router::new().fallback(answer).with_state(self)
+    }
+
+    /// Runs file operations on a thread that may block.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Storage) -> Result<T, StorageError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let storage = Arc::clone(&self.storage);
+        Ok(finished(spawn_blocking(move || work(&storage)).await)??)
+    }
+}
+
+impl Call {
+    fn header(&self, name: HeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    fn is_head(&self) -> bool {
+        self.method == Method::HEAD
+    }
+}
+
+/// Answers any request, and logs it.
+async fn answer(State(registry): State<Registry>, request: Request) -> Response {
+    let (request, measurement) = registry.log.measure(request);
+    let response = dispatch(registry, request).await;
+    let mut response = response.unwrap_or_else(IntoResponse::into_response);
+    let version = (HeaderName::from_static("docker-distribution-api-version"), "registry/2.0");
+    response.headers_mut().insert(version.0, HeaderValue::from_static(version.1));
+    measurement.attach(response)
+}
+
+async fn dispatch(registry: Registry, request: Request) -> Result<Response, ApiError> {
+    let endpoint = Endpoint::parse(request.uri().path())?;
+    let (parts, body) = request.into_parts();
+    let parameters = Parameters::of(&parts.uri)?;
+    let call = Call { method: parts.method, uri: parts.uri, headers: parts.headers, parameters };
+    if matches!(call.method, Method::GET | Method::HEAD) {
+        return read(&registry, &endpoint, &call).await;
+    }
+    // A client that goes away ends this future, but must not end a change half-way: the
+    // task sees the body break off, and leaves everything in order.
+    let task = tokio::spawn(async move {
+        let mut body = body;
+        let result = change(&registry, &endpoint, &call, &mut body).await;
+        if result.is_err() {
+            receive::drain(&mut body).await;
+        }
+        result
+    });
+    finished(task.await)?
+}
+
+async fn read(registry: &Registry, endpoint: &Endpoint, call: &Call) -> Result<Response, ApiError> {
+    match endpoint {
+        Endpoint::Probe => Ok(probe()),
+        Endpoint::Catalog => lists::catalog(registry, call).await,
+        Endpoint::Blob { repository, digest } => blobs::get(registry, call, repository, digest).await,
+        Endpoint::Manifest { repository, reference } => manifests::get(registry, call, repository, reference).await,
+        Endpoint::Tags { repository } => lists::tags(registry, call, repository).await,
+        Endpoint::Referrers { repository, digest } => lists::referrers(registry, call, repository, digest).await,
+        Endpoint::Upload { repository, id } if !call.is_head() => uploads::status(registry, repository, id).await,
+        Endpoint::Uploads { .. } | Endpoint::Upload { .. } => Err(not_allowed(endpoint, call)),
+    }
+}
+
+async fn change(registry: &Registry, endpoint: &Endpoint, call: &Call, body: &mut Body) -> Result<Response, ApiError> {
+    match (endpoint, call.method.as_str()) {
+        (Endpoint::Blob { repository, digest }, "DELETE") => blobs::delete(registry, repository, digest).await,
+        (Endpoint::Uploads { repository }, "POST") => uploads::start(registry, call, repository, body).await,
+        (Endpoint::Upload { repository, id }, "PATCH") => uploads::append(registry, call, repository, id, body).await,
+        (Endpoint::Upload { repository, id }, "PUT") => uploads::finish(registry, call, repository, id, body).await,
+        (Endpoint::Upload { repository, id }, "DELETE") => uploads::cancel(registry, repository, id).await,
+        (Endpoint::Manifest { repository, reference }, "PUT") => {
+            manifests::put(registry, call, repository, reference, body).await
+        }
+        (Endpoint::Manifest { repository, reference }, "DELETE") => {
+            manifests::delete(registry, repository, reference).await
+        }
+        _ => Err(not_allowed(endpoint, call)),
+    }
+}
+
+/// Tells a client that this is a registry and that it may go on.
+fn probe() -> Response {
+    ([(CONTENT_TYPE, "application/json")], "{}").into_response()
+}
+
+fn not_allowed(endpoint: &Endpoint, call: &Call) -> ApiError {
+    let error = ApiError::new(Code::Unsupported, format!("{} is not supported here", call.method));
+    error.with_header(ALLOW, HeaderValue::from_static(endpoint.methods()))
+}
+
+/// The result of a task; one that panicked is a fault of ours.
+fn finished<T>(task: Result<T, JoinError>) -> Result<T, ApiError> {
+    task.map_err(|error| ApiError::internal(&error))
+}
+
+/// A header value made of names and numbers that passed their grammar.
+fn value(text: impl ToString) -> Result<HeaderValue, ApiError> {
+    HeaderValue::try_from(text.to_string()).map_err(|error| ApiError::internal(&error))
+}
+
+/// An empty answer with headers.
+fn empty<const N: usize>(status: StatusCode, headers: [(HeaderName, HeaderValue); N]) -> Response {
+    (status, axum::response::AppendHeaders(headers)).into_response()
+}
+
+const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");

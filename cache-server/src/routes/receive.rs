@@ -1,0 +1,167 @@
+//! Takes in request bodies.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use axum::http::StatusCode;
+use bytes::Bytes;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
+
+use super::finished;
+use crate::error::{ApiError, Code};
+use crate::storage::{Appending, StorageError};
+
+/// A client that sends nothing for so long is gone.
+const SILENCE_LIMIT: Duration = Duration::from_secs(60);
+/// Bytes hashed and written at a time. Twice as many may be in memory.
+const BATCH_BYTES: usize = 256 << 10;
+/// How much of a refused body is read.
+const DRAIN_BYTES: usize = 4 << 20;
+/// For how long.
+const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+
+/// What became of a body.
+pub(super) enum Received {
+    /// It came in whole.
+    Whole(Appending),
+    /// It broke off; what came is kept.
+    Broken(Appending, ApiError),
+    /// It was longer or shorter than announced; nothing of it is kept.
+    WrongLength(Appending),
+}
+
+/// Adds a body to an upload. One batch is hashed and written while the next one comes.
+///
+/// `announced` is the length of the chunk in bytes, if the client said so in `Content-Range`.
+///
+/// # Errors
+/// When the bytes could not be stored; the upload holds a whole number of batches then.
+pub(super) async fn receive(upload: Appending, body: &mut Body, announced: Option<u64>) -> Result<Received, ApiError> {
+    let mut write = Write::Idle(upload);
+    let mut received = 0;
+    loop {
+        let batch = next_batch(body).await;
+        received += batch.size as u64;
+        let upload = write.finish().await?;
+        if announced.is_some_and(|length| received > length) {
+            return roll_back(upload).await;
+        }
+        write = Write::start(upload, batch.chunks);
+        let Some(end) = batch.end else { continue };
+        let upload = write.finish().await?;
+        return match end {
+            Err(error) => Ok(Received::Broken(upload, error)),
+            Ok(()) if announced.is_some_and(|length| received < length) => roll_back(upload).await,
+            Ok(()) => Ok(Received::Whole(upload)),
+        };
+    }
+}
+
+/// A whole body of at most `limit` bytes, in memory; 413 when there is more.
+pub(super) async fn collect(body: &mut Body, limit: u64) -> Result<Vec<u8>, ApiError> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = next_chunk(body).await? {
+        if (bytes.len() + chunk.len()) as u64 > limit {
+            let error = ApiError::new(Code::SizeInvalid, format!("larger than {limit} bytes"));
+            return Err(error.with_status(StatusCode::PAYLOAD_TOO_LARGE));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+/// Reads on, within reason, and forgets what it reads.
+///
+/// A client that is still sending when the connection is closed on it may lose the answer
+/// that was already on its way.
+pub(super) async fn drain(body: &mut Body) {
+    let reading = async {
+        let mut left = DRAIN_BYTES;
+        while let Some(Ok(chunk)) = next_data(body).await
+            && chunk.len() <= left
+        {
+            left -= chunk.len();
+        }
+    };
+    // Too long is as good as done.
+    let _ = timeout(DRAIN_LIMIT, reading).await;
+}
+
+/// A write that runs on another thread, and the upload that it hands back.
+enum Write {
+    Idle(Appending),
+    Running(JoinHandle<Result<Appending, StorageError>>),
+}
+
+impl Write {
+    fn start(mut upload: Appending, chunks: Vec<Bytes>) -> Self {
+        if chunks.is_empty() {
+            return Self::Idle(upload);
+        }
+        Self::Running(spawn_blocking(move || upload.write(&chunks).map(|()| upload)))
+    }
+
+    async fn finish(self) -> Result<Appending, ApiError> {
+        match self {
+            Self::Idle(upload) => Ok(upload),
+            Self::Running(task) => Ok(finished(task.await)??),
+        }
+    }
+}
+
+async fn roll_back(mut upload: Appending) -> Result<Received, ApiError> {
+    let upload = finished(spawn_blocking(move || upload.roll_back().map(|()| upload)).await)??;
+    Ok(Received::WrongLength(upload))
+}
+
+/// Some of a body.
+struct Batch {
+    chunks: Vec<Bytes>,
+    /// Bytes in the chunks.
+    size: usize,
+    /// Set when nothing follows.
+    end: Option<Result<(), ApiError>>,
+}
+
+async fn next_batch(body: &mut Body) -> Batch {
+    let mut batch = Batch { chunks: Vec::new(), size: 0, end: None };
+    while batch.size < BATCH_BYTES && batch.end.is_none() {
+        match next_chunk(body).await {
+            Ok(Some(chunk)) => {
+                batch.size += chunk.len();
+                batch.chunks.push(chunk);
+            }
+            Ok(None) => batch.end = Some(Ok(())),
+            Err(error) => batch.end = Some(Err(error)),
+        }
+    }
+    batch
+}
+
+async fn next_chunk(body: &mut Body) -> Result<Option<Bytes>, ApiError> {
+    match timeout(SILENCE_LIMIT, next_data(body)).await {
+        Ok(chunk) => {
+            chunk.transpose().map_err(|_| ApiError::new(Code::BlobUploadInvalid, "the request body broke off"))
+        }
+        Err(_) => {
+            let error = ApiError::new(Code::BlobUploadInvalid, "the request body stopped coming");
+            Err(error.with_status(StatusCode::REQUEST_TIMEOUT))
+        }
+    }
+}
+
+/// The next data; trailers are skipped.
+async fn next_data(body: &mut Body) -> Option<Result<Bytes, axum::Error>> {
+    loop {
+        match poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await? {
+            Ok(frame) => match frame.into_data() {
+                Ok(data) => return Some(Ok(data)),
+                Err(_) => continue,
+            },
+            Err(error) => return Some(Err(error)),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+use std::time::Duration;
+
+use yadokari::digest::Algorithm;
+use yadokari::image::media_type;
+
+use super::*;
+use crate::document::Document;
+use crate::name::{Reference, Tag};
+
+struct Fixture {
+    storage: Storage,
+    directory: tempfile::TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let storage = Storage::open(&directory.path().join("data")).expect("opened");
+        Self { storage, directory }
+    }
+
+    fn reopen(self) -> Self {
+        let Self { storage, directory } = self;
+        drop(storage);
+        let storage = Storage::open(&directory.path().join("data")).expect("opened again");
+        Self { storage, directory }
+    }
+
+    fn put_index(&self, tag: &str) -> ManifestHead {
+        let text = r#"{"schemaVersion":2,"manifests":[]}"#;
+        let document = Document::parse(text.as_bytes(), Some(media_type::OCI_INDEX)).expect("valid");
+        let digest = yadokari::digest::Digest::sha256(text.as_bytes());
+        let manifest = NewManifest { digest, bytes: text.into(), document };
+        let tags: [Tag; 1] = [tag.parse().expect("a tag")];
+        assert_eq!(self.storage.put_manifest(&name("a"), &manifest, &tags).expect("stored"), []);
+        self.head(tag).expect("there")
+    }
+
+    fn head(&self, reference: &str) -> Option<ManifestHead> {
+        let reference: Reference = reference.parse().expect("a reference");
+        self.storage.manifest_head(&name("a"), &reference).expect("read")
+    }
+}
+
+fn name(text: &str) -> RepositoryName {
+    text.parse().expect("a name")
+}
+
+async fn hold(storage: &Storage, id: UploadId) -> Option<Held> {
+    storage.find_upload(&name("a"), id).expect("read")?.hold().await
+}
+
+#[tokio::test]
+async fn stale_uploads_are_removed_and_busy_ones_are_not() {
+    let Fixture { storage, directory: _directory } = Fixture::new();
+    let start = || storage.start_upload(&name("a"), Algorithm::Sha256).expect("started").id;
+    let (idle, busy) = (start(), start());
+    let held = hold(&storage, busy).await.expect("there");
+    assert_eq!(storage.remove_stale_uploads(Duration::from_secs(3600)).expect("swept"), 0);
+    assert_eq!(storage.remove_stale_uploads(Duration::ZERO).expect("swept"), 1);
+    assert!(hold(&storage, idle).await.is_none());
+    let mut upload = held.append().expect("opened");
+    upload.write(&["content".into()]).expect("written");
+    let digest = yadokari::digest::Digest::sha256(b"content");
+    assert_eq!(storage.finish_upload(upload, &name("a"), &digest).expect("finished"), digest);
+    assert_eq!(storage.blob_size(&name("a"), &digest).expect("read"), Some(7));
+}
+
+#[tokio::test]
+async fn stale_uploads_of_an_earlier_run_are_removed() {
+    let fixture = Fixture::new();
+    let id = fixture.storage.start_upload(&name("a"), Algorithm::Sha256).expect("started").id;
+    let fixture = fixture.reopen();
+    assert!(hold(&fixture.storage, id).await.is_some());
+    let fixture = fixture.reopen();
+    assert_eq!(fixture.storage.remove_stale_uploads(Duration::ZERO).expect("swept"), 1);
+    assert!(hold(&fixture.storage, id).await.is_none());
+}
+
+#[tokio::test]
+async fn a_waiting_request_learns_that_the_session_ended() {
+    let Fixture { storage, directory: _directory } = Fixture::new();
+    let id = storage.start_upload(&name("a"), Algorithm::Sha256).expect("started").id;
+    let waiting = storage.find_upload(&name("a"), id).expect("read").expect("there");
+    let held = hold(&storage, id).await.expect("there");
+    storage.cancel_upload(held.append().expect("opened")).expect("cancelled");
+    assert!(waiting.hold().await.is_none());
+}
+
+#[test]
+fn damaged_files_count_as_absent_and_are_written_anew() {
+    let fixture = Fixture::new();
+    let head = fixture.put_index("v1");
+    let repository = fixture.directory.path().join("data/repositories/a");
+    for damaged in ["_tags/v1", &format!("_manifests/sha256/{}", head.digest.hex())] {
+        std::fs::write(repository.join(damaged), "{\0").expect("written");
+        assert_eq!(fixture.head("v1"), None, "{damaged}");
+        assert_eq!(fixture.put_index("v1"), head, "{damaged}");
+    }
+}
+
+#[test]
+fn a_manifest_without_its_bytes_is_absent() {
+    let fixture = Fixture::new();
+    let head = fixture.put_index("v1");
+    std::fs::remove_dir_all(fixture.directory.path().join("data/blobs")).expect("removed");
+    assert_eq!(fixture.head("v1"), None);
+    assert_eq!(fixture.put_index("v1"), head);
+}
+
+#[test]
+fn a_referrer_without_its_manifest_is_not_listed() {
+    let fixture = Fixture::new();
+    let subject = yadokari::digest::Digest::sha256(b"subject");
+    let text =
+        format!(r#"{{"schemaVersion":2,"manifests":[],"subject":{{"mediaType":"x","digest":"{subject}","size":1}}}}"#);
+    let document = Document::parse(text.as_bytes(), Some(media_type::OCI_INDEX)).expect("valid");
+    let digest = yadokari::digest::Digest::sha256(text.as_bytes());
+    let manifest = NewManifest { digest: digest.clone(), bytes: text.into(), document };
+    fixture.storage.put_manifest(&name("a"), &manifest, &[]).expect("stored");
+    let listed = || fixture.storage.referrer_page(&name("a"), &subject, None, None).expect("read").entries.len();
+    assert_eq!(listed(), 1);
+    // As after a crash between the entry and the record.
+    let record = format!("data/repositories/a/_manifests/sha256/{}", digest.hex());
+    std::fs::remove_file(fixture.directory.path().join(record)).expect("removed");
+    assert_eq!(listed(), 0);
+}
+
+#[test]
+fn another_format_is_refused() {
+    let Fixture { storage, directory } = Fixture::new();
+    drop(storage);
+    let data = directory.path().join("data");
+    std::fs::write(data.join("format"), "yadokari cache-server 2\n").expect("written");
+    assert!(matches!(Storage::open(&data), Err(OpenError::Format(_))));
+}

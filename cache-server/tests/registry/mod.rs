@@ -1,0 +1,247 @@
+//! The real binary on a free port, and a client that sees every byte of the protocol.
+
+#![allow(dead_code)] // Each test file uses its part.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+
+use serde_json::{Value, json};
+use yadokari::digest::Digest;
+use yadokari::image::media_type;
+
+/// A running server; killed when dropped.
+pub(crate) struct Registry {
+    process: Child,
+    address: String,
+    data: PathBuf,
+    owned: Option<tempfile::TempDir>,
+    // Kept open: the server must not see a closed standard output.
+    _output: BufReader<ChildStdout>,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Registry {
+    pub(crate) fn start() -> Self {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let mut registry = Self::start_in(&directory.path().join("data"));
+        registry.owned = Some(directory);
+        registry
+    }
+
+    pub(crate) fn start_in(data: &Path) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cache-server"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--quiet", "--data"]).arg(data);
+        Self::start_command(command, data)
+    }
+
+    /// Starts the server that `command` describes, with its data in `data`.
+    pub(crate) fn start_command(mut command: Command, data: &Path) -> Self {
+        let mut process = command.stdout(Stdio::piped()).spawn().expect("cache-server starts");
+        let mut output = BufReader::new(process.stdout.take().expect("piped"));
+        let mut line = String::new();
+        output.read_line(&mut line).expect("one line");
+        let address = line.trim().strip_prefix("listening on http://").expect("the address").to_owned();
+        Self { process, address, data: data.to_owned(), owned: None, _output: output }
+    }
+
+    /// `host:port`.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.process.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.process.wait().expect("the server ends")
+    }
+
+    pub(crate) fn connect(&self) -> TcpStream {
+        TcpStream::connect(&self.address).expect("the server accepts")
+    }
+
+    /// One request on a connection of its own.
+    pub(crate) fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+        let target = target.strip_prefix(&format!("http://{}", self.address)).unwrap_or(target);
+        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address);
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
+        let mut stream = self.connect();
+        stream.write_all(head.as_bytes()).expect("the server reads");
+        // A server that has seen enough may close before it has read everything.
+        let _ = stream.write_all(body);
+        Reply::read(&mut BufReader::new(stream), method == "HEAD")
+    }
+
+    pub(crate) fn get(&self, target: &str) -> Reply {
+        self.send("GET", target, &[], b"")
+    }
+
+    pub(crate) fn head(&self, target: &str) -> Reply {
+        self.send("HEAD", target, &[], b"")
+    }
+
+    pub(crate) fn delete(&self, target: &str) -> Reply {
+        self.send("DELETE", target, &[], b"")
+    }
+
+    pub(crate) fn post(&self, target: &str) -> Reply {
+        self.send("POST", target, &[], b"")
+    }
+
+    /// Opens an upload session and returns its location.
+    pub(crate) fn open_session(&self, repository: &str) -> String {
+        let reply = self.post(&format!("/v2/{repository}/blobs/uploads/"));
+        assert_eq!(reply.status, 202, "{reply:?}");
+        reply.location()
+    }
+
+    /// Pushes a blob and returns its digest.
+    pub(crate) fn push_blob(&self, repository: &str, content: &[u8]) -> Digest {
+        let digest = Digest::sha256(content);
+        let target = format!("/v2/{repository}/blobs/uploads/?digest={digest}");
+        let reply = self.send("POST", &target, &[], content);
+        assert_eq!(reply.status, 201, "{reply:?}");
+        digest
+    }
+
+    pub(crate) fn put_manifest(&self, repository: &str, reference: &str, manifest: &Value) -> Reply {
+        let media_type = manifest["mediaType"].as_str().expect("typed").to_owned();
+        let target = format!("/v2/{repository}/manifests/{reference}");
+        self.send("PUT", &target, &[("Content-Type", &media_type)], manifest.to_string().as_bytes())
+    }
+
+    /// Pushes the blobs of an image and returns its manifest.
+    pub(crate) fn push_parts(&self, repository: &str, name: &str) -> Value {
+        let layer = format!("layer of {name}").into_bytes();
+        self.push_blob(repository, &layer);
+        self.push_blob(repository, b"{}");
+        image(&layer)
+    }
+
+    /// Pushes a small image and returns its manifest's digest.
+    pub(crate) fn push_image(&self, repository: &str, tag: &str) -> Digest {
+        let manifest = self.push_parts(repository, tag);
+        let reply = self.put_manifest(repository, tag, &manifest);
+        assert_eq!(reply.status, 201, "{reply:?}");
+        digest_of(&manifest)
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Reply {
+    pub(crate) fn read(stream: &mut impl BufRead, without_body: bool) -> Self {
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            let count = stream.read_line(&mut line).expect("a header line");
+            assert!(count > 0, "the connection ended within the headers: {lines:?}");
+            match line.trim_end() {
+                "" => break,
+                text => lines.push(text.to_owned()),
+            }
+        }
+        let status = lines[0].split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status");
+        let headers: Vec<(String, String)> = lines[1..]
+            .iter()
+            .filter_map(|line| line.split_once(": "))
+            .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+            .collect();
+        let mut reply = Self { status, headers, body: Vec::new() };
+        if !without_body {
+            let length = reply.header("content-length").map_or(0, |text| text.parse().expect("a number"));
+            reply.body = vec![0; length];
+            stream.read_exact(&mut reply.body).expect("the whole body");
+        }
+        reply
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn location(&self) -> String {
+        self.header("location").expect("a location").to_owned()
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("JSON")
+    }
+
+    /// Code of the first error.
+    pub(crate) fn code(&self) -> String {
+        self.json()["errors"][0]["code"].as_str().expect("a code").to_owned()
+    }
+
+    /// Asserts status and error code at once.
+    #[track_caller]
+    pub(crate) fn is_error(&self, status: u16, code: &str) {
+        assert_eq!((self.status, self.code().as_str()), (status, code), "{self:?}");
+        assert_eq!(self.header("content-type"), Some("application/json"));
+    }
+}
+
+/// Adds a parameter to a location that may have some already.
+pub(crate) fn with_digest(location: &str, digest: &Digest) -> String {
+    let separator = if location.contains('?') { '&' } else { '?' };
+    format!("{location}{separator}digest={digest}")
+}
+
+pub(crate) fn descriptor(media_type: &str, content: &[u8]) -> Value {
+    json!({ "mediaType": media_type, "digest": Digest::sha256(content), "size": content.len() })
+}
+
+/// An image with the configuration `{}` and one layer.
+pub(crate) fn image(layer: &[u8]) -> Value {
+    json!({
+        "schemaVersion": 2,
+        "mediaType": media_type::OCI_MANIFEST,
+        "config": descriptor(media_type::OCI_CONFIG, b"{}"),
+        "layers": [descriptor(media_type::OCI_LAYER, layer)],
+    })
+}
+
+pub(crate) fn digest_of(manifest: &Value) -> Digest {
+    Digest::sha256(manifest.to_string().as_bytes())
+}
+
+/// Bytes that look different everywhere.
+pub(crate) fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x2545_f491_u32;
+    let step = |_| {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state.to_le_bytes()[0]
+    };
+    (0..length).map(step).collect()
+}
+
+/// The SHA-512 digest of `content`.
+pub(crate) fn sha512(content: &[u8]) -> Digest {
+    use sha2::Digest as _;
+    Digest::from_sha512(&sha2::Sha512::digest(content).into())
+}
