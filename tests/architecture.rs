@@ -29,8 +29,21 @@ const ALLOWED: [(&str, &[&str]); 16] = [
     (
         "build",
         &[
-            "cache", "context", "digest", "dockerfile", "image", "key", "layer", "pattern", "plan", "registry",
-            "report", "sandbox", "snapshot", "store", "view",
+            "cache",
+            "context",
+            "digest",
+            "dockerfile",
+            "image",
+            "key",
+            "layer",
+            "pattern",
+            "plan",
+            "registry",
+            "report",
+            "sandbox",
+            "snapshot",
+            "store",
+            "view",
         ],
     ),
 ];
@@ -39,8 +52,16 @@ const ALLOWED: [(&str, &[&str]); 16] = [
 const PURE: [&str; 6] = ["digest", "dockerfile", "image", "key", "pattern", "plan"];
 
 /// What a pure module must not touch.
-const EFFECTS: [&str; 8] =
-    ["std::fs", "std::net", "std::process", "std::thread", "std::time::SystemTime", "std::time::Instant", "std::env::var", "rustix"];
+const EFFECTS: [&str; 8] = [
+    "std::fs",
+    "std::net",
+    "std::process",
+    "std::thread",
+    "std::time::SystemTime",
+    "std::time::Instant",
+    "std::env::var",
+    "rustix",
+];
 
 fn source_root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
@@ -120,5 +141,8 @@ fn pure_modules_have_no_effects() {
 
 #[test]
 fn a_forbidden_arrow_is_seen() {
-    assert_eq!(arrows("use crate::store::Store;\nfn f(x: crate::key::CacheKey) {}"), BTreeSet::from(["store".into(), "key".into()]));
+    assert_eq!(
+        arrows("use crate::store::Store;\nfn f(x: crate::key::CacheKey) {}"),
+        BTreeSet::from(["store".into(), "key".into()])
+    );
 }

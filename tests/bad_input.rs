@@ -87,7 +87,8 @@ fn a_corrupt_base_layer_is_noticed() {
     let registry = Registry::start();
     let base = registry.push_base();
     let blobs = registry.storage.path().join("data/docker/registry/v2/blobs/sha256");
-    let largest = walk(&blobs).into_iter().max_by_key(|path| path.metadata().map(|m| m.len()).unwrap_or(0)).expect("blob");
+    let largest =
+        walk(&blobs).into_iter().max_by_key(|path| path.metadata().map(|m| m.len()).unwrap_or(0)).expect("blob");
     let mut bytes = fs::read(&largest).expect("blob");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0xff;
@@ -110,8 +111,7 @@ fn a_failing_step_gives_its_exit_code_and_pushes_nothing() {
     let base = registry.push_base();
     let context = context(&format!("FROM {base}\nRUN echo before; exit 7\n"), &[]);
     let destination = format!("{}/app:1", registry.address);
-    let output =
-        executor().arg("-c").arg(context.path()).args(["-d", &destination]).output().expect("executor runs");
+    let output = executor().arg("-c").arg(context.path()).args(["-d", &destination]).output().expect("executor runs");
     assert_failure(&output, 7, &["before", "exit code: 7", "Dockerfile:2"]);
     assert!(!registry.storage.path().join("data/docker/registry/v2/repositories/app").exists());
 }

@@ -115,7 +115,9 @@ impl<'a> Evaluator<'a> {
         // Once a step has run, what later records were made on may be something else: from there
         // on only content keys count.
         let mut diverged = false;
-        for ((step, keys), number) in plan.stages[index.0].steps.iter().zip(&keys.steps).zip(self.progress.numbers(index)) {
+        for ((step, keys), number) in
+            plan.stages[index.0].steps.iter().zip(&keys.steps).zip(self.progress.numbers(index))
+        {
             let place = StepPlace { step, keys, number };
             let hit = hits.remove(0).filter(|_| !diverged && self.records.covers(&step.op));
             diverged |= self.step(&mut state, place, hit, diverged).map_err(|error| at_step(step, error))?;

@@ -33,8 +33,10 @@ impl StageKeys {
 
 /// The key of an image's file system.
 pub(super) fn image_key(images: &BaseImages, image: &ImageRef) -> CacheKey {
-    let diff_ids: Vec<DiffId> =
-        images.get(image).map(|base| base.layers.iter().map(|layer| layer.diff_id.clone()).collect()).unwrap_or_default();
+    let diff_ids: Vec<DiffId> = images
+        .get(image)
+        .map(|base| base.layers.iter().map(|layer| layer.diff_id.clone()).collect())
+        .unwrap_or_default();
     root_key(chain_id(&diff_ids).as_ref(), &image.platform)
 }
 

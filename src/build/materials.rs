@@ -267,7 +267,8 @@ impl<'a> Materials<'a> {
         let path = |offset: u64| directory.join(offset.to_string());
         let ranges = wanted.iter().map(|(offset, size)| (*offset, (*size, path(*offset)))).collect();
         crate::layer::read_files(self.open_tar(&found)?, &ranges).map_err(|error| extract_error(&found, error))?;
-        let spooled = wanted.keys().map(|offset| (Content::Layer { layer: layer.clone(), offset: *offset }, path(*offset)));
+        let spooled =
+            wanted.keys().map(|offset| (Content::Layer { layer: layer.clone(), offset: *offset }, path(*offset)));
         self.known().spooled.extend(spooled);
         Ok(())
     }

@@ -14,7 +14,10 @@ pub(super) fn members(
     changes.iter().map(|change| member(change, hash)).collect()
 }
 
-fn member(change: &Change, hash: &dyn Fn(&Content) -> Result<ContentHash, BuildError>) -> Result<InputFile, BuildError> {
+fn member(
+    change: &Change,
+    hash: &dyn Fn(&Content) -> Result<ContentHash, BuildError>,
+) -> Result<InputFile, BuildError> {
     let kind = match &change.kind {
         ChangeKind::Directory => InputKind::Directory,
         ChangeKind::File { content, .. } => InputKind::File(hash(content)?),

@@ -106,4 +106,3 @@ impl Clock<'_> {
         self.observer.event(Event::Phase { name, took });
     }
 }
-

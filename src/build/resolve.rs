@@ -46,13 +46,20 @@ pub(super) fn plan(
 }
 
 /// Resolves side by side what is not there yet.
-fn resolve_all(wanted: &BTreeSet<ImageRef>, services: &Services<'_>, images: &mut BaseImages) -> Result<(), BuildError> {
+fn resolve_all(
+    wanted: &BTreeSet<ImageRef>,
+    services: &Services<'_>,
+    images: &mut BaseImages,
+) -> Result<(), BuildError> {
     let missing: Vec<&ImageRef> = wanted.iter().filter(|image| !images.contains_key(*image)).collect();
     let resolved: Vec<Result<BaseImage, BuildError>> = match missing.as_slice() {
         [one] => vec![resolve(one, services)],
         several => thread::scope(|scope| {
             let running: Vec<_> = several.iter().map(|image| scope.spawn(|| resolve(image, services))).collect();
-            running.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+            running
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
         }),
     };
     for (image, base) in missing.into_iter().zip(resolved) {
@@ -109,7 +116,9 @@ fn warmed_in(store: &Store, image: &ImageRef, services: &Services<'_>) -> Result
         return Ok(None);
     }
     let Some(bytes) = store.read_blob(&descriptor.digest)? else { return Ok(None) };
-    let Ok(Document::Manifest(manifest)) = Document::parse(&bytes, Some(&descriptor.media_type)) else { return Ok(None) };
+    let Ok(Document::Manifest(manifest)) = Document::parse(&bytes, Some(&descriptor.media_type)) else {
+        return Ok(None);
+    };
     let Some(bytes) = store.read_blob(&manifest.config.digest)? else { return Ok(None) };
     let Ok(config) = serde_json::from_slice::<ImageConfig>(&bytes) else { return Ok(None) };
     base_image(&name, config, &manifest, &Origin::Image(image.reference.clone())).map(Some)

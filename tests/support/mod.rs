@@ -66,7 +66,10 @@ impl Registry {
             fs::create_dir_all(root.join(directory)).expect("directory");
         }
         fs::copy("/bin/busybox", root.join("bin/busybox")).expect("busybox-static is installed");
-        for applet in ["sh", "echo", "cat", "cp", "rm", "mkdir", "sleep", "true", "false", "kill", "ls", "chmod", "id", "test", "date", "touch"] {
+        for applet in [
+            "sh", "echo", "cat", "cp", "rm", "mkdir", "sleep", "true", "false", "kill", "ls", "chmod", "id", "test",
+            "date", "touch",
+        ] {
             std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).expect("link");
         }
         fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n").expect("passwd");

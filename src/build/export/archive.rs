@@ -60,7 +60,12 @@ fn append<W: Write>(archive: &mut tar::Builder<W>, name: &str, bytes: &[u8]) -> 
     append_reader(archive, name, bytes.len() as u64, bytes)
 }
 
-fn append_reader<W: Write>(archive: &mut tar::Builder<W>, name: &str, size: u64, reader: impl Read) -> std::io::Result<()> {
+fn append_reader<W: Write>(
+    archive: &mut tar::Builder<W>,
+    name: &str,
+    size: u64,
+    reader: impl Read,
+) -> std::io::Result<()> {
     let mut header = tar::Header::new_gnu();
     header.set_size(size);
     header.set_mode(0o644);

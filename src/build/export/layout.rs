@@ -58,4 +58,3 @@ fn copy(from: &Path, to: &Path) -> Result<(), BuildError> {
     fs::copy(from, &temporary).map_err(BuildError::file("write", &temporary))?;
     fs::rename(&temporary, to).map_err(BuildError::file("write", to))
 }
-

@@ -40,7 +40,9 @@ pub(super) fn push(
     loop {
         match push.once() {
             Err(BuildError::Push { source, .. }) if attempt < retries && source.is_temporary() => {
-                services.observer.event(Event::Warning(format!("push to {destination} failed, trying again: {source}")));
+                services
+                    .observer
+                    .event(Event::Warning(format!("push to {destination} failed, trying again: {source}")));
                 thread::sleep(std::time::Duration::from_secs(1 << attempt.min(6)));
                 attempt += 1;
             }
@@ -94,7 +96,8 @@ impl Push<'_> {
             let jobs = JOBS.min(self.image.layers.len());
             let running: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
             let config = self.push_config();
-            let results = running.into_iter().map(|job| job.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            let results =
+                running.into_iter().map(|job| job.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
             results.fold(config, |so_far, result| so_far.and(result))
         })
     }
@@ -150,6 +153,8 @@ impl Push<'_> {
             Origin::Built(_) => Vec::new(),
         };
         let here = self.destination.registry();
-        candidates.into_iter().find(|from| from.registry() == here && from.repository() != self.destination.repository())
+        candidates
+            .into_iter()
+            .find(|from| from.registry() == here && from.repository() != self.destination.repository())
     }
 }

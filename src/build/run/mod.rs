@@ -62,7 +62,8 @@ impl Evaluator<'_> {
             mounts: mounts.mounts,
         };
         let progress = &self.progress;
-        let mut output = |stream: Stream, bytes: &[u8]| progress.output(number, matches!(stream, Stream::Stderr), bytes);
+        let mut output =
+            |stream: Stream, bytes: &[u8]| progress.output(number, matches!(stream, Stream::Stderr), bytes);
         let sandbox = self.services.sandbox;
         let (exit, changes) = self.rooms.run(sandbox, state, &self.materials, &process, &mut output)?;
         if exit != Exit::Code(0) {

@@ -80,7 +80,11 @@ impl Evaluator<'_> {
             return Ok(MountKind::Layers { lowers, source: source.to_owned(), writable });
         }
         let copy = self.copied_source(from, source, target)?;
-        Ok(if writable { MountKind::Discard { source: copy } } else { MountKind::Bind { source: copy, readonly: true } })
+        Ok(if writable {
+            MountKind::Discard { source: copy }
+        } else {
+            MountKind::Bind { source: copy, readonly: true }
+        })
     }
 
     fn source_state(&mut self, from: &Source) -> Result<Option<StageState>, BuildError> {
