@@ -38,7 +38,7 @@ pub(crate) struct ServeFlags {
 
     /// Directory that holds all content; made if absent
     ///
-    /// One server at a time. It may be stopped, killed and copied at any moment.
+    /// One server at a time. The server may be killed at any moment.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: PathBuf,
 

@@ -72,7 +72,7 @@ async fn serve(flags: &ServeFlags) -> Result<(), Box<dyn Error>> {
     let router = Registry::new(storage, log).into_router();
     let (stop, stopping) = oneshot::channel();
     tokio::spawn(watch_signals(signals, log, stop));
-    let finished = server::serve(listener, router, async { drop(stopping.await) }).await;
+    let finished = server::serve(listener, router, log, async { drop(stopping.await) }).await;
     sweeper.abort();
     if !finished {
         log.event(LogLevel::Error, "stopped with requests still running");

@@ -17,12 +17,14 @@ use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use crate::access_log::{AccessLog, LogLevel};
+
 /// A connection may stay idle, or take for its headers, this long.
 const HEADER_LIMIT: Duration = Duration::from_secs(60);
 /// After this, requests that still run at shutdown are cut off.
 const DRAIN_LIMIT: Duration = Duration::from_secs(60);
 /// Pause after a failed accept: most often there are no file descriptors left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why there is nothing to listen on.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +60,12 @@ pub(crate) async fn listen(address: &str, exposed: bool) -> Result<TcpListener, 
 }
 
 /// Answers requests until `stop`, then finishes those that run. False when some had to be cut off.
-pub(crate) async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) -> bool {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    log: AccessLog,
+    stop: impl Future<Output = ()>,
+) -> bool {
     let (running, _) = watch::channel(());
     let (stopping, _) = watch::channel(false);
     let mut stop = pin!(stop);
@@ -76,7 +83,10 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, stop: impl Futu
                     drop(guard);
                 });
             }
-            Err(_) => sleep(ACCEPT_PAUSE).await,
+            Err(error) => {
+                log.event(LogLevel::Error, &format!("failed to accept a connection: {error}"));
+                sleep(ACCEPT_PAUSE).await;
+            }
         }
     }
     drop(listener);

@@ -113,6 +113,20 @@ fn a_signal_lets_running_requests_finish() {
 }
 
 #[test]
+fn a_second_signal_does_not_wait() {
+    let mut registry = Registry::start();
+    let mut stream = registry.connect();
+    let location = registry.open_session("a");
+    let head = format!("PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n");
+    stream.write_all(head.as_bytes()).expect("sent");
+    let mut stream = BufReader::new(stream);
+    assert_eq!(Reply::read(&mut stream, true).status, 100);
+    registry.signal("TERM");
+    registry.signal("INT");
+    assert_eq!(registry.wait().code(), Some(1));
+}
+
+#[test]
 fn the_log_has_one_line_per_request() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let log = directory.path().join("log");

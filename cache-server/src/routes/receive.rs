@@ -27,8 +27,6 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 pub(super) enum Received {
     /// It came in whole.
     Whole(Appending),
-    /// It broke off; what came is kept.
-    Broken(Appending, ApiError),
     /// It was longer or shorter than announced; nothing of it is kept.
     WrongLength(Appending),
 }
@@ -38,9 +36,9 @@ pub(super) enum Received {
 /// `announced` is the length of the chunk in bytes, if the client said so in `Content-Range`.
 ///
 /// # Errors
-/// When the bytes could not be stored; the upload holds a whole number of batches then.
+/// When the body broke off, or its bytes could not be stored; the upload keeps what came before.
 pub(super) async fn receive(upload: Appending, body: &mut Body, announced: Option<u64>) -> Result<Received, ApiError> {
-    let mut write = Write::Idle(upload);
+    let mut write = Write::Idle(Box::new(upload));
     let mut received = 0;
     loop {
         let batch = next_batch(body).await;
@@ -52,11 +50,9 @@ pub(super) async fn receive(upload: Appending, body: &mut Body, announced: Optio
         write = Write::start(upload, batch.chunks);
         let Some(end) = batch.end else { continue };
         let upload = write.finish().await?;
-        return match end {
-            Err(error) => Ok(Received::Broken(upload, error)),
-            Ok(()) if announced.is_some_and(|length| received < length) => roll_back(upload).await,
-            Ok(()) => Ok(Received::Whole(upload)),
-        };
+        end?;
+        let short = announced.is_some_and(|length| received < length);
+        return if short { roll_back(upload).await } else { Ok(Received::Whole(upload)) };
     }
 }
 
@@ -92,21 +88,21 @@ pub(super) async fn drain(body: &mut Body) {
 
 /// A write that runs on another thread, and the upload that it hands back.
 enum Write {
-    Idle(Appending),
+    Idle(Box<Appending>),
     Running(JoinHandle<Result<Appending, StorageError>>),
 }
 
 impl Write {
     fn start(mut upload: Appending, chunks: Vec<Bytes>) -> Self {
         if chunks.is_empty() {
-            return Self::Idle(upload);
+            return Self::Idle(Box::new(upload));
         }
         Self::Running(spawn_blocking(move || upload.write(&chunks).map(|()| upload)))
     }
 
     async fn finish(self) -> Result<Appending, ApiError> {
         match self {
-            Self::Idle(upload) => Ok(upload),
+            Self::Idle(upload) => Ok(*upload),
             Self::Running(task) => Ok(finished(task.await)??),
         }
     }

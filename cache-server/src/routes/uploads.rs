@@ -84,7 +84,7 @@ pub(super) async fn finish(
 /// DELETE: the session and its bytes.
 pub(super) async fn cancel(registry: &Registry, repository: &RepositoryName, id: &str) -> Result<Response, ApiError> {
     let held = hold(registry, repository, id).await?;
-    registry.blocking(move |storage| storage.cancel_upload(held.append()?)).await?;
+    registry.blocking(move |storage| storage.cancel_upload(held)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -109,15 +109,19 @@ async fn store(
 ) -> Result<Response, ApiError> {
     let (name, algorithm) = (repository.clone(), expected.algorithm());
     let started = registry.blocking(move |storage| storage.start_upload(&name, algorithm)).await?;
-    let held = hold(registry, repository, &started.id.to_string()).await?;
+    let id = started.id.to_string();
+    let held = hold(registry, repository, &id).await?;
     let upload = registry.blocking(move |_| held.append()).await?;
-    match receive(upload, body, None).await? {
-        Received::Whole(upload) => close(registry, repository, expected, upload).await,
-        Received::WrongLength(upload) | Received::Broken(upload, _) => {
-            registry.blocking(move |storage| storage.cancel_upload(upload)).await?;
-            Err(ApiError::new(Code::BlobUploadInvalid, "the request body broke off"))
-        }
+    let stored = match take(upload, repository, body, None).await {
+        Ok(upload) => close(registry, repository, expected, upload).await,
+        Err(error) => Err(error),
+    };
+    if stored.is_err() {
+        // Nobody can continue it, so it must not take up space until it is stale.
+        // It may be gone already; and if this fails too, that is what happens.
+        let _ = cancel(registry, repository, &id).await;
     }
+    stored
 }
 
 async fn take(
@@ -128,7 +132,6 @@ async fn take(
 ) -> Result<Appending, ApiError> {
     match receive(upload, body, chunk.map(ChunkRange::length)).await? {
         Received::Whole(upload) => Ok(upload),
-        Received::Broken(_, error) => Err(error),
         Received::WrongLength(upload) => {
             let message = "the body has another length than Content-Range says";
             standing(ApiError::new(Code::SizeInvalid, message), repository, upload.status())

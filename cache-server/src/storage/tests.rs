@@ -83,7 +83,7 @@ async fn a_waiting_request_learns_that_the_session_ended() {
     let id = storage.start_upload(&name("a"), Algorithm::Sha256).expect("started").id;
     let waiting = storage.find_upload(&name("a"), id).expect("read").expect("there");
     let held = hold(&storage, id).await.expect("there");
-    storage.cancel_upload(held.append().expect("opened")).expect("cancelled");
+    storage.cancel_upload(held).expect("cancelled");
     assert!(waiting.hold().await.is_none());
 }
 

@@ -112,7 +112,7 @@ impl Storage {
         let directory = self.layout.upload(id.0);
         let bytes = durable::read(&session_path(&directory), MAX_SESSION_FILE_BYTES)?;
         let file: Option<SessionFile> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        if !file.is_some_and(|file| file.repository == repository.as_str()) {
+        if file.is_none_or(|file| file.repository != repository.as_str()) {
             return Ok(None);
         }
         if let Some(known) = self.sessions.get(id) {
@@ -132,7 +132,7 @@ impl Storage {
     /// `repository`. Either way the session is gone. Returns the digest that it had.
     pub(crate) fn finish_upload(
         &self,
-        upload: Appending,
+        mut upload: Appending,
         repository: &RepositoryName,
         expected: &Digest,
     ) -> Result<Digest, StorageError> {
@@ -142,13 +142,13 @@ impl Storage {
             upload.file.sync_all().at("sync", &data)?;
             self.adopt_blob(repository, expected, &data)?;
         }
-        self.cancel_upload(upload)?;
+        self.close(&mut upload.session)?;
         Ok(actual)
     }
 
     /// Removes a session and its bytes.
-    pub(crate) fn cancel_upload(&self, mut upload: Appending) -> Result<(), StorageError> {
-        self.close(&mut upload.session)
+    pub(crate) fn cancel_upload(&self, mut upload: Held) -> Result<(), StorageError> {
+        self.close(&mut upload.0)
     }
 
     /// Removes the sessions that nobody has written to for `age`; returns how many.
