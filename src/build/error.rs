@@ -1,10 +1,10 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::context::ContextError;
+use crate::context::{ArchiveError, ContextError, FetchError, GitError, GitSourceError};
 use crate::dockerfile::{ParseError, Span};
 use crate::image::ImageConfig;
-use crate::layer::{EncodeError, ExtractError};
+use crate::layer::{DecodeError, EncodeError, ExtractError};
 use crate::plan::PlanError;
 use crate::registry::RegistryError;
 use crate::sandbox::{Exit, SandboxError};
@@ -56,6 +56,24 @@ pub enum BuildError {
     /// COPY or ADD cannot be carried out.
     #[error(transparent)]
     Copy(#[from] CopyError),
+    /// ADD of a URL.
+    #[error(transparent)]
+    Download(FetchError),
+    /// ADD of a git repository.
+    #[error(transparent)]
+    Git(Box<GitError>),
+    /// ADD of something that is no git address.
+    #[error(transparent)]
+    GitSource(GitSourceError),
+    /// ADD of an archive.
+    #[error(transparent)]
+    Archive(ArchiveError),
+    /// ADD `--checksum` of something that is none.
+    #[error("invalid --checksum: {reason}")]
+    Checksum {
+        /// What is wrong.
+        reason: String,
+    },
     /// A process ended badly.
     #[error("process {command:?} did not complete successfully: {}", describe(.exit))]
     Process {
@@ -87,6 +105,21 @@ pub enum BuildError {
         /// Why.
         #[source]
         source: ExtractError,
+    },
+    /// A layer could not be read.
+    #[error("failed to read layer {layer}")]
+    Decode {
+        /// Its blob's digest.
+        layer: String,
+        /// Why.
+        #[source]
+        source: DecodeError,
+    },
+    /// A file is said to be in a layer that nobody has heard of.
+    #[error("layer {layer} is not part of this build")]
+    UnknownLayer {
+        /// Its diff ID.
+        layer: String,
     },
     /// A layer's bytes are not what its configuration says.
     #[error("layer {layer} has diff ID {found}, but the image's configuration says {expected}")]
@@ -141,6 +174,10 @@ pub enum BuildError {
 }
 
 impl BuildError {
+    pub(super) fn git(error: GitError) -> Self {
+        Self::Git(Box::new(error))
+    }
+
     /// Makes an I/O error say what was tried on what.
     pub(super) fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();

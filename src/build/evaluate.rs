@@ -12,6 +12,7 @@ use super::records::{Outcome, Records};
 use super::request::{BuildRequest, Services};
 use super::resolve::BaseImages;
 use super::run::{CopiedSources, Rooms};
+use super::sources::Remotes;
 use super::state::{StageState, StateLayer};
 use crate::cache::Hit;
 use crate::key::{CacheKey, stage_key};
@@ -27,6 +28,7 @@ pub(super) struct Evaluator<'a> {
     pub(super) materials: Materials<'a>,
     pub(super) records: Records<'a>,
     pub(super) progress: Progress<'a>,
+    pub(super) remotes: &'a Remotes,
     pub(super) rooms: Rooms<'a>,
     pub(super) finished: BTreeMap<StageIndex, Arc<StageState>>,
     /// Sources of bind mounts that were copied out.

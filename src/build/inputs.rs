@@ -7,16 +7,18 @@ use super::error::BuildError;
 use super::keys::image_key;
 use super::request::Services;
 use super::resolve::BaseImages;
+use super::sources::Remotes;
 use crate::digest::ContentHash;
 use crate::key::{CacheKey, InputFile, InputKind, SourceInput};
 use crate::layer::EntryPath;
-use crate::plan::{CopyOp, Mount, RunOp, Source, StageIndex};
+use crate::plan::{CopyOp, CopySource, Mount, RunOp, Source, StageIndex};
 use crate::view::{Node, NodeKind, View};
 
 /// Resolves the sources of ops for definition keys.
 pub(super) struct Inputs<'a> {
     pub(super) services: &'a Services<'a>,
     pub(super) images: &'a BaseImages,
+    pub(super) remotes: &'a Remotes,
     /// Last definition key of each stage planned so far.
     pub(super) stages: Vec<CacheKey>,
 }
@@ -24,11 +26,14 @@ pub(super) struct Inputs<'a> {
 impl Inputs<'_> {
     /// What a COPY or ADD takes.
     pub(super) fn of_copy(&self, op: &CopyOp) -> Result<Vec<SourceInput>, BuildError> {
-        match &op.from {
-            Source::Context => self.context_files(op).map(|files| vec![SourceInput::Files(files)]),
-            Source::Stage(stage) => Ok(vec![SourceInput::Definition(self.stage_key(*stage))]),
-            Source::Image(image) => Ok(vec![SourceInput::Definition(image_key(self.images, image))]),
-        }
+        let tree = match &op.from {
+            Source::Context => SourceInput::Files(self.context_files(op)?),
+            Source::Stage(stage) => SourceInput::Definition(self.stage_key(*stage)),
+            Source::Image(image) => SourceInput::Definition(image_key(self.images, image)),
+        };
+        let mut inputs = self.remotes.inputs(op)?;
+        inputs.push(tree);
+        Ok(inputs)
     }
 
     /// What the bind mounts of a RUN show, and what its cache mounts start from.
@@ -50,14 +55,16 @@ impl Inputs<'_> {
     }
 
     fn context_files(&self, op: &CopyOp) -> Result<Vec<InputFile>, BuildError> {
-        let tree = self.services.context.view()?;
-        let selected = select(op, tree)?;
-        let paths = selected.iter().flat_map(Selected::files);
-        self.hashed(tree, paths.collect())
+        let tree = self.services.context.view();
+        let mut paths: Vec<EntryPath> = Vec::new();
+        for selected in select(op, tree)?.iter().filter(|selected| is_path(op, selected)) {
+            paths.extend(selected.members.iter().map(|member| selected.origin(member)));
+        }
+        self.hashed(tree, paths)
     }
 
     fn context_tree(&self, path: &str) -> Result<Vec<InputFile>, BuildError> {
-        let tree = self.services.context.view()?;
+        let tree = self.services.context.view();
         let root = path.trim_start_matches('/').as_bytes();
         let mut paths: Vec<EntryPath> = tree.get(root).map(|_| root.to_vec()).into_iter().collect();
         paths.extend(tree.walk(root).map(|(path, _)| path));
@@ -65,9 +72,14 @@ impl Inputs<'_> {
     }
 
     fn hashed(&self, tree: &View, paths: Vec<EntryPath>) -> Result<Vec<InputFile>, BuildError> {
-        let hashes = self.services.context.hashes(paths.iter().map(Vec::as_slice))?;
+        let hashes = self.services.context.hash_files(&paths)?;
         Ok(paths.into_iter().filter_map(|path| tree.get(&path).map(|node| input_file(path, node, &hashes))).collect())
     }
+}
+
+/// Heredocs are in the op itself.
+fn is_path(op: &CopyOp, selected: &Selected<'_>) -> bool {
+    matches!(op.sources.get(selected.source), Some(CopySource::Path(_)))
 }
 
 /// Where a mount's initial content comes from, when it has one.

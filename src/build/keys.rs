@@ -4,6 +4,7 @@ use super::error::BuildError;
 use super::inputs::Inputs;
 use super::request::Services;
 use super::resolve::BaseImages;
+use super::sources::Remotes;
 use crate::digest::{DiffId, chain_id};
 use crate::key::{CacheKey, Keyed, SourceInput, copy_key, root_key, run_key, workdir_key};
 use crate::plan::{Base, ImageRef, Op, Plan, Stage, Step};
@@ -45,9 +46,10 @@ pub(super) fn definition_keys(
     plan: &Plan,
     images: &BaseImages,
     services: &Services<'_>,
+    remotes: &Remotes,
     salt: &str,
 ) -> Result<Vec<StageKeys>, BuildError> {
-    let mut inputs = Inputs { services, images, stages: Vec::new() };
+    let mut inputs = Inputs { services, images, remotes, stages: Vec::new() };
     let mut all = Vec::with_capacity(plan.stages.len());
     for stage in &plan.stages {
         let keys = stage_keys(stage, &inputs, salt)?;

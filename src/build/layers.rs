@@ -8,7 +8,7 @@ use super::request::Services;
 use super::state::{StageState, StateLayer};
 use crate::cache::RecordLayer;
 use crate::image::media_type::{self, Compression};
-use crate::layer::{Change, ChangeKind, Content, encode};
+use crate::layer::{Change, ChangeKind, Content, Toc, encode};
 
 /// Encodes `changes` (complete, in tar order) as the next layer of `state`, whose contents must
 /// be known. `created` is in seconds since the epoch.
@@ -20,10 +20,11 @@ pub(super) fn write_layer(
     created: i64,
 ) -> Result<StateLayer, BuildError> {
     materials.spool(&layer_contents(changes))?;
-    let mut writer = services.store.blob_writer_unhashed()?;
-    let encoded = encode(changes, &|content| materials.open(content), Compression::Gzip, &mut writer)?;
-    writer.commit_hashed(&encoded.blob)?;
-    let toc = services.store.put_blob(media_type::TOC, &encoded.toc.to_bytes())?;
+    let mut writer = services.store.blob_writer_hashed_elsewhere()?;
+    let open = |content: &Content| materials.open(content);
+    let encoded = encode(changes, &open, Compression::Gzip, &mut writer)?;
+    writer.commit_hashed(&encoded.blob.media_type, encoded.blob.digest.clone())?;
+    let toc = services.store.put_blob(media_type::TOC, &toc_bytes(&encoded.toc)?)?;
     services.store.put_toc(&encoded.diff_id, &toc)?;
     let record = RecordLayer {
         blob: encoded.blob,
@@ -50,4 +51,9 @@ pub(super) fn layer_contents(changes: &[Change]) -> Vec<(Content, u64)> {
 /// `--reproducible`: every member's time is the epoch.
 pub(super) fn reset_times(changes: &mut [Change]) {
     changes.iter_mut().for_each(|change| change.mtime = 0);
+}
+
+/// As it is stored.
+pub(super) fn toc_bytes(toc: &Toc) -> Result<Vec<u8>, BuildError> {
+    toc.to_bytes().map_err(BuildError::file("compress", "a table of contents"))
 }

@@ -7,12 +7,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::BuildError;
+use super::layers::toc_bytes;
 use super::request::Services;
 use super::state::{Contents, Origin, StageState, StateLayer};
-use crate::digest::{ChainId, DiffId, chain_id};
+use crate::cache::LayerCache as _;
+use crate::context::Archive;
+use crate::digest::{ChainId, ContentHash, DiffId, chain_id};
 use crate::image::media_type;
-use crate::layer::{Content, EntryKind, Form, Ownership, Scanned, Toc, decompress, extract, scan};
+use crate::layer::{Content, DecodeError, EntryKind, Form, Ownership, Scanned, Toc, decompress, extract, read_files, scan};
 use crate::registry::Purpose;
+use crate::report::Event;
 use crate::view::View;
 
 /// Layers' contents, each got once per build.
@@ -42,6 +46,10 @@ struct Known {
     directories: BTreeMap<ChainId, PathBuf>,
     /// Any directory that holds a layer's files under their own paths.
     holders: BTreeMap<DiffId, PathBuf>,
+    /// Uncompressed tars of ADD.
+    archives: BTreeMap<DiffId, PathBuf>,
+    /// Of contents that are in no table.
+    hashes: BTreeMap<Content, ContentHash>,
     /// Files copied out of layers.
     spooled: BTreeMap<Content, PathBuf>,
 }
@@ -60,6 +68,41 @@ impl<'a> Materials<'a> {
         let mut known = self.known();
         known.layers.insert(layer.diff_id.clone(), layer.clone());
         known.tocs.insert(layer.diff_id.clone(), toc);
+    }
+
+    /// Takes note of an archive whose members a layer may hold.
+    pub(super) fn note_archive(&self, archive: &Archive) {
+        self.known().archives.insert(archive.diff_id.clone(), archive.tar.clone());
+    }
+
+    /// The hash of a file's bytes; those inside layers are known from the tables of contents.
+    pub(super) fn content_hash(&self, content: &Content) -> Result<ContentHash, BuildError> {
+        if let Some(hash) = self.known_hash(content) {
+            return Ok(hash);
+        }
+        let hash = match content {
+            Content::Bytes(bytes) => ContentHash::of(bytes),
+            Content::Host(path) => hash_file(path)?,
+            Content::Layer { .. } => {
+                let path = self.spooled_path(content).map_err(BuildError::file("read", "a file of a layer"))?;
+                hash_file(&path)?
+            }
+        };
+        self.known().hashes.insert(content.clone(), hash);
+        Ok(hash)
+    }
+
+    fn known_hash(&self, content: &Content) -> Option<ContentHash> {
+        let known = self.known();
+        if let Some(hash) = known.hashes.get(content) {
+            return Some(*hash);
+        }
+        let Content::Layer { layer, offset: wanted } = content else { return None };
+        let entries = &known.tocs.get(layer)?.entries;
+        entries.iter().find_map(|entry| match entry.kind {
+            EntryKind::File { hash, offset, .. } if offset == *wanted => Some(hash),
+            _ => None,
+        })
     }
 
     /// Takes note of the directory that serves as the overlay's lower for the top of `layers`.
@@ -110,16 +153,16 @@ impl<'a> Materials<'a> {
     }
 
     fn cached_toc(&self, layer: &StateLayer) -> Result<Option<Vec<u8>>, BuildError> {
-        let Some(caching) = self.services.cache else { return Ok(None) };
+        let Some(cache) = self.services.cache else { return Ok(None) };
         match layer.record() {
-            Some(record) => caching.cache.fetch_toc(record).map(Some).map_err(|error| fetch_error(layer, error)),
-            None => Ok(caching.cache.foreign_toc(&layer.diff_id)),
+            Some(record) => cache.fetch_toc(record).map(Some).map_err(|error| fetch_error(layer, error)),
+            None => Ok(cache.layer_toc(&layer.diff_id)),
         }
     }
 
     fn scan_layer(&self, layer: &StateLayer) -> Result<Toc, BuildError> {
         self.keep_blob(layer)?;
-        let scanned = scan(self.open_tar(layer)?).map_err(|error| extract_error(layer, error))?;
+        let scanned = scan(self.open_tar(layer)?).map_err(|error| decode_error(layer, error))?;
         check_diff_id(layer, &scanned)?;
         self.save_toc(layer, &scanned.toc)?;
         Ok(scanned.toc)
@@ -185,17 +228,18 @@ impl<'a> Materials<'a> {
     }
 
     fn save_toc(&self, layer: &StateLayer, toc: &Toc) -> Result<(), BuildError> {
-        let descriptor = self.services.store.put_blob(media_type::TOC, &toc.to_bytes())?;
+        let descriptor = self.services.store.put_blob(media_type::TOC, &toc_bytes(toc)?)?;
         self.services.store.put_toc(&layer.diff_id, &descriptor)?;
-        if let (None, Some(saver)) = (layer.record(), self.services.cache.and_then(|caching| caching.saver)) {
-            saver.save_foreign_toc(&layer.diff_id, &descriptor);
+        let fault = self.services.cache.and_then(|cache| cache.save_layer_toc(&layer.diff_id, &descriptor).err());
+        if let Some(fault) = fault {
+            self.services.observer.event(Event::Warning(format!("failed to save a table of contents: {fault}")));
         }
         Ok(())
     }
 
     /// The uncompressed tar of a layer, verified while it streams.
     pub(super) fn open_tar(&self, layer: &StateLayer) -> Result<Box<dyn Read + Send>, BuildError> {
-        decompress(self.open_blob(layer)?).map_err(|error| extract_error(layer, error))
+        decompress(self.open_blob(layer)?).map_err(|error| fetch_error(layer, error))
     }
 
     fn open_blob(&self, layer: &StateLayer) -> Result<Box<dyn Read + Send>, BuildError> {
@@ -212,7 +256,7 @@ impl<'a> Materials<'a> {
                 .map(|reader| Box::new(reader) as Box<dyn Read + Send>)
                 .map_err(|error| fetch_error(layer, error)),
             Origin::Record(record) | Origin::Built(record) => match self.services.cache {
-                Some(caching) => caching.cache.fetch_layer(record).map_err(|error| fetch_error(layer, error)),
+                Some(cache) => cache.fetch_layer(record).map_err(|error| fetch_error(layer, error)),
                 None => Err(fetch_error(layer, "it is not in the local store")),
             },
         }
@@ -261,20 +305,31 @@ impl<'a> Materials<'a> {
     }
 
     fn spool_layer(&self, layer: &DiffId, wanted: &BTreeMap<u64, u64>) -> Result<(), BuildError> {
-        let Some(found) = self.known().layers.get(layer).cloned() else { return Ok(()) };
+        let tar = self.tar_of(layer)?;
         let directory = self.services.work.join("files").join(layer.0.hex());
         std::fs::create_dir_all(&directory).map_err(BuildError::file("create", &directory))?;
         let path = |offset: u64| directory.join(offset.to_string());
         let ranges = wanted.iter().map(|(offset, size)| (*offset, (*size, path(*offset)))).collect();
-        crate::layer::read_files(self.open_tar(&found)?, &ranges).map_err(|error| extract_error(&found, error))?;
+        read_files(tar, &ranges).map_err(BuildError::file("copy files out of", layer.to_string()))?;
         let spooled =
             wanted.keys().map(|offset| (Content::Layer { layer: layer.clone(), offset: *offset }, path(*offset)));
         self.known().spooled.extend(spooled);
         Ok(())
     }
 
+    fn tar_of(&self, layer: &DiffId) -> Result<Box<dyn Read + Send>, BuildError> {
+        if let Some(path) = self.known().archives.get(layer) {
+            return Ok(Box::new(File::open(path).map_err(BuildError::file("read", path))?));
+        }
+        let found = self.known().layers.get(layer).cloned();
+        match found {
+            Some(found) => self.open_tar(&found),
+            None => Err(BuildError::UnknownLayer { layer: layer.to_string() }),
+        }
+    }
+
     /// Opens the bytes of a file; those inside layers must have been spooled.
-    pub(super) fn open(&self, content: &Content) -> std::io::Result<Box<dyn Read + Send>> {
+    pub(super) fn open(&self, content: &Content) -> std::io::Result<Box<dyn Read>> {
         match content {
             Content::Host(path) => Ok(Box::new(File::open(path)?)),
             Content::Bytes(bytes) => Ok(Box::new(std::io::Cursor::new(Arc::clone(bytes)))),
@@ -306,6 +361,16 @@ fn check_diff_id(layer: &StateLayer, scanned: &Scanned) -> Result<(), BuildError
     let [layer, found, expected] =
         [layer.blob.digest.to_string(), scanned.diff_id.to_string(), layer.diff_id.to_string()];
     Err(BuildError::DiffId { layer, found, expected })
+}
+
+fn hash_file(path: &Path) -> Result<ContentHash, BuildError> {
+    let mut hasher = blake3::Hasher::new();
+    let hashed = File::open(path).and_then(|file| hasher.update_reader(file).map(|hasher| hasher.finalize()));
+    hashed.map(|hash| ContentHash(*hash.as_bytes())).map_err(BuildError::file("read", path))
+}
+
+fn decode_error(layer: &StateLayer, source: DecodeError) -> BuildError {
+    BuildError::Decode { layer: layer.blob.digest.to_string(), source }
 }
 
 fn extract_error(layer: &StateLayer, source: crate::layer::ExtractError) -> BuildError {

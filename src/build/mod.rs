@@ -14,6 +14,7 @@ mod records;
 mod request;
 mod resolve;
 mod run;
+mod sources;
 mod state;
 mod trees;
 mod written;
@@ -23,7 +24,7 @@ use std::time::Instant;
 
 pub use error::BuildError;
 pub use request::{
-    BuildReport, BuildRequest, Caching, DockerfileText, LayerCaching, Outputs, SandboxChoice, Secret, Services,
+    BuildReport, BuildRequest, Caching, DockerfileText, Outputs, SandboxChoice, Secret, Services,
 };
 
 use crate::report::{Event, Observer, Summary};
@@ -32,6 +33,7 @@ use materials::{Materials, OverlayForm};
 use progress::Progress;
 use records::Records;
 use run::Rooms;
+use sources::Remotes;
 
 /// Builds an image and writes it where it was asked for.
 ///
@@ -46,7 +48,8 @@ pub fn build(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
     let dockerfile = crate::dockerfile::parse(&request.dockerfile.bytes)?;
     let (plan, images) = resolve::plan(&dockerfile, &request.options, services)?;
     clock.phase("resolve");
-    let keys = keys::definition_keys(&plan, &images, services, &request.caching.salt)?;
+    let remotes = Remotes::new(services.http.clone(), services.git_environment.to_vec(), services.work);
+    let keys = keys::definition_keys(&plan, &images, services, &remotes, &request.caching.salt)?;
     clock.phase("keys");
     let form = OverlayForm::current();
     let keep_blobs = request.outputs.tar.is_some() || request.outputs.oci_layout.is_some();
@@ -57,8 +60,9 @@ pub fn build(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
         images: &images,
         keys: &keys,
         materials: Materials::new(services, form, keep_blobs),
-        records: Records { caching: services.cache, settings: &request.caching, observer: services.observer },
+        records: Records { cache: services.cache, settings: &request.caching, observer: services.observer },
         progress: Progress::new(&plan, services.observer),
+        remotes: &remotes,
         rooms: Rooms::new(services.sandbox, form, services.work),
         finished: BTreeMap::new(),
         copied: BTreeMap::new(),
@@ -86,10 +90,8 @@ pub fn build(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
 
 /// Blobs that are in the cache repository by now can be mounted into the destination.
 fn finish_uploads(services: &Services<'_>) {
-    if let Some(saver) = services.cache.and_then(|caching| caching.saver) {
-        for failure in saver.finish() {
-            services.observer.event(Event::Warning(format!("failed to save to the cache repository: {failure}")));
-        }
+    if let Some(cache) = services.cache {
+        cache.flush();
     }
 }
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::keys::StepKey;
-use super::request::{Caching, LayerCaching};
+use super::request::Caching;
 use super::state::{StageState, StateLayer};
-use crate::cache::{Hit, LayerCache as _, Record};
+use crate::cache::{Hit, LayerCache as _, Record, TieredCache};
 use crate::key::{CacheKey, Keyed};
 use crate::plan::{Op, Stage};
 use crate::report::{CacheTier, Event, Observer};
@@ -31,7 +31,7 @@ pub(super) enum Outcome {
 
 /// The layer cache, or its absence.
 pub(super) struct Records<'a> {
-    pub(super) caching: Option<LayerCaching<'a>>,
+    pub(super) cache: Option<&'a TieredCache>,
     pub(super) settings: &'a Caching,
     pub(super) observer: &'a dyn Observer,
 }
@@ -39,8 +39,8 @@ pub(super) struct Records<'a> {
 impl Records<'_> {
     /// One hit or nothing for each key.
     pub(super) fn look_up(&self, keys: &[CacheKey]) -> Vec<Option<Hit>> {
-        match self.caching {
-            Some(caching) if !keys.is_empty() => caching.cache.look_up(keys),
+        match self.cache {
+            Some(cache) if !keys.is_empty() => cache.look_up(keys),
             _ => keys.iter().map(|_| None).collect(),
         }
     }
@@ -51,7 +51,7 @@ impl Records<'_> {
             Op::Run(_) | Op::Workdir(_) => self.settings.run_layers,
             Op::Copy(_) => self.settings.copy_layers,
         };
-        wanted && self.caching.is_some()
+        wanted && self.cache.is_some()
     }
 
     /// A record under the content key, when such records are looked at.
@@ -72,7 +72,7 @@ impl Records<'_> {
 
     /// Why a step is about to run.
     pub(super) fn reason(&self, op: &Op, diverged: bool) -> String {
-        if self.caching.is_none() {
+        if self.cache.is_none() {
             "caching is off".into()
         } else if !self.covers(op) {
             "layers of this kind are not cached".into()
@@ -116,13 +116,10 @@ impl Records<'_> {
 
     /// A cache fault is an event and a slower next build, never a failed one.
     fn save(&self, record: &Record) {
-        let Some(caching) = self.caching else { return };
-        if let Err(error) = caching.cache.save(record) {
+        let Some(cache) = self.cache else { return };
+        if let Err(error) = cache.save(record) {
             let text = format!("failed to save the record of a step in the local cache: {error}");
             self.observer.event(Event::Warning(text));
-        }
-        if let Some(saver) = caching.saver {
-            saver.save(record.clone());
         }
     }
 }

@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::cache::{BackgroundSaver, TieredCache};
+use crate::cache::TieredCache;
 use crate::context::ContextDirectory;
 use crate::digest::Digest;
 use crate::image::Reference;
@@ -91,24 +92,21 @@ pub struct Services<'a> {
     /// Base images in `store` or `warm` may stand in for an unreachable registry for this long.
     pub warm_ttl: Duration,
     /// The layer cache; `None` for `--cache=false`.
-    pub cache: Option<LayerCaching<'a>>,
+    pub cache: Option<&'a TieredCache>,
+    /// Cache repositories: blobs that are there can be mounted into a destination.
+    pub cache_repositories: &'a [Reference],
     /// The files that COPY and ADD take.
     pub context: &'a ContextDirectory,
     /// How RUN runs.
     pub sandbox: &'a SandboxChoice,
+    /// Fetches what ADD names by URL.
+    pub http: &'a ureq::Agent,
+    /// The environment that git gets.
+    pub git_environment: &'a [(OsString, OsString)],
     /// For upper directories, mounts and spooled files; on a file system that overlay accepts.
     pub work: &'a Path,
     /// Told of everything.
     pub observer: &'a dyn Observer,
-}
-
-/// The layer cache's two directions.
-#[derive(Clone, Copy)]
-pub struct LayerCaching<'a> {
-    /// Look-ups.
-    pub cache: &'a TieredCache,
-    /// Uploads in the background; `None` when there is no cache repository or it is not written.
-    pub saver: Option<&'a BackgroundSaver>,
 }
 
 /// How RUN runs, decided once.

@@ -9,10 +9,13 @@ use super::request::Services;
 use super::state::{Origin, StateLayer};
 use crate::dockerfile::Dockerfile;
 use crate::image::{Document, ImageConfig, Manifest};
-use crate::plan::{Evaluation, Graph, ImageRef, Plan, PlanOptions, evaluate};
+use crate::plan::{Evaluation, Graph, ImageRef, Plan, PlanOptions};
 use crate::registry::RegistryError;
 use crate::report::Event;
 use crate::store::Store;
+
+/// Larger manifests and configurations are not read, in bytes.
+const MAX_DOCUMENT: u64 = 16 << 20;
 
 /// A base image for one platform, with its layers.
 #[derive(Debug, Clone)]
@@ -38,7 +41,7 @@ pub(super) fn plan(
     loop {
         resolve_all(&wanted, services, &mut images)?;
         let configs = images.iter().map(|(image, base)| (image.clone(), base.config.clone())).collect();
-        match evaluate(&graph, &configs)? {
+        match graph.evaluate(&configs)? {
             Evaluation::Ready(plan) => return Ok((plan, images)),
             Evaluation::NeedsImages(more) => wanted = more,
         }
@@ -110,16 +113,16 @@ fn warmed(image: &ImageRef, services: &Services<'_>) -> Result<Option<BaseImage>
 
 fn warmed_in(store: &Store, image: &ImageRef, services: &Services<'_>) -> Result<Option<BaseImage>, BuildError> {
     let name = image.reference.to_string();
-    let Some((descriptor, modified)) = store.named_image(&name, &image.platform)? else { return Ok(None) };
+    let Some((descriptor, modified)) = store.named_image(&name, Some(&image.platform))? else { return Ok(None) };
     let age = SystemTime::now().duration_since(modified).unwrap_or_default();
     if image.reference.digest().is_none() && age > services.warm_ttl {
         return Ok(None);
     }
-    let Some(bytes) = store.read_blob(&descriptor.digest)? else { return Ok(None) };
+    let Some(bytes) = store.read_blob(&descriptor.digest, MAX_DOCUMENT)? else { return Ok(None) };
     let Ok(Document::Manifest(manifest)) = Document::parse(&bytes, Some(&descriptor.media_type)) else {
         return Ok(None);
     };
-    let Some(bytes) = store.read_blob(&manifest.config.digest)? else { return Ok(None) };
+    let Some(bytes) = store.read_blob(&manifest.config.digest, MAX_DOCUMENT)? else { return Ok(None) };
     let Ok(config) = serde_json::from_slice::<ImageConfig>(&bytes) else { return Ok(None) };
     base_image(&name, config, &manifest, &Origin::Image(image.reference.clone())).map(Some)
 }

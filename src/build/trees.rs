@@ -35,7 +35,7 @@ impl Evaluator<'_> {
     /// The files as a tree; nothing is unpacked for it.
     pub(super) fn source_view(&mut self, from: &Source) -> Result<View, BuildError> {
         match self.source(from)? {
-            StageSource::Context => Ok(self.services.context.view()?.clone()),
+            StageSource::Context => Ok(self.services.context.view().clone()),
             StageSource::Layers(mut state) => {
                 self.materials.learn(&mut state, false)?;
                 Ok(state.contents().view.clone())

@@ -1,16 +1,19 @@
 //! COPY, ADD and WORKDIR: steps that are pure functions of what they read. Their layers are
 //! written straight from the sources, with nothing unpacked.
 
-use super::copy::{SourceTrees, plan_copy, plan_workdir};
+use std::collections::BTreeMap;
+
+use super::copy::{plan_copy, plan_workdir, select};
 use super::error::BuildError;
 use super::evaluate::{Evaluator, StepPlace};
 use super::layers::{reset_times, write_layer};
 use super::members::members;
 use super::records::{Outcome, now};
 use super::state::StageState;
+use crate::digest::ContentHash;
 use crate::key::content_key;
-use crate::layer::Change;
-use crate::plan::{CopyOp, WorkdirOp};
+use crate::layer::{Change, EntryPath};
+use crate::plan::{CopyOp, Source, WorkdirOp};
 use crate::view::{View, with_ancestors};
 
 impl Evaluator<'_> {
@@ -28,8 +31,19 @@ impl Evaluator<'_> {
     }
 
     fn plan_copy(&self, op: &CopyOp, state: &StageState, source: &View) -> Result<Vec<Change>, BuildError> {
-        let trees = SourceTrees { main: source, remotes: &self.remotes };
-        Ok(plan_copy(op, &state.contents().view, &trees, now())?)
+        let hashes = match op.from {
+            Source::Context => self.context_hashes(op, source)?,
+            Source::Stage(_) | Source::Image(_) => BTreeMap::new(),
+        };
+        let sources = self.remotes.prepare(op, source, hashes, &self.materials)?;
+        Ok(plan_copy(op, &state.contents().view, &sources.with(source), now())?)
+    }
+
+    /// Read already for the definition key.
+    fn context_hashes(&self, op: &CopyOp, tree: &View) -> Result<BTreeMap<EntryPath, ContentHash>, BuildError> {
+        let selected = select(op, tree)?;
+        let paths = selected.iter().flat_map(|s| s.members.iter().map(|member| s.origin(member)));
+        Ok(self.services.context.hash_files(&paths.collect::<Vec<_>>())?)
     }
 
     pub(super) fn workdir(
@@ -40,7 +54,7 @@ impl Evaluator<'_> {
         miss: &str,
     ) -> Result<Outcome, BuildError> {
         self.learn(state)?;
-        let changes = plan_workdir(op, &state.contents().view, now());
+        let changes = plan_workdir(op, &state.contents().view, now())?;
         self.write(state, changes, place, miss)
     }
 

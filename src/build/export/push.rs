@@ -148,9 +148,8 @@ impl Push<'_> {
 
     fn neighbour(&self, layer: &StateLayer) -> Option<Reference> {
         let candidates = match &layer.origin {
-            Origin::Image(repository) => vec![repository.clone()],
-            Origin::Record(_) => self.services.cache.map(|caching| caching.cache.repositories()).unwrap_or_default(),
-            Origin::Built(_) => Vec::new(),
+            Origin::Image(repository) => std::slice::from_ref(repository),
+            Origin::Record(_) | Origin::Built(_) => self.services.cache_repositories,
         };
         let here = self.destination.registry();
         candidates
