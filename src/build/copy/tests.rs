@@ -534,7 +534,12 @@ fn archive(members: &[(&str, MemberKindOf)]) -> Archive {
             MemberKindOf::Same(target) => crate::context::MemberKind::Hardlink(target.as_bytes().to_vec()),
         },
     });
-    Archive { members: members.collect() }
+    archive_of(members.collect())
+}
+
+fn archive_of(members: Vec<crate::context::ArchiveMember>) -> Archive {
+    let diff_id = crate::digest::DiffId(crate::digest::Digest::sha256(b""));
+    Archive { members, diff_id, tar: "/dev/null".into() }
 }
 
 enum MemberKindOf {
@@ -730,7 +735,7 @@ fn any_archive() -> impl Strategy<Value = Archive> {
                 Err(target) => crate::context::MemberKind::Hardlink(clean(target.as_bytes())),
             },
         });
-        Archive { members: cleaned.filter(|member| !member.path.is_empty()).collect() }
+        archive_of(cleaned.filter(|member| !member.path.is_empty()).collect())
     })
 }
 
