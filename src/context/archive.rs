@@ -134,7 +134,8 @@ impl<R: Read> Read for Tee<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.input.read(buffer)?;
         if let Some(copy) = &mut self.copy {
-            let failed = |cause: io::Error| io::Error::new(cause.kind(), format!("failed to keep the unpacked tar: {cause}"));
+            let failed =
+                |cause: io::Error| io::Error::new(cause.kind(), format!("failed to keep the unpacked tar: {cause}"));
             copy.write_all(&buffer[..count]).map_err(failed)?;
         }
         Ok(count)

@@ -38,7 +38,8 @@ pub fn read_directory(root: &Path, ignore: &Patterns) -> Result<View, ContextErr
     walk.lock().directories.push(EntryPath::new());
     let found = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(|| walk.work())).collect();
-        let joined = threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        let joined =
+            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         joined.collect::<Result<Vec<_>, _>>()
     })?;
     let mut view = into_view(found.into_iter().flatten().collect());

@@ -133,9 +133,7 @@ pub fn fetch(
     let (etag, modified) = (text(header::ETAG), text(header::LAST_MODIFIED));
     let write_failed = |path: &Path, cause| FetchError::Write { path: path.to_owned(), cause };
     let file = tempfile::Builder::new().prefix("url-").tempfile_in(directory);
-    let (mut file, path) = file
-        .and_then(|file| Ok(file.keep()?))
-        .map_err(|cause| write_failed(directory, cause))?;
+    let (mut file, path) = file.and_then(|file| Ok(file.keep()?)).map_err(|cause| write_failed(directory, cause))?;
     let wants_sha512 = expected.is_some_and(|digest| digest.algorithm() == Algorithm::Sha512);
     let sums = copy(&mut body(response), &mut file, wants_sha512).map_err(|failure| match failure {
         Failure::Read(cause) => FetchError::Read { host, cause },

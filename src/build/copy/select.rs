@@ -184,14 +184,17 @@ impl Filter {
 
     /// What is below something that matches counts as well.
     fn takes(&self, path: &[u8]) -> bool {
-        let included = |include: &Wildcard| (1..=path.len()).any(|end| is_end(path, end) && include.matches(&path[..end]));
-        self.include.as_ref().is_none_or(included) && !self.exclude.as_ref().is_some_and(|exclude| exclude.matches(path))
+        let included =
+            |include: &Wildcard| (1..=path.len()).any(|end| is_end(path, end) && include.matches(&path[..end]));
+        self.include.as_ref().is_none_or(included)
+            && !self.exclude.as_ref().is_some_and(|exclude| exclude.matches(path))
     }
 
     /// Whether anything below a directory that does not count itself may count.
     fn may_take_below(&self, path: &[u8]) -> bool {
         let included = |include: &Wildcard| {
-            (1..=path.len()).any(|end| is_end(path, end) && include.matches(&path[..end])) || include.may_match_below(path)
+            (1..=path.len()).any(|end| is_end(path, end) && include.matches(&path[..end]))
+                || include.may_match_below(path)
         };
         self.include.as_ref().is_none_or(included)
             && self.exclude.as_ref().is_none_or(|exclude| exclude.may_match_below(path))

@@ -232,11 +232,13 @@ impl Run<'_> {
         let branches = "+refs/heads/*:refs/remotes/origin/*";
         let fetch = ["fetch", "--quiet", "--no-recurse-submodules", "--tags", "--", "origin", branches];
         self.git(&fetch, "fetch")?;
-        self.commit(commit).map_err(|error| if matches!(error, GitError::Program(_)) { error } else { self.no_reference() })
+        self.commit(commit)
+            .map_err(|error| if matches!(error, GitError::Program(_)) { error } else { self.no_reference() })
     }
 
     fn commit(&self, name: &str) -> Result<String, GitError> {
-        let commit = self.git(&["rev-parse", "--verify", "--quiet", &format!("{name}^{{commit}}")], "find the commit of")?;
+        let commit =
+            self.git(&["rev-parse", "--verify", "--quiet", &format!("{name}^{{commit}}")], "find the commit of")?;
         Ok(commit.trim().to_owned())
     }
 
@@ -324,3 +326,6 @@ fn normal(node: &Node) -> Node {
     };
     Node { mode, ..node.clone() }
 }
+
+#[cfg(test)]
+mod tests;
