@@ -16,3 +16,6 @@ pub use fetch::{FetchError, Fetched, fetch, url_file_name};
 pub use git::{Checkout, Git, GitError, GitReference, GitSource, GitSourceError};
 pub use hash::hash_files;
 pub use open::{ContextDirectory, ContextError, open};
+
+#[cfg(test)]
+mod tests;

@@ -85,11 +85,11 @@ impl Command {
             Self::Set(bits) => mode | bits,
             Self::SetIfExecutable(bits) => mode | if executable { bits } else { 0 },
             Self::Copy { from, to, operator } => {
-                let bits = ((mode >> from) & 0o7) * EXECUTE & to;
+                let bits = (((mode >> from) & 0o7) * EXECUTE) & to;
                 match operator {
                     Operator::Add => mode | bits,
                     Operator::Remove => mode & !bits,
-                    Operator::Assign => mode & !(to & 0o777) | bits,
+                    Operator::Assign => (mode & !(to & 0o777)) | bits,
                 }
             }
         }
@@ -157,7 +157,7 @@ fn parse_permissions(letters: &str, operator: Operator, who: u32, commands: &mut
             _ => return None,
         }
     }
-    let scope = if who == 0 { u32::MAX } else { who | bits & STICKY };
+    let scope = if who == 0 { u32::MAX } else { who | (bits & STICKY) };
     // `g=u` may read the very bits that it replaces, so that copying does its own clearing.
     if operator == Operator::Assign && (copies.is_empty() || bits != 0) {
         commands.push(Command::Clear(if who == 0 { STANDARD } else { scope }));

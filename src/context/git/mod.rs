@@ -326,3 +326,6 @@ fn normal(node: &Node) -> Node {
     };
     Node { mode, ..node.clone() }
 }
+
+#[cfg(test)]
+mod tests;
