@@ -59,12 +59,17 @@ impl Record {
     /// # Errors
     /// [`RecordError`] when it is no record of this version and key.
     pub fn from_bytes(bytes: &[u8], key: &CacheKey) -> Result<Self, RecordError> {
-        let Version { version } = serde_json::from_slice(bytes)?;
-        if version != Self::VERSION {
-            return Err(RecordError::Version(version));
+        // Another version's other fields may be of any form: what cannot be read tells its version.
+        let read = serde_json::from_slice::<Self>(bytes);
+        let version = read.as_ref().map_or_else(|_| version_of(bytes), |record| Some(record.version));
+        match (read, version) {
+            (_, Some(version)) if version != Self::VERSION => Err(RecordError::Version(version)),
+            (read, _) => read.map_err(RecordError::Json).and_then(|record| record.checked(key)),
         }
-        let record: Self = serde_json::from_slice(bytes)?;
-        if record.belongs_to(key) { Ok(record) } else { Err(RecordError::Key(record.key)) }
+    }
+
+    fn checked(self, key: &CacheKey) -> Result<Self, RecordError> {
+        if self.belongs_to(key) { Ok(self) } else { Err(RecordError::Key(self.key)) }
     }
 
     /// The JSON form, compact.
@@ -84,10 +89,12 @@ impl Record {
     }
 }
 
-/// Read first: other fields may mean something else in another version.
-#[derive(Deserialize)]
-struct Version {
-    version: u32,
+fn version_of(bytes: &[u8]) -> Option<u32> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    serde_json::from_slice(bytes).ok().map(|Version { version }| version)
 }
 
 /// A layer of a [`Record`].

@@ -6,7 +6,8 @@ use super::layout::read_small;
 use super::{Record, RecordError, Store, StoreError, chain};
 use crate::key::CacheKey;
 
-/// For fewer keys, opening the index takes longer than reading the files.
+/// For fewer keys, opening the index takes longer than reading the files. On a local disk it is
+/// even at some hundred keys only; where opening a file is a round trip, much earlier.
 const INDEX_PAYS_FROM: usize = 16;
 
 /// How many records [`Store::for_each_record`] holds at a time.
@@ -27,8 +28,9 @@ impl Store {
     /// As [`Store::record`], for many keys: same length and order. Many are looked up in the
     /// index first, which says what a file holds, never whether it exists.
     pub fn records(&self, keys: &[CacheKey]) -> Vec<Result<Option<Record>, StoreError>> {
-        let indexed = self.indexed(keys);
-        keys.iter().zip(indexed).map(|(key, bytes)| self.indexed_or_file(key, bytes)).collect()
+        let exists = |key: &CacheKey| self.layout.record(key).exists();
+        let found = keys.iter().zip(self.indexed(keys));
+        found.map(|(key, bytes)| self.indexed_or_file(key, bytes.filter(|_| exists(key)))).collect()
     }
 
     fn indexed(&self, keys: &[CacheKey]) -> Vec<Option<Vec<u8>>> {
@@ -42,7 +44,7 @@ impl Store {
 
     fn indexed_or_file(&self, key: &CacheKey, bytes: Option<Vec<u8>>) -> Result<Option<Record>, StoreError> {
         let indexed = bytes.and_then(|bytes| Record::from_bytes(&bytes, key).ok());
-        if indexed.is_some() && self.layout.record(key).exists() {
+        if indexed.is_some() {
             return Ok(indexed);
         }
         let record = self.record(key)?;
@@ -109,7 +111,8 @@ impl Store {
         let names = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<CacheKey>().ok());
         let keys: Vec<CacheKey> = names.collect();
         for batch in keys.chunks(BATCH) {
-            self.records(batch).into_iter().flatten().flatten().for_each(&mut *visit);
+            let found = batch.iter().zip(self.indexed(batch));
+            found.filter_map(|(key, bytes)| self.indexed_or_file(key, bytes).ok()?).for_each(&mut *visit);
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use yadokari::key::CacheKey;
 use crate::{Place, Registry, empty_record, found, key, layer_bytes, now, read};
 
 /// What every layer cache must do. `make` gives an empty one over a store, with a time to live.
-fn contract(make: &dyn Fn(&Place, Option<Duration>) -> Box<dyn LayerCache>) {
+fn contract(make: impl Fn(&Place, Option<Duration>) -> Box<dyn LayerCache>) {
     let place = Place::new();
     let cache = &*make(&place, None);
     results_are_found_under_both_keys(&place, cache);
@@ -87,20 +87,20 @@ fn old_results_expire(place: &Place, cache: &dyn LayerCache) {
 
 #[test]
 fn the_local_cache_keeps_the_contract() {
-    contract(&|place, ttl| Box::new(place.local(ttl)));
+    contract(|place, ttl| Box::new(place.local(ttl)));
 }
 
 #[test]
 fn a_cache_repository_keeps_the_contract() {
     let registry = Registry::start();
     let repository = |place: &Place| registry.repository(&format!("cache{}", hex_of(place)));
-    contract(&|place, ttl| Box::new(place.registry(&repository(place), ttl)));
+    contract(|place, ttl| Box::new(place.registry(&repository(place), ttl)));
 }
 
 #[test]
 fn a_tiered_cache_keeps_the_contract() {
     let registry = Registry::start();
-    contract(&|place, ttl| {
+    contract(|place, ttl| {
         let remote = Arc::new(place.registry(&registry.repository(&format!("cache{}", hex_of(place))), ttl));
         // Read only: what the local tier does not keep must not be found by a race.
         Box::new(TieredCache::new(place.local(ttl), place.observer()).with_remote(remote, false))

@@ -1,6 +1,8 @@
 //! One contract for every layer cache, and cache repositories in a real registry
 //! (Debian's `docker-registry`).
 
+#![allow(clippy::expect_used, reason = "what a test's helper cannot do fails the test")]
+
 mod contract;
 mod layout;
 mod refusal;

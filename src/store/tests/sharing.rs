@@ -158,24 +158,65 @@ fn a_read_only_store_changes_nothing() {
     assert_eq!(fs::read_dir(directory.path()).expect("list").count(), 0);
 }
 
-/// Runs the test `name` of this program again as the only one, in a mount namespace of its own.
-fn in_own_mount_namespace(name: &str) -> bool {
+/// True inside. Outside: runs the test `name` of this program again as the only one, by way of
+/// `launcher`, and sees that it passes.
+fn is_launched_by(launcher: &[&str], name: &str) -> bool {
     const INSIDE: &str = "YADOKARI_TEST_INSIDE";
     if std::env::var_os(INSIDE).is_some() {
         return true;
     }
-    let program = std::env::current_exe().expect("own path");
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "--propagation", "private"]).arg(program);
-    let output = command.args(["--exact", "--nocapture", name]).env(INSIDE, "1").output().expect("unshare");
+    // A copy that every user can reach.
+    let directory = tempfile::tempdir().expect("directory");
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("mode");
+    let program = directory.path().join("tests");
+    fs::copy(std::env::current_exe().expect("own path"), &program).expect("copy");
+    let name = format!("store::tests::sharing::{name}");
+    let mut command = Command::new(launcher[0]);
+    command.args(&launcher[1..]).arg(program).args(["--exact", "--nocapture", &name]).env(INSIDE, "1");
+    let output = command.current_dir("/").output().expect(launcher[0]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&output.stderr));
     false
 }
 
+const MOUNT_NAMESPACE: &[&str] = &["unshare", "--mount", "--propagation", "private"];
+const NOBODY: &[&str] = &["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];
+
+#[test]
+fn a_user_removes_sealed_trees_and_reads_the_stores_of_others() {
+    if !is_launched_by(NOBODY, "a_user_removes_sealed_trees_and_reads_the_stores_of_others") {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("directory");
+    let keys = thirty(directory.path());
+    let store = durable(directory.path());
+    let pending = store.begin_extracted_layer("abc").expect("begin");
+    let sealed = pending.path().join("usr");
+    fs::create_dir_all(sealed.join("bin")).expect("fill");
+    fs::write(sealed.join("bin/file"), b"x").expect("fill");
+    [sealed.join("bin"), sealed].iter().for_each(|d| set_mode(d, 0o555));
+    drop(pending);
+    assert_eq!(leftovers(directory.path()), Vec::<PathBuf>::new());
+
+    for name in ["blobs/sha256", "records", "tocs", "layers", "tmp", ""] {
+        set_mode(&directory.path().join(name), 0o555);
+    }
+    let auto = Store::open(directory.path(), Access::Auto).expect("open");
+    assert!(!auto.is_writable());
+    assert_eq!(count(&auto, &keys), 30);
+    assert!(matches!(Store::open(directory.path(), Access::ReadWrite), Err(StoreError::Io { .. })));
+    for name in ["", "blobs/sha256", "records", "tocs", "layers", "tmp"] {
+        set_mode(&directory.path().join(name), 0o755);
+    }
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("mode");
+}
+
 #[test]
 fn a_read_only_mount_is_noticed() {
-    if !in_own_mount_namespace("store::tests::sharing::a_read_only_mount_is_noticed") {
+    if !is_launched_by(MOUNT_NAMESPACE, "a_read_only_mount_is_noticed") {
         return;
     }
     let directory = tempfile::tempdir().expect("directory");
@@ -199,7 +240,7 @@ fn a_read_only_mount_is_noticed() {
 
 #[test]
 fn a_full_disk_is_named() {
-    if !in_own_mount_namespace("store::tests::sharing::a_full_disk_is_named") {
+    if !is_launched_by(MOUNT_NAMESPACE, "a_full_disk_is_named") {
         return;
     }
     let directory = tempfile::tempdir().expect("directory");
