@@ -204,6 +204,17 @@ impl BuildError {
     }
 }
 
+impl BuildError {
+    /// Whether a signal ended the step's process.
+    pub fn killed_by_signal(&self) -> bool {
+        match self {
+            Self::Step { source, .. } => source.killed_by_signal(),
+            Self::Process { exit, .. } => matches!(exit, Exit::Signal(_)),
+            _ => false,
+        }
+    }
+}
+
 fn describe(exit: &Exit) -> String {
     match exit {
         Exit::Code(code) => format!("exit code: {code}"),

@@ -1,4 +1,49 @@
-//! Yadokari.
-fn main() {
+//! `executor`: builds a Dockerfile inside an ordinary container and pushes the image.
+
+// The one place that talks to the user outside of a build.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod display;
+mod failure;
+mod flags;
+mod session;
+mod settings;
+mod values;
+
+use std::process::ExitCode;
+
+use clap::FromArgMatches;
+
+use failure::Failure;
+use flags::{Command, CommandLine};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    // The same program, started by itself to run one step: never returns then.
     yadokari::sandbox::run_if_child();
+    let matches = flags::command().get_matches();
+    let line = match CommandLine::from_arg_matches(&matches) {
+        Ok(line) => line,
+        Err(error) => error.exit(),
+    };
+    match run(&line) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprint!("{failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(line: &CommandLine) -> Result<(), Failure> {
+    match &line.command {
+        Some(Command::Version) => println!("Kaniko version :  yadokari {}", env!("CARGO_PKG_VERSION")),
+        Some(Command::Completion { shell }) => {
+            clap_complete::generate(*shell, &mut flags::command(), "executor", &mut std::io::stdout());
+        }
+        None => session::build(line)?,
+    }
+    Ok(())
 }

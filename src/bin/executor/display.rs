@@ -1,0 +1,23 @@
+//! Which display a build gets.
+
+use std::io::{IsTerminal, stderr, stdout};
+use std::sync::Arc;
+
+use indicatif::ProgressDrawTarget;
+use yadokari::report::{Json, Live, Observer, Plain, Verbosity};
+
+use crate::flags::{LogFlags, LogFormat};
+
+/// A live display on a terminal, plain lines elsewhere; colours only on a terminal, and not where
+/// `NO_COLOR` is set.
+pub(crate) fn observer(flags: &LogFlags, env: &dyn Fn(&str) -> Option<String>) -> Arc<dyn Observer> {
+    let is_terminal = stderr().is_terminal() && env("TERM").is_none_or(|term| term != "dumb");
+    let colour = is_terminal && flags.log_format == LogFormat::Color && env("NO_COLOR").is_none_or(|v| v.is_empty());
+    match flags.log_format {
+        LogFormat::Json => Arc::new(Json::new(stderr(), flags.verbosity)),
+        LogFormat::Color if colour && flags.verbosity == Verbosity::Info => {
+            Arc::new(Live::new(ProgressDrawTarget::stderr(), flags.verbosity))
+        }
+        LogFormat::Color | LogFormat::Text => Arc::new(Plain::new(stderr(), stdout(), colour, flags.verbosity)),
+    }
+}
