@@ -66,7 +66,7 @@ impl Client {
     /// A client with these settings.
     ///
     /// # Errors
-    /// [`Fault::Configuration`] for a user agent or a proxy that cannot be used.
+    /// [`Fault::Configuration`] for a user agent, a proxy or a map that cannot be used.
     pub fn new(options: ClientOptions, credentials: Credentials) -> Result<Self, RegistryError> {
         check(&options).map_err(|fault| fault.during(Operation::Configure, "all hosts"))?;
         let options = Arc::new(options);
@@ -83,6 +83,9 @@ impl Client {
 fn check(options: &ClientOptions) -> Result<(), Fault> {
     if ureq::http::HeaderValue::from_str(&options.user_agent).is_err() {
         return Err(Fault::Configuration(format!("unusable user agent {:?}", options.user_agent)));
+    }
+    if let Ok(any) = "image".parse() {
+        options.check_maps(&any)?;
     }
     for https in [false, true] {
         // A name that no rule bypasses.
@@ -111,10 +114,10 @@ impl Core {
         };
         let insecure = if self.options.has_tls_settings(&secure.0) {
             false
-        } else if plain.0.is_loopback() {
-            true
+        } else if self.options.is_insecure(&secure.0, purpose) {
+            self.speaks_plain(registry, &plain, &secure, purpose)
         } else {
-            self.options.is_insecure(&secure.0, purpose) && self.speaks_plain(registry, &plain, &secure, purpose)
+            plain.0.is_loopback()
         };
         Ok(if insecure { plain } else { secure })
     }

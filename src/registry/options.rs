@@ -119,6 +119,14 @@ impl ClientOptions {
         Ok(places)
     }
 
+    /// Reads every map target once.
+    ///
+    /// # Errors
+    /// [`Fault::Configuration`].
+    pub(super) fn check_maps(&self, any: &Reference) -> Result<(), Fault> {
+        self.maps.values().flatten().try_for_each(|target| mapped(any, target).map(drop))
+    }
+
     fn targets(&self, registry: &str) -> &[String] {
         let aliases: &[&str] = match registry {
             "docker.io" => &["docker.io", "index.docker.io", "registry-1.docker.io"],
@@ -128,9 +136,9 @@ impl ClientOptions {
     }
 }
 
-/// `reference` below `target`, which is `host[:port][/prefix]`; a bare word is a host here.
+/// `reference` below `target`, which is `[https://]host[:port][/prefix]`; a bare word is a host here.
 fn mapped(reference: &Reference, target: &str) -> Result<Reference, Fault> {
-    let target = target.trim_end_matches('/');
+    let target = target.strip_prefix("https://").unwrap_or(target).trim_end_matches('/');
     let (host, prefix) = target.split_once('/').map_or((target, None), |(host, prefix)| (host, Some(prefix)));
     // Reference would read a bare word as a part of a Docker Hub name.
     let port = if host.contains(['.', ':']) || host == "localhost" { "" } else { ":443" };

@@ -91,6 +91,9 @@ pub enum CredentialsError {
     },
 }
 
+/// When a program was asked, and what it said.
+type HelperAnswer = (Instant, Option<Credential>);
+
 /// Credentials for any number of registries, from any number of files.
 ///
 /// The first file with an answer wins. Within a file: `credHelpers`, `credsStore`, `auths`; in
@@ -99,7 +102,8 @@ pub enum CredentialsError {
 pub struct Credentials {
     sources: Vec<Source>,
     helper_directories: Vec<PathBuf>,
-    asked: Mutex<HashMap<(String, String), (Instant, Option<Credential>)>>,
+    /// Answers of programs, by program and server.
+    asked: Mutex<HashMap<(String, String), HelperAnswer>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -194,14 +198,15 @@ impl Credentials {
     }
 
     pub(super) fn find(&self, registry: &str, repository: &str) -> Result<Option<Found>, CredentialsError> {
+        let registry = registry.to_ascii_lowercase();
         for (number, source) in self.sources.iter().enumerate() {
-            let host = source.cred_helpers.get(registry).into_iter().chain(&source.creds_store);
-            for program in host {
-                if let Some(credential) = self.ask(program, registry)? {
+            let programs = source.cred_helpers.get(&registry).into_iter().chain(&source.creds_store);
+            for program in programs {
+                if let Some(credential) = self.ask(program, &registry)? {
                     return Ok(Some(Found { credential, identity: format!("{number} helper {program}") }));
                 }
             }
-            if let Some((key, credential)) = source.entry(registry, repository) {
+            if let Some((key, credential)) = source.entry(&registry, repository) {
                 return Ok(Some(Found { credential: credential.clone(), identity: format!("{number} {key}") }));
             }
         }

@@ -59,6 +59,7 @@ fn keys_match_hosts_and_path_prefixes() {
         ("scoped.example", "team/app/deep", "app:p"),
         ("scoped.example", "teammate/x", "all:p"),
         ("upper.example:5000", "x", "upper:p"),
+        ("UPPER.example:5000", "x", "upper:p"),
         ("evilplain.example", "x", "none"),
         ("plain.example.evil", "x", "none"),
     ] {
@@ -70,7 +71,7 @@ fn keys_match_hosts_and_path_prefixes() {
 fn malformed_files_are_errors_without_secrets() {
     for json in [
         "{",
-        "[]",
+        "7",
         r#"{"auths":{"r":{"auth":"hunter2!"}}}"#,
         r#"{"auths":{"r":{"auth":"OnB3"}}}"#,
         r#"{"auths":"hunter2"}"#,
