@@ -1,3 +1,3 @@
-//! build.
+//! Where everything meets.
 
 pub mod copy;
