@@ -23,7 +23,7 @@ pub(super) fn write_layer(
     let mut writer = services.store.blob_writer_hashed_elsewhere()?;
     let open = |content: &Content| materials.open(content);
     let encoded = encode(changes, &open, Compression::Gzip, &mut writer)?;
-    writer.commit_hashed(&encoded.blob.media_type, encoded.blob.digest.clone())?;
+    writer.commit(&encoded.blob.media_type, encoded.blob.digest.clone())?;
     let toc = services.store.put_blob(media_type::TOC, &toc_bytes(&encoded.toc)?)?;
     services.store.put_toc(&encoded.diff_id, &toc)?;
     let record = RecordLayer {

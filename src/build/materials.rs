@@ -1,6 +1,6 @@
 //! Gets hold of what layers contain: tables of contents, extracted directories, single files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use crate::image::media_type;
 use crate::layer::{Content, DecodeError, EntryKind, Form, Ownership, Scanned, Toc, decompress, extract, read_files, scan};
 use crate::registry::Purpose;
 use crate::report::Event;
+use crate::sandbox;
 use crate::view::View;
 
 /// Layers' contents, each got once per build.
@@ -38,6 +39,17 @@ pub(super) struct OverlayForm {
     pub(super) ownership: Ownership,
 }
 
+impl OverlayForm {
+    /// What this process may do.
+    pub(super) fn current() -> Self {
+        let ownership = match sandbox::ownership() {
+            sandbox::Ownership::Exact => Ownership::Exact,
+            sandbox::Ownership::BestEffort => Ownership::BestEffort,
+        };
+        Self { user_xattr: sandbox::in_user_namespace(), ownership }
+    }
+}
+
 #[derive(Default)]
 struct Known {
     layers: BTreeMap<DiffId, StateLayer>,
@@ -49,9 +61,9 @@ struct Known {
     /// Uncompressed tars of ADD.
     archives: BTreeMap<DiffId, PathBuf>,
     /// Of contents that are in no table.
-    hashes: BTreeMap<Content, ContentHash>,
+    hashes: HashMap<Content, ContentHash>,
     /// Files copied out of layers.
-    spooled: BTreeMap<Content, PathBuf>,
+    spooled: HashMap<Content, PathBuf>,
 }
 
 impl<'a> Materials<'a> {

@@ -1,7 +1,6 @@
 //! Changes about to be written, as content keys see them.
 
 use super::error::BuildError;
-use crate::context::ContextDirectory;
 use crate::digest::ContentHash;
 use crate::key::{InputFile, InputKind};
 use crate::layer::{Change, ChangeKind, Content};

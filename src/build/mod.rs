@@ -19,7 +19,7 @@ mod state;
 mod trees;
 mod written;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 pub use error::BuildError;
@@ -65,7 +65,7 @@ pub fn build(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
         remotes: &remotes,
         rooms: Rooms::new(services.sandbox, form, services.work),
         finished: BTreeMap::new(),
-        copied: BTreeMap::new(),
+        copied: HashMap::new(),
         private_files: 0,
     };
     let state = evaluator.stage(plan.target)?;
@@ -91,7 +91,7 @@ pub fn build(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
 /// Blobs that are in the cache repository by now can be mounted into the destination.
 fn finish_uploads(services: &Services<'_>) {
     if let Some(cache) = services.cache {
-        cache.flush();
+        cache.finish();
     }
 }
 

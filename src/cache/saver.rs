@@ -12,8 +12,8 @@ const QUEUE: usize = 256;
 
 /// Saves into a slow cache while the build goes on.
 pub struct BackgroundSaver {
-    queue: Option<SyncSender<Job>>,
-    workers: Vec<JoinHandle<()>>,
+    queue: Mutex<Option<SyncSender<Job>>>,
+    workers: Mutex<Vec<JoinHandle<()>>>,
     outcome: Arc<Mutex<Outcome>>,
     observer: Arc<dyn Observer>,
 }
@@ -40,7 +40,7 @@ impl BackgroundSaver {
             std::thread::spawn(move || work(&*cache, &jobs, &outcome))
         };
         let workers = (0..workers.max(1)).map(start).collect();
-        Self { queue: Some(queue), workers, outcome, observer }
+        Self { queue: Mutex::new(Some(queue)), workers: Mutex::new(workers), outcome, observer }
     }
 
     /// Queues a record; its blobs are in the local store. Waits while the queue is full.
@@ -54,14 +54,17 @@ impl BackgroundSaver {
     }
 
     fn submit(&self, job: Job) {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // Fails only when every worker has panicked, which `finish` reports.
-        let _ = self.queue.as_ref().map(|queue| queue.send(job));
+        let _ = queue.map(|queue| queue.send(job));
     }
 
-    /// Waits until all is saved. What failed is one warning; the number of failures is returned.
-    pub fn finish(mut self) -> usize {
-        self.queue = None;
-        let panicked = self.workers.drain(..).map(JoinHandle::join).filter(Result::is_err).count();
+    /// Waits until all is saved; takes nothing more from then on. What failed is one warning; the
+    /// number of failures is returned. A second call finds nothing to do.
+    pub fn finish(&self) -> usize {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let workers = std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
+        let panicked = workers.into_iter().map(JoinHandle::join).filter(Result::is_err).count();
         let outcome = std::mem::take(&mut *self.outcome.lock().unwrap_or_else(PoisonError::into_inner));
         let failed = outcome.failures.len() + panicked;
         let text = match outcome.failures.first() {

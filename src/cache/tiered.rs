@@ -43,8 +43,8 @@ impl TieredCache {
 
     /// Waits until all that was saved is in the remote caches. What failed is a warning; the
     /// number of failures is returned.
-    pub fn finish(self) -> usize {
-        self.remotes.into_iter().filter_map(|remote| remote.saver).map(BackgroundSaver::finish).sum()
+    pub fn finish(&self) -> usize {
+        self.remotes.iter().filter_map(|remote| remote.saver.as_ref()).map(BackgroundSaver::finish).sum()
     }
 
     /// The table of contents of a hit's layer, compressed; kept in the local store.

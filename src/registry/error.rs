@@ -197,6 +197,13 @@ pub enum Fault {
     },
 }
 
+impl RegistryError {
+    /// Whether the same operation may succeed a moment later.
+    pub fn is_transient(&self) -> bool {
+        self.fault.is_transient()
+    }
+}
+
 fn list(platforms: &[Platform]) -> String {
     if platforms.is_empty() {
         return "none".to_owned();

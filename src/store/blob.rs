@@ -28,6 +28,15 @@ impl Store {
         self.writer(Hasher::new(expected.digest.algorithm()), expected.size)
     }
 
+    /// Begins a blob whose bytes the caller hashes: nothing is hashed twice.
+    ///
+    /// # Errors
+    /// When the store is read-only or no file can be made.
+    pub fn blob_writer_hashed_elsewhere(&self) -> Result<HashedElsewhere, StoreError> {
+        let nothing = Digest::sha256(b"");
+        Ok(HashedElsewhere(self.blob_writer()?.with_known_digest(nothing)))
+    }
+
     fn writer(&self, hasher: Hasher, limit: u64) -> Result<BlobWriter, StoreError> {
         self.require_writable("a blob")?;
         let (file, temporary) = self.layout.temporary_file("a blob")?.into_parts();
@@ -193,6 +202,30 @@ impl Write for BlobWriter {
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
+    }
+}
+
+/// A [`BlobWriter`] that leaves the hashing to the caller.
+#[derive(Debug)]
+pub struct HashedElsewhere(BlobWriter);
+
+impl HashedElsewhere {
+    /// Ends the blob and puts it into the store under the digest that the caller computed.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] and [`StoreError::DiskFull`].
+    pub fn commit(self, media_type: &str, digest: Digest) -> Result<Descriptor, StoreError> {
+        self.0.commit_hashed(media_type, digest)
+    }
+}
+
+impl Write for HashedElsewhere {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.0.write(buffer)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 

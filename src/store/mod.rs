@@ -23,7 +23,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-pub use blob::{BlobWriter, VerifyingReader};
+pub use blob::{BlobWriter, HashedElsewhere, VerifyingReader};
 pub use error::StoreError;
 pub use extracted::PendingDirectory;
 pub use layout::Durability;

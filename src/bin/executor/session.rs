@@ -155,7 +155,7 @@ fn run(
         observer: observer.as_ref(),
     };
     let result = build::build(request, &services).map(drop);
-    if let Some(cache) = cache {
+    if let Some(cache) = &cache {
         cache.finish();
     }
     Ok(result)

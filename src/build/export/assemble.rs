@@ -1,4 +1,3 @@
-use super::super::error::BuildError;
 use super::super::resolve::BaseImages;
 use super::super::state::{StageState, StateLayer};
 use super::Image;
@@ -19,7 +18,7 @@ pub(in super::super) fn assemble(
     images: &BaseImages,
     state: &StageState,
     reproducible: bool,
-) -> Result<Image, BuildError> {
+) -> Image {
     let target = &plan.stages[plan.target.0];
     let mut config = target.config.clone();
     config.rootfs.diff_ids = state.layers().iter().map(|layer| layer.diff_id.clone()).collect();
@@ -28,7 +27,7 @@ pub(in super::super) fn assemble(
     let config_bytes = config.to_bytes();
     let manifest = manifest(&config_bytes, state.layers());
     let manifest_bytes = manifest.to_bytes();
-    Ok(Image { config, config_bytes, manifest, manifest_bytes, layers: state.layers().to_vec() })
+    Image { config_bytes, manifest, manifest_bytes, layers: state.layers().to_vec() }
 }
 
 fn manifest(config_bytes: &[u8], layers: &[StateLayer]) -> Manifest {

@@ -11,14 +11,13 @@ use super::materials::Materials;
 use super::request::{Outputs, Services};
 use super::state::StateLayer;
 use crate::digest::Digest;
-use crate::image::{ImageConfig, Manifest};
+use crate::image::Manifest;
 
 pub(super) use assemble::assemble;
 
 /// An image ready to be written: documents, and layers that may still be elsewhere.
 #[derive(Debug, Clone)]
 pub(super) struct Image {
-    pub(super) config: ImageConfig,
     pub(super) config_bytes: Vec<u8>,
     pub(super) manifest: Manifest,
     pub(super) manifest_bytes: Vec<u8>,

@@ -39,7 +39,7 @@ pub(super) fn push(
     let mut attempt = 0;
     loop {
         match push.once() {
-            Err(BuildError::Push { source, .. }) if attempt < retries && source.is_temporary() => {
+            Err(BuildError::Push { source, .. }) if attempt < retries && source.is_transient() => {
                 services
                     .observer
                     .event(Event::Warning(format!("push to {destination} failed, trying again: {source}")));

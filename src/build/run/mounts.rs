@@ -207,4 +207,4 @@ fn claim(caches: &Path, id: &str, sharing: Sharing) -> Result<(PathBuf, Option<F
 }
 
 /// Sources are shared, not copied, while a step is prepared.
-pub(in super::super) type CopiedSources = std::collections::BTreeMap<(Source, String), PathBuf>;
+pub(in super::super) type CopiedSources = std::collections::HashMap<(Source, String), PathBuf>;

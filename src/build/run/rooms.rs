@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::super::error::BuildError;
-use super::super::materials::{Materials, OverlayForm};
+use super::super::materials::{Materials, OverlayForm, os_path};
 use super::super::request::SandboxChoice;
 use super::super::state::{StageState, StateLayer};
 use crate::digest::DiffId;
@@ -152,7 +152,7 @@ impl InPlaceRoom<'_> {
             self.index = None;
         }
         for layer in missing {
-            let skip = |path: &[u8]| self.ignore.contains_relative(path);
+            let skip = |path: &[u8]| self.ignore.contains(&Path::new("/").join(os_path(path)));
             let tar = materials.open_tar(layer)?;
             extract(tar, Path::new("/"), Form::Merge { skip: &skip }, Ownership::Exact, &View::new())
                 .map_err(|source| BuildError::Extract { layer: layer.blob.digest.to_string(), source })?;
