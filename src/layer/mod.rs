@@ -7,9 +7,11 @@ mod compress;
 mod decode;
 mod encode;
 mod entry;
+mod extract;
 mod header;
 pub(crate) mod path;
 mod pipeline;
+mod ranges;
 mod scan;
 mod toc;
 
@@ -18,7 +20,9 @@ pub use compress::{GZIP_LEVEL, ZSTD_LEVEL, decompress, sniff};
 pub use decode::DecodeError;
 pub use encode::{EncodeError, Encoded, OpenContent, encode};
 pub use entry::*;
+pub use extract::{ExtractError, Extracted, Form, Ownership, SkipReason, Skipped, extract};
 pub use path::PathError;
+pub use ranges::read_files;
 pub use scan::{Scanned, scan};
 pub use toc::TocError;
 
@@ -34,3 +38,6 @@ pub(crate) fn is_inlined(path: &[u8]) -> bool {
 fn is_kept_xattr(name: &str) -> bool {
     name == "security.capability"
 }
+
+#[cfg(test)]
+mod tests;

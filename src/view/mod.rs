@@ -12,6 +12,7 @@ use std::sync::Arc;
 pub use apply::apply_changes;
 pub use node::*;
 pub use order::{tar_order, with_ancestors};
+pub(crate) use resolve::{Found, resolve};
 pub use resolve::{LastLink, ResolveError};
 use tree::Tree;
 
