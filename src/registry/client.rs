@@ -144,13 +144,12 @@ impl Core {
         plain
     }
 
-    /// Sends a request until it succeeds (2xx) or fails for good.
+    /// Sends a request (one that can be repeated) until it succeeds (2xx) or fails for good.
     ///
     /// # Errors
-    /// The fault of the last try. A body that can be sent once only is tried once only.
+    /// The fault of the last try.
     pub(super) fn call(&self, target: &Target, outgoing: &Outgoing<'_>, claim: &mut Claim) -> Result<Answered, Fault> {
-        let retries = if outgoing.is_repeatable() { self.options.retries } else { 0 };
-        retrying(retries, Fault::is_transient, || self.attempt(target, outgoing, claim))
+        retrying(self.options.retries, Fault::is_transient, || self.attempt(target, outgoing, claim))
     }
 
     /// The same for an answer whose body is wanted whole: a body that breaks off is asked for again.

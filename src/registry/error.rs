@@ -280,7 +280,11 @@ impl fmt::Display for Answer {
 
 #[derive(Deserialize)]
 struct ErrorBody {
+    #[serde(default)]
     errors: Vec<ErrorEntry>,
+    /// What token servers say instead.
+    #[serde(default, alias = "error_description", alias = "message")]
+    details: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -299,10 +303,21 @@ impl Answer {
     /// # Source
     /// OCI distribution-spec, "Error Codes".
     pub(super) fn read(host: &str, status: u16, body: &[u8], retry_after: Option<Duration>) -> Self {
-        let entry = serde_json::from_slice::<ErrorBody>(body).ok().and_then(|body| body.errors.into_iter().next());
-        let (code, message) = entry.map_or((None, None), |entry| (clean(&entry.code), entry.text()));
+        let (code, message) = match serde_json::from_slice::<ErrorBody>(body) {
+            Ok(ErrorBody { errors, details }) => match errors.into_iter().next() {
+                Some(entry) => (clean(&entry.code), entry.text()),
+                None => (None, details.as_deref().and_then(clean)),
+            },
+            Err(_) => (None, plain_text(body)),
+        };
         Self { host: host.to_owned(), status, code, message, retry_after }
     }
+}
+
+/// A body that is a sentence, not a document.
+fn plain_text(body: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(body).ok()?.trim_start();
+    if text.starts_with(['<', '{', '[', '"']) { None } else { clean(text) }
 }
 
 impl ErrorEntry {
@@ -340,8 +355,19 @@ mod tests {
 
     #[test]
     fn nonsense_bodies_leave_the_status() {
-        for body in [&b""[..], b"<html>", b"{}", b"{\"errors\":[]}", b"{\"errors\":null}"] {
+        for body in [&b""[..], b"<html>", b"{}", b"{\"errors\":[]}", b"{\"errors\":null}", b"\xff\xfe", b"[7"] {
             assert_eq!(Answer::read("h", 500, body, None).to_string(), "h answered 500");
+        }
+    }
+
+    #[test]
+    fn other_ways_to_say_why() {
+        for (body, message) in [
+            (r#"{"details":"incorrect username or password"}"#, "incorrect username or password"),
+            (r#"{"error":"invalid_grant","error_description":"expired"}"#, "expired"),
+            ("Client sent an HTTP request to an HTTPS server.\n", "Client sent an HTTP request to an HTTPS server."),
+        ] {
+            assert_eq!(Answer::read("h", 400, body.as_bytes(), None).message.as_deref(), Some(message));
         }
     }
 

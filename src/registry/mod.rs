@@ -2,7 +2,7 @@
 //!
 //! | file | what it knows |
 //! |---|---|
-//! | [`client`] | [`Client`]: one attempt, its redirects and challenges, its retries |
+//! | `client` | [`Client`]: one attempt, its redirects and challenges, its retries |
 //! | `options`, `proxy` | what the caller chose: schemes, certificates, mirrors, proxies |
 //! | `origin` | scheme + host + port, and where a server may send us |
 //! | `transport`, `tls` | one HTTP exchange on a pooled connection |
@@ -16,7 +16,7 @@
 mod auth;
 mod blob;
 mod challenge;
-pub mod client;
+mod client;
 mod credentials;
 mod error;
 mod helper;

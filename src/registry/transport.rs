@@ -281,6 +281,8 @@ fn fault(origin: &Origin, error: ureq::Error) -> Fault {
         ureq::Error::Rustls(reason) => Fault::Tls { origin, reason: reason.to_string() },
         ureq::Error::Tls(reason) => Fault::Tls { origin, reason: reason.to_owned() },
         ureq::Error::Io(error) => io_fault(origin, &error),
+        // The URL may be a signed one.
+        ureq::Error::BadUri(_) => Fault::Malformed { origin, reason: "unusable URL".to_owned() },
         other => Fault::Malformed { origin, reason: clean(&other.to_string()).unwrap_or_default() },
     }
 }
