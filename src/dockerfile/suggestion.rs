@@ -4,7 +4,7 @@
 const TOO_FAR: usize = 3;
 
 /// The option nearest to `word`, when it is near enough; nothing when `word` is one of them.
-pub(super) fn nearest<'a>(word: &str, options: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, options: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let mut best = None;
     let mut limit = TOO_FAR;
     for option in options {
