@@ -25,7 +25,7 @@ impl ParseError {
     /// A fault of an instruction; `source` gives the caret its column.
     pub(super) fn new(span: Span, fault: &Fault, source: &[u8]) -> Self {
         let message = format!("dockerfile parse error on line {}: {}", span.start, fault.message);
-        let column = fault.token.as_deref().and_then(|token| column(source, span.start, token));
+        let column = column(source, span.start, fault);
         ParseError { span: Span { column, ..span }, message }
     }
 
@@ -42,27 +42,36 @@ pub(super) struct Fault {
     pub(super) message: String,
     /// The text to blame, as it stands in the source.
     pub(super) token: Option<String>,
+    /// Its last occurrence is to blame, not its first.
+    pub(super) last: bool,
 }
 
 impl Fault {
     /// A mistake of the whole instruction.
     pub(super) fn new(message: impl Into<String>) -> Self {
-        Fault { message: message.into(), token: None }
+        Fault { message: message.into(), token: None, last: false }
     }
 
     /// A mistake at `token`.
     pub(super) fn at(message: impl Into<String>, token: &str) -> Self {
-        Fault { message: message.into(), token: Some(token.to_owned()) }
+        Fault { message: message.into(), token: Some(token.to_owned()), last: false }
+    }
+
+    /// A mistake at the last occurrence of `token`.
+    pub(super) fn at_last(message: impl Into<String>, token: &str) -> Self {
+        Fault { last: true, ..Fault::at(message, token) }
     }
 }
 
-/// Where `token` starts in line `number` (in bytes), when it is there.
-fn column(source: &[u8], number: usize, token: &str) -> Option<usize> {
+/// Where the fault's token starts in line `number` (in bytes), when it is there; as a word if it can be.
+fn column(source: &[u8], number: usize, fault: &Fault) -> Option<usize> {
+    let token = fault.token.as_deref().filter(|token| !token.is_empty())?.as_bytes();
     let line = source.split(|&byte| byte == b'\n').nth(number.checked_sub(1)?)?;
-    if token.is_empty() {
-        return None;
-    }
-    line.windows(token.len()).position(|window| window == token.as_bytes())
+    let found = |start: &usize| line[*start..].starts_with(token);
+    let word = |start: &usize| found(start) && (*start == 0 || line[start - 1].is_ascii_whitespace());
+    let mut starts = 0..line.len();
+    let words = if fault.last { starts.clone().rfind(word) } else { starts.clone().find(word) };
+    words.or_else(|| starts.find(found))
 }
 
 /// `error_message` above the lines of `source` that `span` names: `file:line`, numbered lines, a

@@ -29,7 +29,7 @@ impl Flags {
             let (flag, value) = word.split_once('=').map_or((word.as_str(), None), |(flag, value)| (flag, Some(value)));
             let (name, kind) = lookup(flag, known)?;
             if kind != FlagKind::List && flags.get(name).is_some() {
-                return Err(Fault::at(format!("duplicate flag specified: {flag}"), flag));
+                return Err(Fault::at_last(format!("duplicate flag specified: {flag}"), flag));
             }
             flags.0.push((name, checked(flag, value, kind)?));
         }

@@ -1,5 +1,6 @@
 //! Heredoc tokens: `<<NAME`, `<<-NAME`, `3<<"NAME"`.
 
+use super::ast::Heredoc;
 use super::expand::lexer::{Lexer, Mode};
 
 /// `<<NAME` as it stands in a line, before its body was read.
@@ -38,9 +39,13 @@ pub(super) fn token(word: &str) -> Option<Token> {
     Some(Token { expand: quotes(&name) == quotes(&raw), name, chomp })
 }
 
-/// `body` without the leading tabs of its lines.
-pub(super) fn strip_tabs(body: &str) -> String {
-    body.split_inclusive('\n').map(|line| line.trim_start_matches('\t')).collect()
+/// `heredoc` without the leading tabs of its lines, if it is a `<<-`.
+pub(super) fn stripped(heredoc: &Heredoc) -> Heredoc {
+    if !heredoc.chomp {
+        return heredoc.clone();
+    }
+    let body = heredoc.body.split_inclusive('\n').map(|line| line.trim_start_matches('\t')).collect();
+    Heredoc { body, ..heredoc.clone() }
 }
 
 /// Heredoc words know one escape character, whatever the directive says, and no variables.

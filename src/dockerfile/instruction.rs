@@ -1,7 +1,7 @@
 //! What each instruction accepts.
 
 use super::arguments::{self, Parts};
-use super::ast::{Add, Command, Copy, Heredoc, Kind, Pair, Run, RunCommand, Transfer};
+use super::ast::{Command, Heredoc, Kind, Pair, Run, RunCommand};
 use super::diagnostic::Fault;
 use super::flag::{FlagKind, Flags, Known};
 use super::{healthcheck, heredoc, suggestion};
@@ -100,7 +100,8 @@ impl Statement<'_> {
         Ok(Parsed::Kind(kind))
     }
 
-    fn flags(&self, known: &[Known]) -> Result<Flags, Fault> {
+    /// The flags, checked against what the instruction knows.
+    pub(super) fn flags(&self, known: &[Known]) -> Result<Flags, Fault> {
         Flags::parse(&self.parts.flags, known)
     }
 
@@ -139,7 +140,7 @@ impl Statement<'_> {
         }
         if let Some(word) = words.iter().find(|word| !word.contains('=')) {
             let message = format!("Syntax error - can't find = in {word:?}. Must be of the form: name=value");
-            return Err(Fault::at(message, word));
+            return Err(Fault::at_last(message, word));
         }
         self.flags(&[])?;
         words.into_iter().map(|word| pair(&word, keyword)).collect()
@@ -230,7 +231,7 @@ impl Statement<'_> {
         if let [first, ..] = self.heredocs.as_slice()
             && heredoc::token(self.parts.rest).is_some()
         {
-            return RunCommand::Script(stripped(first));
+            return RunCommand::Script(heredoc::stripped(first));
         }
         let mut text = self.parts.rest.to_owned();
         self.append_heredocs(&mut text);
@@ -246,99 +247,6 @@ impl Statement<'_> {
         }
     }
 
-    fn copy(&self) -> Result<Copy, Fault> {
-        let list = self.paths("COPY")?;
-        let flags = self.flags(&[
-            ("chown", FlagKind::Value),
-            ("from", FlagKind::Value),
-            ("chmod", FlagKind::Value),
-            ("link", FlagKind::Bool),
-            ("parents", FlagKind::Bool),
-            ("exclude", FlagKind::List),
-        ])?;
-        let from = flags.value("from");
-        if let Some(from) = from.as_deref().filter(|from| from.contains('$')) {
-            let message = "variable expansion is not supported for --from, define a new stage with FROM using ARG \
-                           from global scope as a workaround";
-            return Err(Fault::at(message, from));
-        }
-        let parents = flags.switch("parents").unwrap_or(false);
-        Ok(Copy { from, parents, paths: self.transfer("COPY", list, &flags)? })
-    }
-
-    fn add(&self) -> Result<Add, Fault> {
-        let list = self.paths("ADD")?;
-        let flags = self.flags(&[
-            ("chown", FlagKind::Value),
-            ("chmod", FlagKind::Value),
-            ("link", FlagKind::Bool),
-            ("keep-git-dir", FlagKind::Bool),
-            ("checksum", FlagKind::Value),
-            ("unpack", FlagKind::Bool),
-            ("exclude", FlagKind::List),
-        ])?;
-        Ok(Add {
-            checksum: flags.value("checksum"),
-            keep_git_dir: flags.switch("keep-git-dir"),
-            unpack: flags.switch("unpack"),
-            paths: self.transfer("ADD", list, &flags)?,
-        })
-    }
-
-    /// A JSON array, or words between blanks.
-    fn list(&self) -> Result<List, Fault> {
-        Ok(match arguments::json(self.parts.rest)? {
-            Some(words) => List { words, json: true },
-            None => List { words: arguments::fields(self.parts.rest), json: false },
-        })
-    }
-
-    fn paths(&self, keyword: &str) -> Result<List, Fault> {
-        let list = self.list()?;
-        if list.words.len() < 2 {
-            return Err(Fault::new(format!(
-                "{keyword} requires at least two arguments, but only one was provided. Destination could not be \
-                 determined"
-            )));
-        }
-        Ok(list)
-    }
-
-    fn transfer(&self, keyword: &str, list: List, flags: &Flags) -> Result<Transfer, Fault> {
-        let mut sources = list.words;
-        let destination = sources.pop().unwrap_or_default();
-        let mut heredocs = Vec::new();
-        if !list.json {
-            if heredoc::token(&destination).is_some() {
-                let message = format!("{keyword} cannot accept a heredoc as a destination");
-                return Err(Fault::at(message, &destination));
-            }
-            sources.retain(|source| match self.source_heredoc(source) {
-                Some(heredoc) => {
-                    heredocs.push(heredoc);
-                    false
-                }
-                None => true,
-            });
-        }
-        Ok(Transfer {
-            sources,
-            heredocs,
-            destination,
-            chown: flags.value("chown"),
-            chmod: flags.value("chmod"),
-            link: flags.switch("link").unwrap_or(false),
-            excludes: flags.list("exclude"),
-        })
-    }
-
-    /// The heredoc that `source` names: the last of that name, as with BuildKit.
-    fn source_heredoc(&self, source: &str) -> Option<Heredoc> {
-        let token = heredoc::token(source)?;
-        let body = self.heredocs.iter().rev().find(|heredoc| heredoc.name == token.name)?.body.clone();
-        Some(stripped(&Heredoc { name: token.name, body, expand: token.expand, chomp: token.chomp }))
-    }
-
     /// The trigger's text, which must be an instruction by itself.
     fn on_build(&self) -> Result<String, Fault> {
         if self.parts.rest.is_empty() {
@@ -347,7 +255,9 @@ impl Statement<'_> {
         self.flags(&[])?;
         let parts = arguments::split(self.parts.rest, self.escape);
         match parts.keyword.to_uppercase().as_str() {
-            "ONBUILD" => return Err(Fault::at("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed", parts.keyword)),
+            "ONBUILD" => {
+                return Err(Fault::at_last("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed", parts.keyword));
+            }
             upper @ ("FROM" | "MAINTAINER") => {
                 return Err(Fault::at(format!("{upper} isn't allowed as an ONBUILD trigger"), parts.keyword));
             }
@@ -360,17 +270,6 @@ impl Statement<'_> {
         self.append_heredocs(&mut text);
         Ok(text)
     }
-}
-
-/// The arguments of COPY, ADD and VOLUME.
-struct List {
-    words: Vec<String>,
-    json: bool,
-}
-
-fn stripped(heredoc: &Heredoc) -> Heredoc {
-    let body = if heredoc.chomp { heredoc::strip_tabs(&heredoc.body) } else { heredoc.body.clone() };
-    Heredoc { body, ..heredoc.clone() }
 }
 
 /// `name=value`, or a name alone.

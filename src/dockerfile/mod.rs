@@ -21,6 +21,7 @@ mod parser;
 pub(crate) mod suggestion;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 pub use ast::*;
 pub use diagnostic::{ParseError, render};

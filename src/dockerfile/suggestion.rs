@@ -4,17 +4,14 @@
 const TOO_FAR: usize = 3;
 
 /// The option nearest to `word`, when it is near enough; nothing when `word` is one of them.
+/// Of equally near ones the first that starts like `word`, else the first.
 pub(crate) fn nearest<'a>(word: &str, options: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let mut best = None;
-    let mut limit = TOO_FAR;
-    for option in options {
-        match distance(word, option) {
-            0 => return None,
-            far if far < limit => (best, limit) = (Some(option), far),
-            _ => {}
-        }
-    }
-    best
+    let ranked = options.into_iter().map(|option| {
+        let other_start = word.chars().next() != option.chars().next();
+        (distance(word, option), other_start, option)
+    });
+    let (far, _, option) = ranked.min_by_key(|(far, other_start, _)| (*far, *other_start))?;
+    (1..TOO_FAR).contains(&far).then_some(option)
 }
 
 /// `message` with the suggestion, if there is one.

@@ -28,8 +28,8 @@ enum Matcher {
     Name(Vec<u8>),
     /// `**x`.
     Suffix(Vec<u8>),
-    /// The rest.
-    Glob(Automaton),
+    /// The rest. A path without the literal text, the longest of the pattern, cannot match.
+    Glob { literal: Vec<u8>, automaton: Automaton },
 }
 
 impl Patterns {
@@ -130,7 +130,7 @@ impl Matcher {
             [Token::Rest, rest @ ..] => literal(rest).map(Matcher::Suffix),
             all => literal(all).map(Matcher::Exact),
         };
-        whole.unwrap_or(Matcher::Glob(automaton))
+        whole.unwrap_or_else(|| Matcher::Glob { literal: longest_literal(automaton.tokens()), automaton })
     }
 
     fn matches_or_above(&self, path: &[u8]) -> bool {
@@ -142,7 +142,7 @@ impl Matcher {
             Matcher::Name(name) => ends(path)
                 .any(|path| path.strip_suffix(name.as_slice()).is_some_and(|head| matches!(head, [] | [.., b'/']))),
             Matcher::Suffix(suffix) => ends(path).any(|path| path.ends_with(suffix)),
-            Matcher::Glob(automaton) => automaton.matches_or_above(path),
+            Matcher::Glob { literal, automaton } => contains(path, literal) && automaton.matches_or_above(path),
         }
     }
 
@@ -153,7 +153,7 @@ impl Matcher {
             Matcher::Exact(wanted) => below(wanted),
             Matcher::Prefix(prefix) => below(prefix) || dir.starts_with(prefix),
             Matcher::Name(_) | Matcher::Suffix(_) => true,
-            Matcher::Glob(automaton) => automaton.may_match_below(dir),
+            Matcher::Glob { automaton, .. } => automaton.may_match_below(dir),
         }
     }
 }
@@ -171,6 +171,16 @@ fn literal(tokens: &[Token]) -> Option<Vec<u8>> {
         _ => None,
     });
     chars.collect::<Option<String>>().map(String::into_bytes)
+}
+
+/// The longest run of literal tokens; empty when there is none.
+fn longest_literal(tokens: &[Token]) -> Vec<u8> {
+    let runs = tokens.split(|token| !matches!(token, Token::Literal(_)));
+    runs.filter_map(literal).max_by_key(Vec::len).unwrap_or_default()
+}
+
+fn contains(path: &[u8], part: &[u8]) -> bool {
+    part.is_empty() || path.windows(part.len()).any(|window| window == part)
 }
 
 /// One line of an ignore file as a pattern; `None` for comments and blank lines.
