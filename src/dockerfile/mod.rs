@@ -18,7 +18,7 @@ mod heredoc;
 mod instruction;
 mod line;
 mod parser;
-mod suggestion;
+pub(crate) mod suggestion;
 #[cfg(test)]
 mod tests;
 mod transfer;

@@ -5,7 +5,7 @@ const TOO_FAR: usize = 3;
 
 /// The option nearest to `word`, when it is near enough; nothing when `word` is one of them.
 /// Of equally near ones the first that starts like `word`, else the first.
-pub(super) fn nearest<'a>(word: &str, options: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, options: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let ranked = options.into_iter().map(|option| {
         let other_start = word.chars().next() != option.chars().next();
         (distance(word, option), other_start, option)

@@ -1,5 +1,36 @@
 //! Instructions and build arguments to a [`Plan`]: stages, ops, dependencies. Pure.
+//!
+//! [`Graph::new`] settles what needs no network: names, targets, dependencies, the images to
+//! resolve. [`Graph::evaluate`] takes the configurations of those images and expands everything;
+//! triggers (ONBUILD) of a base image can ask for more images, so it may have to be called again.
+//!
+//! # Source
+//! BuildKit's Dockerfile frontend 1.26, `dockerfile2llb`; error texts are its own.
 
+mod copy;
+mod error;
+mod evaluate;
+mod go_format;
+mod graph;
+mod instruction;
+mod mount;
 mod op;
+mod options;
+mod path;
+mod port;
+mod remote;
+mod run;
+mod scope;
+mod signal;
+mod stage;
+#[cfg(test)]
+mod tests;
 
+pub use copy::TransferError;
+pub use error::{PlanError, PlanFault};
+pub use evaluate::Evaluation;
+pub use graph::Graph;
+pub use mount::MountError;
 pub use op::*;
+pub use options::PlanOptions;
+pub use port::PortError;

@@ -1,0 +1,123 @@
+//! What makes a Dockerfile and its options unbuildable.
+
+use crate::dockerfile::{ExpandError, ParseError, Span};
+use crate::image::{PlatformError, ReferenceError};
+
+use super::{MountError, PortError, TransferError};
+
+/// A [`PlanFault`] and its place.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{fault}")]
+pub struct PlanError {
+    /// The instruction; `None` when no line is to blame (an unknown target).
+    pub span: Option<Span>,
+    /// What is wrong.
+    pub fault: PlanFault,
+}
+
+/// What is wrong, in BuildKit's words.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanFault {
+    /// FROM of nothing; the word as written.
+    #[error("base name ({0}) should not be blank")]
+    BlankBase(String),
+    /// FROM or `--from` of something that is neither a stage nor an image.
+    #[error("failed to parse stage name {name:?}: {reason}")]
+    BaseReference {
+        /// Expanded.
+        name: String,
+        /// Why it is no image.
+        reason: ReferenceError,
+    },
+    /// `--platform` of nothing; the word as written.
+    #[error("empty platform value from expression {0}")]
+    BlankPlatform(String),
+    /// `--platform` of something else.
+    #[error("failed to parse platform {word}: {reason}")]
+    Platform {
+        /// As written.
+        word: String,
+        /// Why it is none.
+        reason: PlatformError,
+    },
+    /// There is no stage of the wanted name.
+    #[error("target stage {target:?} could not be found{}", did_you_mean(.suggestion))]
+    UnknownTarget {
+        /// As typed.
+        target: String,
+        /// A stage of nearly that name.
+        suggestion: Option<String>,
+    },
+    /// `COPY --from=9`.
+    #[error("invalid stage index {0}")]
+    StageIndex(i64),
+    /// Stages that need each other.
+    #[error("circular dependency detected on stage: {0}")]
+    Circular(String),
+    /// `COPY --from` of a stage that is not finished.
+    #[error("cannot copy from stage {from:?}, it needs to be defined before current stage {stage:?}")]
+    CopyFromLater {
+        /// As written.
+        from: String,
+        /// Where the COPY stands.
+        stage: String,
+    },
+    /// `RUN --mount=from=` of a stage that is not finished.
+    #[error("cannot mount from stage {from:?} to {target:?}, stage needs to be defined before current command")]
+    MountFromLater {
+        /// As written.
+        from: String,
+        /// Expanded.
+        target: String,
+    },
+    /// A word that cannot be expanded.
+    #[error(transparent)]
+    Expand(#[from] ExpandError),
+    /// The values put into one word are together larger than any use has for them.
+    #[error("failed to process {word:?}: the values are longer than {limit} bytes")]
+    TooLong {
+        /// As written, cut.
+        word: String,
+        /// Bytes.
+        limit: usize,
+    },
+    /// A trigger of the base image or stage that is no instruction.
+    #[error(transparent)]
+    Trigger(#[from] ParseError),
+    /// EXPOSE.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// `RUN --mount`.
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    /// COPY and ADD.
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
+    /// STOPSIGNAL.
+    #[error("invalid signal: {0}")]
+    Signal(String),
+    /// A VOLUME that expands to nothing.
+    #[error("VOLUME specified can not be an empty string")]
+    BlankVolume,
+    /// `RUN --security=insecure`.
+    #[error("security.insecure is not allowed")]
+    Insecure,
+    /// `RUN --device`.
+    #[error("RUN --device is not supported")]
+    Device,
+    /// A heredoc whose name is no file name.
+    #[error("invalid heredoc name {0:?}: it must be a plain file name")]
+    HeredocName(String),
+}
+
+impl PlanFault {
+    /// The fault with its place.
+    pub(super) fn at(self, span: Span) -> PlanError {
+        PlanError { span: Some(span), fault: self }
+    }
+}
+
+/// The suffix with which BuildKit suggests a word.
+pub(super) fn did_you_mean(suggestion: &Option<String>) -> String {
+    suggestion.as_ref().map_or(String::new(), |word| format!(" (did you mean {word}?)"))
+}

@@ -1,0 +1,279 @@
+//! Stages and what they start from and take files from.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::dockerfile::{self, Dockerfile, Instruction, Kind, Span, Stage, suggestion};
+use crate::image::{ImageConfig, Platform};
+
+use super::scope::{Scope, globals};
+use super::{ImageRef, PlanError, PlanFault, PlanOptions, mount};
+
+/// The stages of a Dockerfile with their names resolved, checked as far as that is possible
+/// without the configurations of base images.
+#[derive(Debug)]
+pub struct Graph<'a> {
+    pub(super) dockerfile: &'a Dockerfile,
+    pub(super) options: &'a PlanOptions,
+    pub(super) globals: Scope,
+    pub(super) nodes: Vec<Node>,
+    names: BTreeMap<String, usize>,
+    target: usize,
+    known: Reach,
+}
+
+/// One stage of the file.
+#[derive(Debug)]
+pub(super) struct Node {
+    /// Its own name, else `stage-N`.
+    pub(super) name: String,
+    /// What FROM names.
+    pub(super) origin: Origin,
+    /// That of its processes.
+    pub(super) platform: Platform,
+}
+
+/// What FROM, `--from` or a mount's `from` names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Nothing.
+    Scratch,
+    /// An image.
+    Image(ImageRef),
+    /// A stage, by its number in the file.
+    Stage(usize),
+}
+
+/// What the target needs.
+#[derive(Debug, Default)]
+pub(super) struct Reach {
+    /// Number of each stage, with the triggers that run first in it.
+    pub(super) stages: BTreeMap<usize, Vec<Instruction>>,
+    /// Of FROM, `--from` and mounts.
+    pub(super) images: BTreeSet<ImageRef>,
+    /// Something is taken from scratch.
+    pub(super) scratch: bool,
+}
+
+impl<'a> Graph<'a> {
+    /// Resolves names, platforms and the target.
+    ///
+    /// # Errors
+    /// A FROM that names nothing usable, an unknown target, a bad stage index, stages that need
+    /// each other; in stages that the target does not need as well.
+    pub fn new(dockerfile: &'a Dockerfile, options: &'a PlanOptions) -> Result<Self, PlanError> {
+        let globals = globals(dockerfile, options)?;
+        let known = Reach::default();
+        let mut graph =
+            Graph { dockerfile, options, globals, nodes: Vec::new(), names: BTreeMap::new(), target: 0, known };
+        for (index, stage) in dockerfile.stages.iter().enumerate() {
+            let node = graph.node(index, stage).map_err(|fault| fault.at(stage.span))?;
+            graph.nodes.push(node);
+            if let Some(name) = &stage.name {
+                graph.names.insert(name.clone(), index);
+            }
+        }
+        graph.target = graph.find_target()?;
+        graph.check_circles()?;
+        graph.known = graph.reach(&BTreeMap::new())?;
+        Ok(graph)
+    }
+
+    /// The images that the target needs as far as known: those of FROM, `COPY --from` and mounts.
+    pub fn images(&self) -> &BTreeSet<ImageRef> {
+        &self.known.images
+    }
+
+    fn node(&self, index: usize, stage: &Stage) -> Result<Node, PlanFault> {
+        let base = self.globals.expand(&stage.base)?;
+        if base.is_empty() {
+            return Err(PlanFault::BlankBase(stage.base.clone()));
+        }
+        let own = stage.platform.as_ref().map(|word| self.platform(word)).transpose()?;
+        let target = self.options.target_platform();
+        // A stage is found by the name as written, though names are kept in lower case.
+        let (origin, platform) = match self.names.get(&base) {
+            Some(&earlier) => (Origin::Stage(earlier), self.nodes[earlier].platform.clone()),
+            None if base == "scratch" => (Origin::Scratch, target.clone()),
+            None => {
+                let platform = own.unwrap_or_else(|| target.clone());
+                (Origin::Image(image(&base, platform.clone())?), platform)
+            }
+        };
+        Ok(Node { name: stage.name.clone().unwrap_or_else(|| format!("stage-{index}")), origin, platform })
+    }
+
+    fn platform(&self, word: &str) -> Result<Platform, PlanFault> {
+        let text = self.globals.expand(word)?;
+        if text.is_empty() {
+            return Err(PlanFault::BlankPlatform(word.to_owned()));
+        }
+        text.parse().map_err(|reason| PlanFault::Platform { word: word.to_owned(), reason })
+    }
+
+    fn find_target(&self) -> Result<usize, PlanError> {
+        let Some(wanted) = self.options.wanted_stage() else {
+            return Ok(self.nodes.len().saturating_sub(1));
+        };
+        self.names.get(&wanted.to_lowercase()).copied().ok_or_else(|| {
+            let names = self.nodes.iter().map(|node| node.name.as_str());
+            let suggestion = suggestion::nearest(wanted, names).map(str::to_owned);
+            PlanError { span: None, fault: PlanFault::UnknownTarget { target: wanted.to_owned(), suggestion } }
+        })
+    }
+
+    /// Number of the wanted stage in the file.
+    pub(super) fn target(&self) -> usize {
+        self.target
+    }
+
+    /// What `COPY --from` names: a stage by number or name, or an image for the target platform.
+    pub(super) fn copy_origin(&self, from: &str) -> Result<Origin, PlanFault> {
+        let Ok(index) = from.parse::<i64>() else { return self.named_origin(from) };
+        let stage = usize::try_from(index).ok().filter(|stage| *stage < self.nodes.len());
+        stage.map(Origin::Stage).ok_or(PlanFault::StageIndex(index))
+    }
+
+    /// What a mount's `from` names: a stage by name, or an image for the target platform.
+    pub(super) fn named_origin(&self, from: &str) -> Result<Origin, PlanFault> {
+        match self.names.get(&from.to_lowercase()) {
+            Some(&stage) => Ok(Origin::Stage(stage)),
+            None if from == "scratch" => Ok(Origin::Scratch),
+            None => image(from, self.options.target_platform().clone()).map(Origin::Image),
+        }
+    }
+
+    /// What `instruction` takes files from, besides the context.
+    fn origins(&self, instruction: &Instruction) -> Result<Vec<Origin>, PlanError> {
+        self.try_origins(&instruction.kind).map_err(|fault| fault.at(instruction.span))
+    }
+
+    fn try_origins(&self, kind: &Kind) -> Result<Vec<Origin>, PlanFault> {
+        let mut origins = Vec::new();
+        match kind {
+            Kind::Copy(copy) => {
+                if let Some(from) = &copy.from {
+                    origins.push(self.copy_origin(from)?);
+                }
+            }
+            Kind::Run(run) => {
+                for text in &run.mounts {
+                    if let Some(from) = mount::from(text)? {
+                        origins.push(self.named_origin(&from)?);
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(origins)
+    }
+
+    /// The stages that each stage takes files from, with the instruction that does.
+    fn dependencies(&self) -> Result<Vec<Vec<(usize, Span)>>, PlanError> {
+        let of_stage = |stage: &Stage| {
+            let mut needed = Vec::new();
+            for instruction in &stage.instructions {
+                for origin in self.origins(instruction)? {
+                    if let Origin::Stage(index) = origin {
+                        needed.push((index, instruction.span));
+                    }
+                }
+            }
+            Ok(needed)
+        };
+        self.dockerfile.stages.iter().map(of_stage).collect()
+    }
+
+    /// Refuses stages that take files from each other; FROM alone cannot make a circle.
+    fn check_circles(&self) -> Result<(), PlanError> {
+        let dependencies = self.dependencies()?;
+        let mut settled = vec![false; dependencies.len()];
+        for (index, node) in self.nodes.iter().enumerate() {
+            if let Some(span) = circle_from(index, &dependencies, &mut settled) {
+                return Err(PlanFault::Circular(node.name.clone()).at(span));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the target needs; triggers of base images count when their configuration is given.
+    pub(super) fn reach(&self, images: &BTreeMap<ImageRef, ImageConfig>) -> Result<Reach, PlanError> {
+        let mut reach = Reach::default();
+        let mut open = vec![self.target];
+        while let Some(index) = open.pop() {
+            if reach.stages.contains_key(&index) {
+                continue;
+            }
+            let triggers = self.triggers(index, images)?;
+            let mut needed = match &self.nodes[index].origin {
+                Origin::Scratch => Vec::new(),
+                origin => vec![origin.clone()],
+            };
+            for instruction in triggers.iter().chain(&self.dockerfile.stages[index].instructions) {
+                needed.extend(self.origins(instruction)?);
+            }
+            reach.stages.insert(index, triggers);
+            for origin in needed {
+                match origin {
+                    Origin::Scratch => reach.scratch = true,
+                    Origin::Stage(stage) => open.push(stage),
+                    Origin::Image(image) => {
+                        reach.images.insert(image);
+                    }
+                }
+            }
+        }
+        Ok(reach)
+    }
+
+    /// The triggers that the base of stage `index` left, as instructions at its FROM.
+    fn triggers(&self, index: usize, images: &BTreeMap<ImageRef, ImageConfig>) -> Result<Vec<Instruction>, PlanError> {
+        let texts: Vec<&String> = match &self.nodes[index].origin {
+            Origin::Scratch => Vec::new(),
+            Origin::Image(image) => images.get(image).into_iter().flat_map(|c| &c.config.on_build).collect(),
+            Origin::Stage(base) => {
+                let text = |instruction: &'a Instruction| match &instruction.kind {
+                    Kind::OnBuild(text) => Some(text),
+                    _ => None,
+                };
+                self.dockerfile.stages[*base].instructions.iter().filter_map(text).collect()
+            }
+        };
+        let span = self.dockerfile.stages[index].span;
+        texts.into_iter().map(|text| trigger(text, span)).collect()
+    }
+}
+
+fn image(name: &str, platform: Platform) -> Result<ImageRef, PlanFault> {
+    match name.parse() {
+        Ok(reference) => Ok(ImageRef { reference, platform }),
+        Err(reason) => Err(PlanFault::BaseReference { name: name.to_owned(), reason }),
+    }
+}
+
+/// Triggers are parsed with the default escape character, as they may come from another file.
+fn trigger(text: &str, span: Span) -> Result<Instruction, PlanError> {
+    let instruction = dockerfile::parse_trigger(text, '\\').map_err(|error| PlanFault::Trigger(error).at(span))?;
+    Ok(Instruction { span, text: format!("ONBUILD {}", instruction.text), ..instruction })
+}
+
+/// The instruction that closes a circle which can be reached from `start`, if there is one;
+/// otherwise everything reachable becomes `settled`.
+fn circle_from(start: usize, dependencies: &[Vec<(usize, Span)>], settled: &mut [bool]) -> Option<Span> {
+    // The stages on the way, each with the number of its next dependency.
+    let mut way: Vec<(usize, usize)> = if settled[start] { Vec::new() } else { vec![(start, 0)] };
+    while let Some((stage, next)) = way.last_mut() {
+        let Some((needed, span)) = dependencies[*stage].get(*next) else {
+            settled[*stage] = true;
+            way.pop();
+            continue;
+        };
+        *next += 1;
+        if way.iter().any(|(stage, _)| stage == needed) {
+            return Some(*span);
+        }
+        if !settled[*needed] {
+            way.push((*needed, 0));
+        }
+    }
+    None
+}
