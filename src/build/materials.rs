@@ -227,9 +227,10 @@ impl<'a> Materials<'a> {
             self.keep_blob(layer)?;
         }
         let pending = self.services.store.begin_extracted_layer(&self.directory_id(&chain))?;
-        let form = Form::Overlay { user_xattr: self.form.user_xattr };
-        let scanned = extract(self.open_tar(layer)?, pending.path(), form, self.form.ownership, below)
+        let form = Form::Overlay { below, user_xattr: self.form.user_xattr };
+        let extracted = extract(self.open_tar(layer)?, pending.path(), form, self.form.ownership)
             .map_err(|error| extract_error(layer, error))?;
+        let scanned = extracted.scanned;
         check_diff_id(layer, &scanned)?;
         let directory = pending.commit()?;
         self.save_toc(layer, &scanned.toc)?;
@@ -321,8 +322,11 @@ impl<'a> Materials<'a> {
         let directory = self.services.work.join("files").join(layer.0.hex());
         std::fs::create_dir_all(&directory).map_err(BuildError::file("create", &directory))?;
         let path = |offset: u64| directory.join(offset.to_string());
-        let ranges = wanted.iter().map(|(offset, size)| (*offset, (*size, path(*offset)))).collect();
-        read_files(tar, &ranges).map_err(BuildError::file("copy files out of", layer.to_string()))?;
+        let mut each = |offset: u64, reader: &mut dyn Read| {
+            let mut file = File::create(path(offset))?;
+            std::io::copy(reader, &mut file).map(drop)
+        };
+        read_files(tar, wanted, &mut each).map_err(BuildError::file("copy files out of", layer.to_string()))?;
         let spooled =
             wanted.keys().map(|offset| (Content::Layer { layer: layer.clone(), offset: *offset }, path(*offset)));
         self.known().spooled.extend(spooled);

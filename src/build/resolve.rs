@@ -37,7 +37,7 @@ pub(super) fn plan(
 ) -> Result<(Plan, BaseImages), BuildError> {
     let graph = Graph::new(dockerfile, options)?;
     let mut images = BaseImages::new();
-    let mut wanted = graph.images();
+    let mut wanted = graph.images().clone();
     loop {
         resolve_all(&wanted, services, &mut images)?;
         let configs = images.iter().map(|(image, base)| (image.clone(), base.config.clone())).collect();

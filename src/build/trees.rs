@@ -91,7 +91,7 @@ fn unpack(changes: &[Change], directory: &Path, materials: &Materials<'_>) -> Re
     encode(changes, &|content| materials.open(content), Compression::None, &mut file)?;
     let file = File::open(&archive).map_err(BuildError::file("read", &archive))?;
     let skip = |_: &[u8]| false;
-    extract(file, directory, Form::Merge { skip: &skip }, Ownership::BestEffort, &View::new())
+    extract(file, directory, Form::Merge { skip: &skip }, Ownership::BestEffort)
         .map_err(|source| BuildError::Extract { layer: os_path(b"mount").display().to_string(), source })?;
     fs::remove_file(&archive).map_err(BuildError::file("remove", &archive))
 }

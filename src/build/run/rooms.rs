@@ -10,7 +10,6 @@ use crate::digest::DiffId;
 use crate::layer::{Change, Form, Ownership, extract};
 use crate::sandbox::{self, Exit, IgnoreList, Process, Root, Stream, wipe};
 use crate::snapshot::{self, StatIndex};
-use crate::view::View;
 
 /// The places where RUN steps run.
 pub(in super::super) enum Rooms<'a> {
@@ -154,7 +153,7 @@ impl InPlaceRoom<'_> {
         for layer in missing {
             let skip = |path: &[u8]| self.ignore.contains(&Path::new("/").join(os_path(path)));
             let tar = materials.open_tar(layer)?;
-            extract(tar, Path::new("/"), Form::Merge { skip: &skip }, Ownership::Exact, &View::new())
+            extract(tar, Path::new("/"), Form::Merge { skip: &skip }, Ownership::Exact)
                 .map_err(|source| BuildError::Extract { layer: layer.blob.digest.to_string(), source })?;
         }
         self.holds = wanted;
