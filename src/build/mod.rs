@@ -1,6 +1,6 @@
 //! The scheduler: hit or run, assemble, export. Only this module knows all others.
 
-mod copy;
+pub mod copy;
 mod error;
 mod evaluate;
 mod export;

@@ -9,18 +9,18 @@ use crate::view::{View, apply_changes};
 
 /// A layer of a stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StateLayer {
+pub(super) struct StateLayer {
     /// Of the uncompressed tar.
-    pub diff_id: DiffId,
+    pub(super) diff_id: DiffId,
     /// The compressed blob, with the media type of its origin.
-    pub blob: Descriptor,
+    pub(super) blob: Descriptor,
     /// Where the blob is.
-    pub origin: Origin,
+    pub(super) origin: Origin,
 }
 
 /// Where a layer's blob is when the local store lacks it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub(super) enum Origin {
     /// In the repository of a base image.
     Image(Reference),
     /// In the cache that the record came from.
@@ -31,12 +31,12 @@ pub enum Origin {
 
 impl StateLayer {
     /// Seconds since the epoch when a step made it; `None` for a base image's layer.
-    pub fn created(&self) -> Option<i64> {
+    pub(super) fn created(&self) -> Option<i64> {
         self.record().map(|record| record.created)
     }
 
     /// As a record names it; `None` for a base image's layer.
-    pub fn record(&self) -> Option<&RecordLayer> {
+    pub(super) fn record(&self) -> Option<&RecordLayer> {
         match &self.origin {
             Origin::Image(_) => None,
             Origin::Record(layer) | Origin::Built(layer) => Some(layer),
@@ -44,17 +44,17 @@ impl StateLayer {
     }
 
     /// The layer of a record that was found.
-    pub fn of_record(layer: &RecordLayer) -> Self {
+    pub(super) fn of_record(layer: &RecordLayer) -> Self {
         Self { diff_id: layer.diff_id.clone(), blob: layer.blob.clone(), origin: Origin::Record(layer.clone()) }
     }
 
     /// The layer of a record that this build made.
-    pub fn of_built(layer: RecordLayer) -> Self {
+    pub(super) fn of_built(layer: RecordLayer) -> Self {
         Self { diff_id: layer.diff_id.clone(), blob: layer.blob.clone(), origin: Origin::Built(layer) }
     }
 
     /// The descriptor for an OCI manifest: the same bytes under OCI's media type, no annotations.
-    pub fn oci_descriptor(&self) -> Descriptor {
+    pub(super) fn oci_descriptor(&self) -> Descriptor {
         use media_type::Compression;
         let media_type = match media_type::layer_compression(&self.blob.media_type) {
             Some(Compression::Gzip) => media_type::OCI_LAYER_GZIP,
@@ -70,7 +70,7 @@ impl StateLayer {
 ///
 /// Every step makes exactly one layer, as in BuildKit, even when it changes nothing.
 #[derive(Debug, Clone, Default)]
-pub struct StageState {
+pub(super) struct StageState {
     layers: Vec<StateLayer>,
     base_layers: usize,
     contents: Contents,
@@ -78,25 +78,25 @@ pub struct StageState {
 
 /// What is known of the lowest layers of a stage.
 #[derive(Debug, Clone, Default)]
-pub struct Contents {
+pub(super) struct Contents {
     /// The merged tree.
-    pub view: View,
+    pub(super) view: View,
     /// Its digest; `None` while the file system is empty.
-    pub state: Option<ContentHash>,
+    pub(super) state: Option<ContentHash>,
     /// How many layers these are.
-    pub layers: usize,
+    pub(super) layers: usize,
 }
 
 impl Contents {
     /// Puts the next layer on top, by its table of contents.
-    pub fn apply(&mut self, layer: &DiffId, toc: &Toc) {
+    pub(super) fn apply(&mut self, layer: &DiffId, toc: &Toc) {
         self.view.apply(layer, toc);
         self.advance(toc);
     }
 
     /// Puts the next layer on top, which was just written: its contents stay where they are on
     /// the host.
-    pub fn apply_written(&mut self, changes: &[Change], toc: &Toc) {
+    pub(super) fn apply_written(&mut self, changes: &[Change], toc: &Toc) {
         apply_changes(&mut self.view, changes);
         self.advance(toc);
     }
@@ -112,37 +112,37 @@ impl Contents {
 
 impl StageState {
     /// A stage that starts from the layers of an image, base first; none for scratch.
-    pub fn of_image(layers: Vec<StateLayer>) -> Self {
+    pub(super) fn of_image(layers: Vec<StateLayer>) -> Self {
         Self { base_layers: layers.len(), layers, contents: Contents::default() }
     }
 
     /// Base first.
-    pub fn layers(&self) -> &[StateLayer] {
+    pub(super) fn layers(&self) -> &[StateLayer] {
         &self.layers
     }
 
     /// The layers above the base image, one per step of this stage and of those below it.
-    pub fn step_layers(&self) -> &[StateLayer] {
+    pub(super) fn step_layers(&self) -> &[StateLayer] {
         &self.layers[self.base_layers..]
     }
 
     /// What is known so far; covers the lowest [`Contents::layers`].
-    pub fn contents(&self) -> &Contents {
+    pub(super) fn contents(&self) -> &Contents {
         &self.contents
     }
 
     /// Lets the caller learn the contents of the layers that nobody has looked at.
-    pub fn split(&mut self) -> (&[StateLayer], &mut Contents) {
+    pub(super) fn split(&mut self) -> (&[StateLayer], &mut Contents) {
         (&self.layers, &mut self.contents)
     }
 
     /// Adds the result of a step whose contents nobody has looked at.
-    pub fn push(&mut self, layer: StateLayer) {
+    pub(super) fn push(&mut self, layer: StateLayer) {
         self.layers.push(layer);
     }
 
     /// Adds a layer that was just written. All layers below must be known.
-    pub fn push_written(&mut self, layer: StateLayer, changes: &[Change], toc: &Toc) {
+    pub(super) fn push_written(&mut self, layer: StateLayer, changes: &[Change], toc: &Toc) {
         debug_assert_eq!(self.contents.layers, self.layers.len());
         self.layers.push(layer);
         self.contents.apply_written(changes, toc);

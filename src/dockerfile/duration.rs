@@ -5,6 +5,14 @@ use super::diagnostic::Fault;
 /// Magnitude of the smallest number that a duration holds; one more than the largest.
 const LIMIT: u64 = 1 << 63;
 
+/// Nanoseconds of a Go duration (`1h2m3.5s`); `None` when it is none.
+///
+/// # Source
+/// Go, `time.ParseDuration`. Flags and HEALTHCHECK share it.
+pub fn go_duration(text: &str) -> Option<i64> {
+    parse(text).ok()
+}
+
 /// Nanoseconds of a Go duration.
 ///
 /// # Source

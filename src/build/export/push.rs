@@ -152,8 +152,7 @@ impl Push<'_> {
             Origin::Record(_) | Origin::Built(_) => self.services.cache_repositories,
         };
         let here = self.destination.registry();
-        candidates
-            .into_iter()
-            .find(|from| from.registry() == here && from.repository() != self.destination.repository())
+        let other = |from: &&Reference| from.registry() == here && from.repository() != self.destination.repository();
+        candidates.iter().find(other).cloned()
     }
 }

@@ -9,7 +9,7 @@ use super::super::state::{StageState, StateLayer};
 use crate::digest::DiffId;
 use crate::layer::{Change, Form, Ownership, extract};
 use crate::sandbox::{self, Exit, IgnoreList, Process, Root, Stream, wipe};
-use crate::snapshot::{self, StatIndex};
+use crate::snapshot;
 
 /// The places where RUN steps run.
 pub(in super::super) enum Rooms<'a> {
@@ -34,8 +34,6 @@ pub(in super::super) struct InPlaceRoom<'a> {
     ignore: &'a IgnoreList,
     /// The layers that the root holds now, base first.
     holds: Vec<DiffId>,
-    /// What was in the root after the last step.
-    index: Option<StatIndex>,
 }
 
 type Output<'o> = &'o mut dyn FnMut(Stream, &[u8]);
@@ -48,7 +46,7 @@ impl<'a> Rooms<'a> {
                 Self::Overlay(OverlayRooms { work, user_xattr: form.user_xattr, count: 0, last_upper: None })
             }
             sandbox::Kind::InPlace => {
-                Self::InPlace(InPlaceRoom { ignore: &choice.ignore, holds: Vec::new(), index: None })
+                Self::InPlace(InPlaceRoom { ignore: &choice.ignore, holds: Vec::new() })
             }
             sandbox::Kind::None => Self::Nowhere(choice.probe.reason.clone()),
         }
@@ -129,13 +127,9 @@ impl InPlaceRoom<'_> {
     ) -> Result<(Exit, Vec<Change>), BuildError> {
         self.fill(state.layers(), materials)?;
         let root = Path::new("/");
-        let before = match self.index.take() {
-            Some(index) => index,
-            None => snapshot::index(root, self.ignore)?,
-        };
+        let before = snapshot::index(root, self.ignore)?;
         let exit = choice.sandbox.run(process, &Root::InPlace, output)?;
-        let (changes, after) = snapshot::changed(root, &before, &state.contents().view, self.ignore)?;
-        self.index = Some(after);
+        let changes = snapshot::changed(root, &before, &state.contents().view, self.ignore)?;
         Ok((exit, changes))
     }
 
@@ -147,9 +141,6 @@ impl InPlaceRoom<'_> {
             self.holds.clear();
         }
         let missing = &layers[self.holds.len()..];
-        if !missing.is_empty() {
-            self.index = None;
-        }
         for layer in missing {
             let skip = |path: &[u8]| self.ignore.contains(&Path::new("/").join(os_path(path)));
             let tar = materials.open_tar(layer)?;
