@@ -14,7 +14,9 @@ use crate::cache::LayerCache as _;
 use crate::context::Archive;
 use crate::digest::{ChainId, ContentHash, DiffId, chain_id};
 use crate::image::media_type;
-use crate::layer::{Content, DecodeError, EntryKind, Form, Ownership, Scanned, Toc, decompress, extract, read_files, scan};
+use crate::layer::{
+    Content, DecodeError, EntryKind, Form, Ownership, Scanned, Toc, decompress, extract, read_files, scan,
+};
 use crate::registry::Purpose;
 use crate::report::Event;
 use crate::sandbox;

@@ -23,9 +23,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 pub use error::BuildError;
-pub use request::{
-    BuildReport, BuildRequest, Caching, DockerfileText, Outputs, SandboxChoice, Secret, Services,
-};
+pub use request::{BuildReport, BuildRequest, Caching, DockerfileText, Outputs, SandboxChoice, Secret, Services};
 
 use crate::report::{Event, Observer, Summary};
 use evaluate::Evaluator;

@@ -61,14 +61,10 @@ impl Remotes {
         let mut inputs = Vec::new();
         for source in &op.sources {
             match source {
-                CopySource::Url(url) => inputs.push(SourceInput::Remote {
-                    address: without_query(url),
-                    identity: self.url_identity(url, add)?,
-                }),
-                CopySource::Git(url) => inputs.push(SourceInput::Remote {
-                    address: without_query(url),
-                    identity: self.git_identity(url, add)?,
-                }),
+                CopySource::Url(url) => inputs
+                    .push(SourceInput::Remote { address: without_query(url), identity: self.url_identity(url, add)? }),
+                CopySource::Git(url) => inputs
+                    .push(SourceInput::Remote { address: without_query(url), identity: self.git_identity(url, add)? }),
                 CopySource::Path(_) | CopySource::Inline { .. } => {}
             }
         }
@@ -99,7 +95,8 @@ impl Remotes {
         let expected = add.checksum.as_deref().map(str::parse::<Digest>).transpose();
         let expected = expected.map_err(|error| BuildError::Checksum { reason: error.to_string() })?;
         self.make_directory()?;
-        let fetched = context::fetch(&self.agent, url, expected.as_ref(), &self.directory).map_err(BuildError::Download)?;
+        let fetched =
+            context::fetch(&self.agent, url, expected.as_ref(), &self.directory).map_err(BuildError::Download)?;
         self.known().files.insert(name, fetched.clone());
         Ok(fetched)
     }

@@ -10,7 +10,13 @@ use crate::values::{AgeLimit, KeyValue, boolean, parse_age, parse_key_value};
 ///
 /// Takes the command line of Kaniko's executor.
 #[derive(Debug, Parser)]
-#[command(name = "executor", version, max_term_width = 100, args_conflicts_with_subcommands = true, args_override_self = true)]
+#[command(
+    name = "executor",
+    version,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true,
+    args_override_self = true
+)]
 pub(crate) struct CommandLine {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
@@ -29,7 +35,8 @@ pub(crate) struct CommandLine {
 /// The whole command line. Booleans are `--flag`, `--flag=true` or `--flag=false`, never
 /// `--flag true` (pflag's rule, which pipelines rely on).
 pub(crate) fn command() -> clap::Command {
-    let is_boolean = |arg: &clap::Arg| arg.get_value_names().is_some_and(|names| names.iter().any(|name| name == "BOOL"));
+    let is_boolean =
+        |arg: &clap::Arg| arg.get_value_names().is_some_and(|names| names.iter().any(|name| name == "BOOL"));
     CommandLine::command().mut_args(|arg| match is_boolean(&arg) {
         true => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
         false => arg,

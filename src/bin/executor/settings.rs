@@ -45,7 +45,12 @@ pub(crate) fn check(line: &CommandLine) -> Result<(), SettingsError> {
     if output.destination.is_empty() && !output.no_push {
         return Err(usage("you must provide --destination, or use --no-push"));
     }
-    if line.cache.cache && output.no_push && line.cache.cache_repo.is_none() && output.destination.is_empty() && !line.cache.no_push_cache {
+    if line.cache.cache
+        && output.no_push
+        && line.cache.cache_repo.is_none()
+        && output.destination.is_empty()
+        && !line.cache.no_push_cache
+    {
         return Err(usage("when using --no-push with --cache you must provide --cache-repo (or --no-push-cache)"));
     }
     let names = output.image_name_with_digest_file.is_some() || output.image_name_tag_with_digest_file.is_some();
@@ -61,14 +66,19 @@ pub(crate) fn dockerfile(flags: &BuildFlags, context: &Path) -> Result<(PathBuf,
     let candidates = [flags.dockerfile.clone(), in_context.clone(), in_context.with_file_name("dockerfile")];
     let fallback = flags.dockerfile.file_name().is_some_and(|name| name == "Dockerfile");
     let count = if fallback { 3 } else { 2 };
-    let path = candidates.into_iter().take(count).find(|path| path.is_file()).unwrap_or_else(|| flags.dockerfile.clone());
-    let bytes = fs::read(&path).map_err(|source| SettingsError::Read { what: "Dockerfile", path: path.clone(), source })?;
+    let path =
+        candidates.into_iter().take(count).find(|path| path.is_file()).unwrap_or_else(|| flags.dockerfile.clone());
+    let bytes =
+        fs::read(&path).map_err(|source| SettingsError::Read { what: "Dockerfile", path: path.clone(), source })?;
     let name = path.display().to_string();
     Ok((path, DockerfileText { name, bytes }))
 }
 
 /// What planning needs.
-pub(crate) fn plan_options(flags: &BuildFlags, env: &dyn Fn(&str) -> Option<String>) -> Result<PlanOptions, SettingsError> {
+pub(crate) fn plan_options(
+    flags: &BuildFlags,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<PlanOptions, SettingsError> {
     let platform = match &flags.custom_platform {
         Some(text) => Some(text.parse::<Platform>().map_err(|error| usage(error.to_string()))?),
         None => None,
@@ -91,11 +101,7 @@ fn build_arg(text: &str, env: &dyn Fn(&str) -> Option<String>) -> (String, Strin
 }
 
 pub(crate) fn caching(flags: &CacheFlags) -> Caching {
-    Caching {
-        run_layers: flags.cache_run_layers,
-        copy_layers: flags.cache_copy_layers,
-        salt: flags.cache_salt.clone(),
-    }
+    Caching { run_layers: flags.cache_run_layers, copy_layers: flags.cache_copy_layers, salt: flags.cache_salt.clone() }
 }
 
 pub(crate) fn outputs(flags: &OutputFlags) -> Result<Outputs, SettingsError> {
@@ -125,8 +131,13 @@ pub(crate) fn cache_repository(line: &CommandLine) -> Result<Option<Reference>, 
     }
 }
 
-pub(crate) fn client_options(flags: &RegistryFlags, env: &dyn Fn(&str) -> Option<String>) -> Result<ClientOptions, SettingsError> {
-    let pairs = |list: &[KeyValue]| list.iter().map(|kv| (kv.name.clone(), PathBuf::from(&kv.value))).collect::<BTreeMap<_, _>>();
+pub(crate) fn client_options(
+    flags: &RegistryFlags,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<ClientOptions, SettingsError> {
+    let pairs = |list: &[KeyValue]| {
+        list.iter().map(|kv| (kv.name.clone(), PathBuf::from(&kv.value))).collect::<BTreeMap<_, _>>()
+    };
     Ok(ClientOptions {
         insecure: flags.insecure,
         insecure_pull: flags.insecure_pull,
@@ -176,7 +187,10 @@ pub(crate) fn sandbox(flag: SandboxFlag) -> Requested {
 }
 
 /// The secrets that `--secret` names, read once.
-pub(crate) fn secrets(flags: &BuildFlags, env: &dyn Fn(&str) -> Option<String>) -> Result<BTreeMap<String, Secret>, SettingsError> {
+pub(crate) fn secrets(
+    flags: &BuildFlags,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<BTreeMap<String, Secret>, SettingsError> {
     let mut secrets = BTreeMap::new();
     for text in &flags.secret {
         let (id, secret) = secret(text, env)?;
@@ -195,7 +209,8 @@ const SECRET_BYTES: usize = 500 * 1024;
 fn secret(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<(String, Secret), SettingsError> {
     let mut fields = BTreeMap::new();
     for field in text.split(',') {
-        let (name, value) = field.split_once('=').ok_or_else(|| usage(format!("--secret: {field:?} is not NAME=VALUE")))?;
+        let (name, value) =
+            field.split_once('=').ok_or_else(|| usage(format!("--secret: {field:?} is not NAME=VALUE")))?;
         let name = if name == "source" { "src" } else { name };
         if !["id", "src", "env", "type"].contains(&name) {
             return Err(usage(format!("--secret: unexpected key {name:?}; expected id, src, env or type")));
@@ -210,13 +225,16 @@ fn secret(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<(String, S
     Ok((id.to_owned(), Secret(bytes)))
 }
 
-fn secret_bytes(id: &str, fields: &BTreeMap<&str, &str>, env: &dyn Fn(&str) -> Option<String>) -> Result<Vec<u8>, SettingsError> {
+fn secret_bytes(
+    id: &str,
+    fields: &BTreeMap<&str, &str>,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Vec<u8>, SettingsError> {
     let is_env = fields.get("type") == Some(&"env");
     let file = fields.get("src").copied().filter(|_| !is_env);
     let variable = fields.get("env").copied().or_else(|| fields.get("src").copied().filter(|_| is_env));
-    let read = |path: &str| {
-        fs::read(path).map_err(|source| SettingsError::Read { what: "secret", path: path.into(), source })
-    };
+    let read =
+        |path: &str| fs::read(path).map_err(|source| SettingsError::Read { what: "secret", path: path.into(), source });
     match (file, variable) {
         (Some(path), _) => read(path),
         (None, Some(name)) => {

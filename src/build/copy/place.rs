@@ -123,8 +123,7 @@ impl Placing<'_> {
     }
 
     fn make_directories(&mut self, path: &[u8]) -> Result<(), CopyError> {
-        let owner = self.owner.unwrap_or(Owner::ROOT);
-        self.staging.make_directories(path, self.mode.of_new_directories(), owner)
+        self.staging.make_directories(path, self.mode.of_new_directories(), self.owner)
     }
 
     /// The member as it will be in the destination.

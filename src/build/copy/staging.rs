@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::owner::Owner;
-use super::{CopyError, is_directory, join};
+use super::{CopyError, is_directory, join, split_last};
 use crate::layer::{Change, ChangeKind, EntryPath};
 use crate::view::{FileNode, Node, NodeKind, View, tar_order};
+
+const SET_GROUP_ID: u32 = 0o2000;
 
 /// Identifies the names that become hard links of each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,20 +53,29 @@ impl<'a> Staging<'a> {
     }
 
     /// Makes a directory and those above it, as far as they are missing. `path` has no links.
-    pub(super) fn make_directories(&mut self, path: &[u8], mode: u32, owner: Owner) -> Result<(), CopyError> {
+    /// Without an owner, root's; below a set-group-ID directory, as mkdir(2) has it: that
+    /// directory's group and bit.
+    pub(super) fn make_directories(&mut self, path: &[u8], mode: u32, owner: Option<Owner>) -> Result<(), CopyError> {
         let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         for directory in ends.chain([path.len()]).map(|end| &path[..end]) {
             match self.tree.get(directory) {
                 Some(node) if is_directory(node) => {}
                 Some(_) => return Err(CopyError::NotADirectory { path: directory.to_vec() }),
                 None => {
-                    let (kind, xattrs) = (NodeKind::Directory, BTreeMap::new());
-                    let node = Node { kind, mode, uid: owner.uid, gid: owner.gid, mtime: self.now, xattrs };
+                    let node = self.new_directory(directory, mode, owner);
                     self.write(directory, node, None);
                 }
             }
         }
         Ok(())
+    }
+
+    fn new_directory(&self, path: &[u8], mode: u32, owner: Option<Owner>) -> Node {
+        let passed_on = self.tree.get(split_last(path).0).filter(|parent| parent.mode & SET_GROUP_ID != 0);
+        let inherited = passed_on.map_or(Owner::ROOT, |parent| Owner { uid: 0, gid: parent.gid });
+        let Owner { uid, gid } = owner.unwrap_or(inherited);
+        let mode = passed_on.map_or(mode, |_| mode | SET_GROUP_ID);
+        Node { kind: NodeKind::Directory, mode, uid, gid, mtime: self.now, xattrs: BTreeMap::new() }
     }
 
     /// Puts one object where its directory already is: over what is there, if that is of the same

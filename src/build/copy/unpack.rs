@@ -24,7 +24,7 @@ impl Staging<'_> {
         owner: Option<Owner>,
     ) -> Result<(), CopyError> {
         let root = self.tree().resolve(destination, LastLink::Follow)?;
-        self.make_directories(&root, IMPLIED_MODE, owner.unwrap_or(Owner::ROOT))?;
+        self.make_directories(&root, IMPLIED_MODE, owner)?;
         for member in &archive.members {
             self.unpack_member(member, &root, owner)?;
         }
@@ -33,7 +33,7 @@ impl Staging<'_> {
 
     fn unpack_member(&mut self, member: &ArchiveMember, root: &[u8], owner: Option<Owner>) -> Result<(), CopyError> {
         let path = self.member_path(root, &member.path)?;
-        self.make_directories(split_last(&path).0, IMPLIED_MODE, Owner::ROOT)?;
+        self.make_directories(split_last(&path).0, IMPLIED_MODE, None)?;
         match &member.kind {
             MemberKind::Hardlink(target) => {
                 let dead = || CopyError::DeadHardlink { path: member.path.clone(), target: target.clone() };

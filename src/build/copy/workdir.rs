@@ -15,7 +15,7 @@ use crate::view::{LastLink, View};
 /// by name on an empty file system.
 pub fn plan_workdir(op: &WorkdirOp, view: &View, now: i64) -> Result<Vec<Change>, CopyError> {
     let accounts = view.children(b"").next().is_some().then_some(view);
-    let owner = if op.user.is_empty() { Owner::ROOT } else { Owner::parse(&op.user, accounts)? };
+    let owner = if op.user.is_empty() { None } else { Some(Owner::parse(&op.user, accounts)?) };
     let path = view.resolve(op.path.as_bytes(), LastLink::Follow)?;
     let mut staging = Staging::new(view, now);
     staging.make_directories(&path, 0o755, owner)?;

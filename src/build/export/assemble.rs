@@ -13,12 +13,7 @@ const EPOCH: &str = "1970-01-01T00:00:00Z";
 /// Makes the image of the plan's target, whose layers are those of `state`.
 ///
 /// A rebuild from the cache gives the same bytes: times are those of the layers, not of now.
-pub(in super::super) fn assemble(
-    plan: &Plan,
-    images: &BaseImages,
-    state: &StageState,
-    reproducible: bool,
-) -> Image {
+pub(in super::super) fn assemble(plan: &Plan, images: &BaseImages, state: &StageState, reproducible: bool) -> Image {
     let target = &plan.stages[plan.target.0];
     let mut config = target.config.clone();
     config.rootfs.diff_ids = state.layers().iter().map(|layer| layer.diff_id.clone()).collect();

@@ -45,9 +45,7 @@ impl<'a> Rooms<'a> {
             sandbox::Kind::Overlay | sandbox::Kind::UserNamespace => {
                 Self::Overlay(OverlayRooms { work, user_xattr: form.user_xattr, count: 0, last_upper: None })
             }
-            sandbox::Kind::InPlace => {
-                Self::InPlace(InPlaceRoom { ignore: &choice.ignore, holds: Vec::new() })
-            }
+            sandbox::Kind::InPlace => Self::InPlace(InPlaceRoom { ignore: &choice.ignore, holds: Vec::new() }),
             sandbox::Kind::None => Self::Nowhere(choice.probe.reason.clone()),
         }
     }

@@ -80,6 +80,7 @@ impl Standard {
 
     /// Puts it in place, in the root that the process is in by now.
     pub(super) fn attach(self, mountpoints: &mut Mountpoints) -> Result<(), Failure> {
+        ["/proc", "/sys", "/dev"].into_iter().try_for_each(make_lasting)?;
         self.proc.attach_at("/proc", mountpoints)?;
         self.sys.attach_at("/sys", mountpoints)?;
         if let Some(cgroup) = self.cgroup {
@@ -187,4 +188,12 @@ fn name_resolution(dev: &Path, mountpoints: &mut Mountpoints) -> Result<(), Fail
     }
     let _ = std::fs::remove_dir(dev.join(EMPTY));
     Ok(())
+}
+
+/// A root without these directories has them after its first step, as with BuildKit and runc.
+fn make_lasting(path: &str) -> Result<(), Failure> {
+    match std::fs::create_dir(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error).during(|| format!("make {path}")),
+        _ => Ok(()),
+    }
 }
