@@ -11,7 +11,7 @@ use super::layers::toc_bytes;
 use super::request::Services;
 use super::state::{Contents, Origin, StageState, StateLayer};
 use crate::cache::LayerCache as _;
-use crate::context::Archive;
+use crate::context::{Archive, MemberKind};
 use crate::digest::{ChainId, ContentHash, DiffId, chain_id};
 use crate::image::media_type;
 use crate::layer::{
@@ -20,7 +20,7 @@ use crate::layer::{
 use crate::registry::Purpose;
 use crate::report::Event;
 use crate::sandbox;
-use crate::view::View;
+use crate::view::{Node, NodeKind, View};
 
 /// Layers' contents, each got once per build.
 pub(super) struct Materials<'a> {
@@ -86,7 +86,13 @@ impl<'a> Materials<'a> {
 
     /// Takes note of an archive whose members a layer may hold.
     pub(super) fn note_archive(&self, archive: &Archive) {
-        self.known().archives.insert(archive.diff_id.clone(), archive.tar.clone());
+        let mut known = self.known();
+        known.archives.insert(archive.diff_id.clone(), archive.tar.clone());
+        let files = archive.members.iter().filter_map(|member| match &member.kind {
+            MemberKind::Node(Node { kind: NodeKind::File(file), .. }) => Some((file.content.clone(), file.hash?)),
+            _ => None,
+        });
+        known.hashes.extend(files);
     }
 
     /// The hash of a file's bytes; those inside layers are known from the tables of contents.
