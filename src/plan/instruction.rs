@@ -186,7 +186,7 @@ impl StageBuilder<'_> {
         self.image.config.working_dir.clone_from(&path);
         let created_by = Some(format!("WORKDIR {path}"));
         let user = self.image.config.user.clone();
-        let op = (path != "/").then(|| Op::Workdir(WorkdirOp { path, user }));
+        let op = (path != "/").then_some(Op::Workdir(WorkdirOp { path, user }));
         Ok(Effect { created_by, op })
     }
 

@@ -34,3 +34,6 @@ pub use mount::MountError;
 pub use op::*;
 pub use options::PlanOptions;
 pub use port::PortError;
+
+/// The comment of every history entry that comes from a Dockerfile.
+pub const HISTORY_COMMENT: &str = "buildkit.dockerfile.v0";

@@ -2,10 +2,9 @@
 
 use crate::dockerfile::{Run, RunCommand};
 
-use super::graph::Origin;
-use super::mount::{self, MountContext};
+use super::mount::{self, MountContext, Resolved};
 use super::stage::{Effect, StageBuilder};
-use super::{Mount, Network, Op, PlanFault, RunOp, Script, Source};
+use super::{Mount, Network, Op, PlanFault, RunOp, Script};
 
 /// Where the script of a heredoc is mounted.
 const SCRIPTS: &str = "/dev/pipes";
@@ -60,7 +59,7 @@ impl StageBuilder<'_> {
         mount::evaluate(texts, &context)
     }
 
-    fn mount_source(&self, from: &str, target: &str) -> Result<(Origin, Source), PlanFault> {
+    fn mount_source(&self, from: &str, target: &str) -> Resolved {
         let origin = self.sources.graph.named_origin(from)?;
         match self.sources.source(&origin) {
             Some(source) => Ok((origin, source)),

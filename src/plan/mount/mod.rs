@@ -120,6 +120,9 @@ impl MountError {
     }
 }
 
+/// What a name in `from` stands for, and where its files are.
+pub(super) type Resolved = Result<(Origin, Source), PlanFault>;
+
 /// Where a mount is evaluated.
 pub(super) struct MountContext<'a> {
     /// Absolute working directory.
@@ -129,7 +132,7 @@ pub(super) struct MountContext<'a> {
     /// Expands a value.
     pub(super) expand: &'a dyn Fn(&str) -> Result<String, PlanFault>,
     /// Finds what `from` names; its second argument is the target, for the error.
-    pub(super) resolve: &'a dyn Fn(&str, &str) -> Result<(Origin, Source), PlanFault>,
+    pub(super) resolve: &'a dyn Fn(&str, &str) -> Resolved,
 }
 
 /// The image or stage that the mount takes files from, when it names one.
