@@ -111,15 +111,23 @@ impl ContextDirectory {
 /// # Errors
 /// See [`ContextError`].
 pub fn open(spec: &str, dockerfile: Option<&Path>) -> Result<ContextDirectory, ContextError> {
-    let root = location(spec)?;
-    match std::fs::metadata(&root) {
-        Ok(found) if found.is_dir() => {}
-        Ok(_) => return Err(ContextError::NotADirectory { path: root }),
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Err(ContextError::Missing { path: root }),
-        Err(cause) => return Err(ContextError::io("look at", &root, cause)),
-    }
+    let root = find(spec)?;
     let view = read_directory(&root, &ignore_patterns(&root, dockerfile)?)?;
     Ok(ContextDirectory { view, hashes: Mutex::default() })
+}
+
+/// The directory that `spec` names, which exists.
+///
+/// # Errors
+/// As [`open`].
+pub fn find(spec: &str) -> Result<PathBuf, ContextError> {
+    let root = location(spec)?;
+    match std::fs::metadata(&root) {
+        Ok(found) if found.is_dir() => Ok(root),
+        Ok(_) => Err(ContextError::NotADirectory { path: root }),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Err(ContextError::Missing { path: root }),
+        Err(cause) => Err(ContextError::io("look at", &root, cause)),
+    }
 }
 
 fn location(spec: &str) -> Result<PathBuf, ContextError> {

@@ -61,8 +61,6 @@ pub struct HistoryEntry {
     pub created_by: String,
     /// Index into [`Stage::steps`] when the instruction makes a layer.
     pub step: Option<usize>,
-    /// Author at that time.
-    pub author: Option<String>,
 }
 
 /// One layer-making instruction.

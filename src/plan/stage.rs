@@ -85,7 +85,7 @@ impl<'a> StageBuilder<'a> {
         let effect = self.effect(&instruction.kind).map_err(|fault| fault.at(span))?;
         let step = effect.op.map(|op| self.push_step(span, &instruction.text, op));
         if let Some(created_by) = effect.created_by {
-            self.history.push(HistoryEntry { created_by, step, author: self.image.author.clone() });
+            self.history.push(HistoryEntry { created_by, step });
         }
         Ok(())
     }

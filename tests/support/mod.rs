@@ -1,6 +1,7 @@
 //! What the integration tests share: a real registry, the real executor.
 
-#![allow(dead_code)]
+// Each test file uses a part of it.
+#![allow(dead_code, unreachable_pub)]
 
 use std::fs;
 use std::net::TcpListener;

@@ -32,8 +32,8 @@ pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
     // First of all, while there is one thread: it may start this program again inside a namespace.
     let probe = choose_sandbox(line)?;
     let observer = display::observer(&line.log, &env);
-    let context_directory = local_directory(&line.build.context);
-    let (path, dockerfile) = settings::dockerfile(&line.build, context_directory)?;
+    let context_directory = context::find(&line.build.context)?;
+    let (path, dockerfile) = settings::dockerfile(&line.build, &context_directory)?;
     let request = BuildRequest {
         options: settings::plan_options(&line.build, &env)?,
         caching: settings::caching(&line.cache),
@@ -51,11 +51,6 @@ pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
     };
     run(line, &request, &context, &workplace, probe, &observer)?
         .map_err(|error| Failure::Build { error: Box::new(error), dockerfile: Box::new(source()) })
-}
-
-/// The directory that a context names, for finding the Dockerfile in it.
-fn local_directory(context: &str) -> &Path {
-    Path::new(context.strip_prefix("dir://").unwrap_or(context))
 }
 
 /// Chooses how RUN steps run. Where there is no way, a build without RUN still works: the reason

@@ -56,11 +56,12 @@ fn history(plan: &Plan, images: &BaseImages, step_layers: &[StateLayer], reprodu
     history
 }
 
+/// The author is in the configuration alone, as with BuildKit.
 fn history_entry(entry: &HistoryEntry, created: Option<String>) -> History {
     History {
         created,
         created_by: Some(entry.created_by.clone()),
-        author: entry.author.clone(),
+        author: None,
         comment: Some(COMMENT.into()),
         empty_layer: entry.step.is_none(),
     }
