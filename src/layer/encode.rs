@@ -11,7 +11,7 @@ use crate::digest::{ContentHash, DiffId};
 use crate::image::Descriptor;
 use crate::image::media_type::Compression;
 
-/// Opens the bytes of a file that goes into a layer.
+/// Opens the bytes of a file that goes into a layer; never asked for [`Content::Bytes`].
 pub type OpenContent<'a> = dyn Fn(&Content) -> io::Result<Box<dyn Read>> + 'a;
 
 /// A layer that was written.

@@ -4,13 +4,16 @@ use std::collections::HashMap;
 use std::mem;
 
 use super::tree::implied_directory;
-use super::{EntryPath, Node, NodeKind, View, components};
+use super::{EntryPath, Node, NodeKind, View};
 use crate::layer::{Change, ChangeKind};
 
 /// The order of a layer's members: depth first, names sorted bytewise per directory, a directory
 /// before what it holds (`a`, `a/x`, `a.b`).
 pub fn tar_order(left: &[u8], right: &[u8]) -> Ordering {
-    components(left).cmp(components(right))
+    // The end of a name comes before every byte that a name can have.
+    let rank = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
+    let differing = left.iter().zip(right).find(|(left, right)| left != right);
+    differing.map_or_else(|| left.len().cmp(&right.len()), |(left, right)| rank(left).cmp(&rank(right)))
 }
 
 /// The changes as a layer lists them: in [`tar_order`], each path once (the last change of a path

@@ -88,8 +88,10 @@ impl<'a> Merge<'a> {
         let failed = |error| write_error("remove", path, error);
         let (parent, _) = path::split(path).unwrap_or_default();
         if self.tree.directories.enter(parent).map_err(failed)?.is_some() {
-            remove(self.tree.target(path), &|path| self.keep(path)).map_err(failed)?;
-            self.imply_above_placed(|directory| directory == path || is_below(directory, path));
+            let gone = remove(self.tree.target(path), &|path| self.keep(path)).map_err(failed)?;
+            if !gone {
+                self.imply_above_placed(|directory| directory == path || is_below(directory, path));
+            }
         }
         Ok(())
     }
@@ -98,8 +100,10 @@ impl<'a> Merge<'a> {
         let failed = |error| write_error("empty", path, error);
         if self.tree.directories.enter(path).map_err(failed)?.is_some() {
             let directory = self.tree.directories.current();
-            remove_children(directory, path, &|path| self.keep(path)).map_err(failed)?;
-            self.imply_above_placed(|directory| is_below(directory, path));
+            let gone = remove_children(directory, path, &|path| self.keep(path)).map_err(failed)?;
+            if !gone {
+                self.imply_above_placed(|directory| is_below(directory, path));
+            }
         }
         Ok(())
     }

@@ -158,6 +158,3 @@ pub fn extract(
 fn write_error(operation: &'static str, path: &[u8], source: impl Into<io::Error>) -> ExtractError {
     ExtractError::Write { operation, path: path.to_vec(), source: source.into() }
 }
-
-#[cfg(test)]
-mod tests;
