@@ -1,5 +1,7 @@
 //! The arrows of `docs/design.md`: reads the `use` lines and fails on a new one.
 
+#![allow(clippy::expect_used)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! Bad input of every kind: one clear error, the right exit code, nothing half-written, nothing pushed.
 
+#![allow(clippy::expect_used)]
+
 mod support;
 
 use std::fs;

@@ -1,5 +1,7 @@
 //! Builds from end to end: the real executor, a real registry, real steps.
 
+#![allow(clippy::expect_used)]
+
 mod support;
 
 use std::fs;

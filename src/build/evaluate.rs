@@ -15,7 +15,7 @@ use super::run::{CopiedSources, Rooms};
 use super::sources::Remotes;
 use super::state::{StageState, StateLayer};
 use crate::cache::Hit;
-use crate::key::{CacheKey, stage_key};
+use crate::key::{CacheKey, Keyed, stage_key};
 use crate::plan::{Base, Op, Plan, StageIndex, Step};
 
 /// Brings stages into being.
@@ -150,6 +150,20 @@ impl<'a> Evaluator<'a> {
         };
         let outcome = result.inspect_err(|_| self.progress.failed(place.number))?;
         Ok(self.conclude(place, outcome, started))
+    }
+
+    /// Takes the layer of a record under the content key, when there is one.
+    pub(super) fn content_hit(
+        &self,
+        state: &mut StageState,
+        content: Option<&Keyed>,
+        place: StepPlace<'_>,
+    ) -> Option<Outcome> {
+        let hit = self.records.look_up(&[content?.key]).pop().flatten()?;
+        let (layer, tier) = Records::only_layer(&hit)?;
+        debug_assert!(self.records.covers(&place.step.op));
+        state.push(layer);
+        Some(Outcome::Hit { hit: Box::new(hit.record), tier })
     }
 
     fn conclude(&self, place: StepPlace<'_>, outcome: Outcome, started: Instant) -> bool {

@@ -34,7 +34,7 @@ pub(super) fn write_layer(
         created,
     };
     let layer = StateLayer::of_built(record);
-    state.push_written(layer.clone(), changes, &encoded.toc);
+    state.push_written(layer.clone(), &encoded.toc);
     materials.note_written(&layer, Arc::new(encoded.toc));
     Ok(layer)
 }

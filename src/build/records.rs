@@ -23,7 +23,7 @@ pub(super) enum Outcome {
     /// It ran.
     Made {
         /// Its layer.
-        layer: StateLayer,
+        layer: Box<StateLayer>,
         /// Its content key, when one was made.
         content: Option<Keyed>,
     },
@@ -52,14 +52,6 @@ impl Records<'_> {
             Op::Copy(_) => self.settings.copy_layers,
         };
         wanted && self.cache.is_some()
-    }
-
-    /// A record under the content key, when such records are looked at.
-    pub(super) fn content_hit(&self, op: &Op, keyed: &Keyed) -> Option<Hit> {
-        if !self.covers(op) {
-            return None;
-        }
-        self.look_up(&[keyed.key]).pop().flatten().filter(|hit| hit.record.layers.len() == 1)
     }
 
     /// The layer of a step's record.

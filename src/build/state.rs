@@ -4,8 +4,8 @@ use crate::cache::RecordLayer;
 use crate::digest::{ContentHash, DiffId};
 use crate::image::{Descriptor, Reference, media_type};
 use crate::key::state_digest;
-use crate::layer::{Change, Toc};
-use crate::view::{View, apply_changes};
+use crate::layer::Toc;
+use crate::view::View;
 
 /// A layer of a stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,19 +91,8 @@ impl Contents {
     /// Puts the next layer on top, by its table of contents.
     pub(super) fn apply(&mut self, layer: &DiffId, toc: &Toc) {
         self.view.apply(layer, toc);
-        self.advance(toc);
-    }
-
-    /// Puts the next layer on top, which was just written: its contents stay where they are on
-    /// the host.
-    pub(super) fn apply_written(&mut self, changes: &[Change], toc: &Toc) {
-        apply_changes(&mut self.view, changes);
-        self.advance(toc);
-    }
-
-    /// An empty layer leaves the state as it is: that is what early cutoff lives on.
-    fn advance(&mut self, toc: &Toc) {
         self.layers += 1;
+        // An empty layer leaves the state as it is: that is what early cutoff lives on.
         if !toc.entries.is_empty() {
             self.state = Some(state_digest(self.state.as_ref(), &toc.digest()));
         }
@@ -142,9 +131,9 @@ impl StageState {
     }
 
     /// Adds a layer that was just written. All layers below must be known.
-    pub(super) fn push_written(&mut self, layer: StateLayer, changes: &[Change], toc: &Toc) {
+    pub(super) fn push_written(&mut self, layer: StateLayer, toc: &Toc) {
         debug_assert_eq!(self.contents.layers, self.layers.len());
+        self.contents.apply(&layer.diff_id, toc);
         self.layers.push(layer);
-        self.contents.apply_written(changes, toc);
     }
 }

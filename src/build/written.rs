@@ -75,15 +75,12 @@ impl Evaluator<'_> {
             reset_times(&mut changes);
         }
         let content = if self.records.covers(&place.step.op) { Some(self.content_key(&changes)?) } else { None };
-        if let Some(hit) = content.as_ref().and_then(|keyed| self.records.content_hit(&place.step.op, keyed)) {
-            if let Some((layer, tier)) = super::records::Records::only_layer(&hit) {
-                state.push(layer);
-                return Ok(Outcome::Hit { hit: Box::new(hit.record), tier });
-            }
+        if let Some(hit) = self.content_hit(state, content.as_ref(), place) {
+            return Ok(hit);
         }
         self.progress.started(place.number, miss);
         let layer = write_layer(state, &changes, &self.materials, self.services, now())?;
-        Ok(Outcome::Made { layer, content })
+        Ok(Outcome::Made { layer: Box::new(layer), content })
     }
 
     fn content_key(&self, changes: &[Change]) -> Result<crate::key::Keyed, BuildError> {

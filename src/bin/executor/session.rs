@@ -94,7 +94,8 @@ impl Workplace {
 fn cache_directory(line: &CommandLine) -> Result<Option<Store>, Failure> {
     let directory = &line.cache.cache_dir;
     let asked_for = directory != Path::new("/cache");
-    if !directory.is_dir() && !(line.cache.cache && asked_for) {
+    let is_wanted = directory.is_dir() || (line.cache.cache && asked_for);
+    if !is_wanted {
         return Ok(None);
     }
     let access = match (line.cache.cache, directory.is_dir()) {

@@ -6,7 +6,7 @@ mod rooms;
 use super::error::BuildError;
 use super::evaluate::{Evaluator, StepPlace};
 use super::layers::{reset_times, write_layer};
-use super::records::{Outcome, Records, now};
+use super::records::{Outcome, now};
 use super::state::StageState;
 use crate::key::run_content_key;
 use crate::layer::Change;
@@ -33,11 +33,8 @@ impl Evaluator<'_> {
         let content = covered.then(|| {
             run_content_key(state.contents().state.as_ref(), &self.request.caching.salt, op, &place.keys.mounted)
         });
-        if let Some(hit) = content.as_ref().and_then(|keyed| self.records.content_hit(&place.step.op, keyed)) {
-            if let Some((layer, tier)) = Records::only_layer(&hit) {
-                state.push(layer);
-                return Ok(Outcome::Hit { hit: Box::new(hit.record), tier });
-            }
+        if let Some(hit) = self.content_hit(state, content.as_ref(), place) {
+            return Ok(hit);
         }
         self.progress.started(place.number, miss);
         let mut changes = self.execute(state, op, place.number)?;
@@ -46,7 +43,7 @@ impl Evaluator<'_> {
         }
         let layer = write_layer(state, &changes, &self.materials, self.services, now())?;
         self.rooms.keep(state, &self.materials);
-        Ok(Outcome::Made { layer, content })
+        Ok(Outcome::Made { layer: Box::new(layer), content })
     }
 
     /// Runs the process; returns what its layer holds, in tar order.
