@@ -1,5 +1,6 @@
 //! The two ways of taking a snapshot, on real steps: they agree with each other and with the
 //! disk. Needs root, and busybox at /bin/busybox.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeMap;
 use std::fs;

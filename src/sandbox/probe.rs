@@ -6,7 +6,7 @@ use rustix::mount::{FsOpenFlags, MountPropagationFlags, fsopen, mount_change};
 use rustix::thread::UnshareFlags;
 
 use super::child::Overlay;
-use super::user_namespace::{in_user_namespace, may_mount};
+use super::user_namespace::{cannot_map, in_user_namespace, may_mount};
 use super::{SandboxError, container, system};
 
 /// How steps are run.
@@ -103,6 +103,9 @@ fn user_namespace() -> Result<Probe, String> {
             Kind::UserNamespace,
             "sandbox userns: this is a user namespace, and mounting works in it".into(),
         ));
+    }
+    if let Some(why) = cannot_map() {
+        return Err(why.into());
     }
     let why = |errno| format!("making one fails ({})", std::io::Error::from(errno));
     system::try_user_namespace().map_err(why)?;
