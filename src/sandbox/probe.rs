@@ -172,3 +172,33 @@ pub fn supports_overlay(directory: &Path) -> Result<(), SandboxError> {
     let unusable = |why| SandboxError::Unavailable(format!("{} cannot hold an overlay: {why}", directory.display()));
     in_own_namespace(attempt).map_err(unusable)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_steps_nothing_is_needed() {
+        for requested in [Requested::Auto, Requested::Overlay, Requested::InPlace, Requested::None] {
+            assert_eq!(probe(requested, false, false).unwrap().kind, Kind::None);
+        }
+        assert!(probe(Requested::None, true, true).is_err());
+    }
+
+    #[test]
+    fn what_is_chosen_works() {
+        let directory = tempfile::tempdir().unwrap();
+        let probed = probe(Requested::Auto, true, false).unwrap();
+        match probed.kind {
+            Kind::Overlay | Kind::UserNamespace => supports_overlay(directory.path()).unwrap(),
+            kind => assert_eq!(kind, Kind::InPlace, "{}", probed.reason),
+        }
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "the attempt leaves nothing");
+    }
+
+    #[test]
+    fn a_directory_that_cannot_hold_an_overlay_is_named() {
+        let error = supports_overlay(Path::new("/proc")).unwrap_err().to_string();
+        assert!(error.contains("/proc"), "{error}");
+    }
+}

@@ -7,12 +7,15 @@ mod in_place;
 mod mounts;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fixture::{Fixture, process, run_on, sandbox, tree};
+use fixture::{Fixture, bind, process, run_on, sandbox, tree};
+use rustix::fs::{FileType, Mode};
 use yadokari::plan::Network;
 use yadokari::sandbox::{Exit, OverlaySandbox, Process, Root, Sandbox, SandboxError};
 
@@ -156,6 +159,38 @@ fn a_step_can_be_cancelled() {
         let again = sandbox.run(&process("true"), &root, &mut |_, _| {});
         assert!(matches!(again, Err(SandboxError::Cancelled)), "{again:?}");
     });
+}
+
+/// Kills another process that runs [`endless_step`]; the pipe ends when nobody has it open.
+#[test]
+fn a_step_ends_with_its_executor() {
+    let fixture = Fixture::new();
+    let pipe = fixture.directory.path().join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let mut executor = Command::new(std::env::current_exe().unwrap());
+    executor.args(["--ignored", "--exact", "endless_step", "--nocapture"]).stdout(Stdio::null());
+    // What it leaves, for it cannot clean up.
+    executor.env(PIPE, &pipe).env("TMPDIR", fixture.directory.path());
+    let mut executor = executor.spawn().unwrap();
+    let mut reader = BufReader::new(fs::File::open(&pipe).unwrap());
+    let mut line = String::new();
+    reader.read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    executor.kill().unwrap();
+    executor.wait().unwrap();
+    reader.read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+}
+
+const PIPE: &str = "YADOKARI_TEST_PIPE";
+
+#[test]
+#[ignore = "only for a_step_ends_with_its_executor, which kills it"]
+fn endless_step() {
+    let pipe = std::env::var_os(PIPE).unwrap();
+    let fixture = Fixture::new();
+    let process = process("exec > /pipe; echo ready; sleep 1000 & (sleep 1000 &); sleep 1000");
+    fixture.ok(&Process { mounts: vec![bind(pipe.as_ref(), "/pipe", false)], ..process });
 }
 
 #[test]
