@@ -163,7 +163,9 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, b"x").unwrap();
         };
-        ["etc/hosts", "etc/passwd", "usr/bin/x", "kaniko/executor", "var/run/a", "var/b", "c"].map(make);
+        ["etc/hosts", "etc/passwd", "usr/bin/x", "kaniko/executor", "var/run/a", "var/b", "c"]
+            .into_iter()
+            .for_each(make);
         std::os::unix::fs::symlink("/kaniko", root.path().join("link")).unwrap();
         wipe(root.path(), &list(&["/etc/hosts", "/kaniko", "/var/run", "/missing/x"])).unwrap();
         let mut left: Vec<_> = walk(root.path(), root.path());

@@ -6,7 +6,7 @@ use rustix::mount::{FsOpenFlags, MountPropagationFlags, fsopen, mount_change};
 use rustix::thread::UnshareFlags;
 
 use super::child::Overlay;
-use super::user_namespace::{in_user_namespace, may_mount};
+use super::user_namespace::{cannot_map, in_user_namespace, may_mount};
 use super::{SandboxError, container, system};
 
 /// How steps are run.
@@ -104,6 +104,9 @@ fn user_namespace() -> Result<Probe, String> {
             "sandbox userns: this is a user namespace, and mounting works in it".into(),
         ));
     }
+    if let Some(why) = cannot_map() {
+        return Err(why.into());
+    }
     let why = |errno| format!("making one fails ({})", std::io::Error::from(errno));
     system::try_user_namespace().map_err(why)?;
     Ok(chosen(Kind::UserNamespace, "sandbox userns: user namespaces may be made, and mounting works in them".into()))
@@ -168,4 +171,34 @@ pub fn supports_overlay(directory: &Path) -> Result<(), SandboxError> {
     let attempt = || overlay.mount(&work).map_err(|errno| refused("mounting an overlay", errno));
     let unusable = |why| SandboxError::Unavailable(format!("{} cannot hold an overlay: {why}", directory.display()));
     in_own_namespace(attempt).map_err(unusable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_steps_nothing_is_needed() {
+        for requested in [Requested::Auto, Requested::Overlay, Requested::InPlace, Requested::None] {
+            assert_eq!(probe(requested, false, false).unwrap().kind, Kind::None);
+        }
+        assert!(probe(Requested::None, true, true).is_err());
+    }
+
+    #[test]
+    fn what_is_chosen_works() {
+        let directory = tempfile::tempdir().unwrap();
+        let probed = probe(Requested::Auto, true, false).unwrap();
+        match probed.kind {
+            Kind::Overlay | Kind::UserNamespace => supports_overlay(directory.path()).unwrap(),
+            kind => assert_eq!(kind, Kind::InPlace, "{}", probed.reason),
+        }
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "the attempt leaves nothing");
+    }
+
+    #[test]
+    fn a_directory_that_cannot_hold_an_overlay_is_named() {
+        let error = supports_overlay(Path::new("/proc")).unwrap_err().to_string();
+        assert!(error.contains("/proc"), "{error}");
+    }
 }

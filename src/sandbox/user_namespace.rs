@@ -56,7 +56,8 @@ fn mapped_ids(map: &str) -> u64 {
 /// To be called while the process has one thread.
 ///
 /// # Errors
-/// The kernel or its settings refuse, or the process has more than one thread.
+/// The kernel or its settings refuse, or the process has more than one thread. The process may
+/// have lost its ids by then, and can only report and end.
 pub fn enter_user_namespace() -> Result<Ownership, SandboxError> {
     if may_mount() {
         return Ok(ownership());
@@ -78,6 +79,14 @@ pub fn enter_user_namespace() -> Result<Ownership, SandboxError> {
 /// Whether this process has CAP_SYS_ADMIN.
 pub(super) fn may_mount() -> bool {
     rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
+}
+
+/// Why this process could make a user namespace, but not give it an id: root can only be mapped
+/// with CAP_SETFCAP, since Linux 5.12.
+pub(super) fn cannot_map() -> Option<&'static str> {
+    let held = rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
+    let stuck = geteuid().is_root() && !held.contains(CapabilitySet::SETFCAP);
+    stuck.then_some("root without CAP_SETFCAP cannot be mapped into one")
 }
 
 /// Enters the namespaces. Only a process outside can map ids, so one is made that stays there.

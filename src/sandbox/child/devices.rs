@@ -113,8 +113,8 @@ fn own_or_host(kind: &str, path: &str, flags: MountAttrFlags) -> Result<Tree, Er
 }
 
 fn host_has_cgroup2() -> bool {
-    const CGROUP2_MAGIC: i64 = 0x6367_7270;
-    rustix::fs::statfs("/sys/fs/cgroup").is_ok_and(|stat| stat.f_type == CGROUP2_MAGIC)
+    // CGROUP2_SUPER_MAGIC; the field's type differs between architectures.
+    rustix::fs::statfs("/sys/fs/cgroup").is_ok_and(|stat| stat.f_type == 0x6367_7270)
 }
 
 fn pseudo_terminals() -> Result<Tree, Errno> {

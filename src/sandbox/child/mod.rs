@@ -125,7 +125,6 @@ fn read_small(path: &str) -> Vec<u8> {
     text
 }
 
-/// Where the helper stands with the step's message, as sent over the channel.
 impl From<init::Ended> for Message {
     fn from(ended: init::Ended) -> Self {
         match ended {

@@ -74,7 +74,7 @@ fn set_groups(user: &User) -> Result<(), Failure> {
     let groups: Vec<Gid> = user.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     match rustix::thread::set_thread_groups(&groups) {
         Err(Errno::PERM) if user.uid == 0 => Ok(()),
-        Err(errno @ (Errno::INVAL | Errno::PERM)) => Err(unmapped("groups of user", user.uid, errno)),
+        Err(errno @ (Errno::INVAL | Errno::PERM)) => Err(unmapped("user", user.uid, errno)),
         result => result.during(|| "set supplementary groups".into()),
     }
 }
