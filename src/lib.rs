@@ -13,13 +13,14 @@ pub mod key;
 pub mod pattern;
 pub mod plan;
 
-// Layers: codecs are pure over readers and writers; extraction writes below a root.
+// Layers: codecs over readers and writers; a view is pure over its tables of contents.
 pub mod layer;
 pub mod view;
 
 // Edges.
 pub mod cache;
 pub mod context;
+pub mod extract;
 pub mod registry;
 pub mod report;
 pub mod sandbox;

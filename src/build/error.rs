@@ -3,8 +3,9 @@ use std::path::PathBuf;
 
 use crate::context::{ArchiveError, ContextError, FetchError, GitError, GitSourceError};
 use crate::dockerfile::{ParseError, Span};
+use crate::extract::ExtractError;
 use crate::image::ImageConfig;
-use crate::layer::{DecodeError, EncodeError, ExtractError};
+use crate::layer::{DecodeError, EncodeError};
 use crate::plan::PlanError;
 use crate::registry::RegistryError;
 use crate::sandbox::{Exit, SandboxError};

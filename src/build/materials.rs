@@ -13,10 +13,9 @@ use super::state::{Contents, Origin, StageState, StateLayer};
 use crate::cache::LayerCache as _;
 use crate::context::{Archive, MemberKind};
 use crate::digest::{ChainId, ContentHash, DiffId, chain_id};
+use crate::extract::{ExtractError, Form, Ownership, extract};
 use crate::image::media_type;
-use crate::layer::{
-    Content, DecodeError, EntryKind, Form, Ownership, Scanned, Toc, decompress, extract, read_files, scan,
-};
+use crate::layer::{Content, DecodeError, EntryKind, Scanned, Toc, decompress, read_files, scan};
 use crate::registry::Purpose;
 use crate::report::Event;
 use crate::sandbox;
@@ -397,7 +396,7 @@ fn decode_error(layer: &StateLayer, source: DecodeError) -> BuildError {
     BuildError::Decode { layer: layer.blob.digest.to_string(), source }
 }
 
-fn extract_error(layer: &StateLayer, source: crate::layer::ExtractError) -> BuildError {
+fn extract_error(layer: &StateLayer, source: ExtractError) -> BuildError {
     BuildError::Extract { layer: layer.blob.digest.to_string(), source }
 }
 

@@ -7,8 +7,9 @@ use super::error::BuildError;
 use super::evaluate::Evaluator;
 use super::materials::{Materials, os_path};
 use super::state::StageState;
+use crate::extract::{Form, Ownership, extract};
 use crate::image::media_type::Compression;
-use crate::layer::{Change, ChangeKind, EntryPath, Form, Ownership, encode, extract};
+use crate::layer::{Change, ChangeKind, EntryPath, encode};
 use crate::plan::Source;
 use crate::view::{FileNode, LastLink, Node, NodeKind, View};
 

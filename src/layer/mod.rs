@@ -1,4 +1,4 @@
-//! Layers: their tables of contents, the tar codec, compression, extraction.
+//! Layers: their tables of contents, the tar codec, compression.
 
 mod binary;
 mod blocks;
@@ -7,12 +7,11 @@ mod compress;
 mod decode;
 mod encode;
 mod entry;
-mod extract;
 mod header;
 pub(crate) mod path;
 mod pipeline;
 mod ranges;
-mod scan;
+pub(crate) mod scan;
 mod toc;
 
 pub use change::*;
@@ -20,7 +19,6 @@ pub use compress::{GZIP_LEVEL, ZSTD_LEVEL, decompress, sniff};
 pub use decode::DecodeError;
 pub use encode::{EncodeError, Encoded, OpenContent, encode};
 pub use entry::*;
-pub use extract::{ExtractError, Extracted, Form, Ownership, SkipReason, Skipped, extract};
 pub use path::PathError;
 pub use ranges::read_files;
 pub use scan::{Scanned, scan};
@@ -40,4 +38,4 @@ fn is_kept_xattr(name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

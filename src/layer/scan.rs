@@ -28,7 +28,7 @@ pub fn scan(tar: impl Read + Send) -> Result<Scanned, DecodeError> {
 }
 
 /// [`scan`] that shows every member to `visit`, which may read the member's content.
-pub(super) fn scan_with<E: From<DecodeError>>(
+pub(crate) fn scan_with<E: From<DecodeError>>(
     tar: impl Read + Send,
     mut visit: impl FnMut(&Entry, &mut Contents<'_>) -> Result<(), E>,
 ) -> Result<Scanned, E> {
@@ -61,7 +61,7 @@ fn keep_contents(entry: &mut Entry, found: ContentHash, captured: Option<Vec<u8>
 }
 
 /// The content of one member, hashed as it is read.
-pub(super) struct Contents<'a> {
+pub(crate) struct Contents<'a> {
     archive: &'a mut Archive<Blocks>,
     hasher: blake3::Hasher,
     /// The bytes, when the table of contents wants them.
@@ -76,7 +76,7 @@ impl<'a> Contents<'a> {
     }
 
     /// Hands all bytes that were not read yet to `write`, piece by piece.
-    pub(super) fn copy<E: From<DecodeError>>(
+    pub(crate) fn copy<E: From<DecodeError>>(
         &mut self,
         mut write: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {

@@ -6,7 +6,7 @@
 //! step is started by a re-executed, single-threaded copy of the executor ([`run_if_child`]) that
 //! gets a clean environment and its orders over a socket.
 //!
-//! Three ways, see [`probe`]:
+//! Three ways, see [`probe()`]:
 //! - [`OverlaySandbox`]: private mount, process, IPC and host name namespaces, an overlay (or a
 //!   plain tree) as the root. Serves [`Kind::Overlay`], and [`Kind::UserNamespace`] once the executor
 //!   is inside one ([`enter_user_namespace`]).

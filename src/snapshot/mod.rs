@@ -1,7 +1,7 @@
 //! What a step changed, as the members of its layer.
 //!
-//! On an overlay the upper directory tells ([`overlay`]); on a plain tree or in place it is the
-//! difference to what [`index`] saw before ([`changed`]). Both give the same list by the same
+//! On an overlay the upper directory tells ([`overlay()`]); on a plain tree or in place it is the
+//! difference to what [`index()`] saw before ([`changed`]). Both give the same list by the same
 //! rules:
 //!
 //! - depth first, names sorted bytewise, a directory before what it holds;

@@ -7,7 +7,8 @@ use super::super::materials::{Materials, OverlayForm, os_path};
 use super::super::request::SandboxChoice;
 use super::super::state::{StageState, StateLayer};
 use crate::digest::DiffId;
-use crate::layer::{Change, Form, Ownership, extract};
+use crate::extract::{Form, Ownership, extract};
+use crate::layer::Change;
 use crate::sandbox::{self, Exit, IgnoreList, Process, Root, Stream, wipe};
 use crate::snapshot;
 

@@ -1,10 +1,7 @@
-//! The codec, extraction and the view against each other.
+//! The codec.
 
-mod disk;
 mod encoding;
-mod hostile;
 mod toc;
-mod trees;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,32 +9,32 @@ use std::io;
 use super::*;
 use crate::image::media_type::Compression;
 
-fn change(path: impl AsRef<[u8]>, kind: ChangeKind) -> Change {
+pub(crate) fn change(path: impl AsRef<[u8]>, kind: ChangeKind) -> Change {
     let mode = if kind == ChangeKind::Whiteout { 0 } else { 0o644 };
     Change { path: path.as_ref().to_vec(), kind, mode, uid: 0, gid: 0, mtime: 0, xattrs: BTreeMap::new() }
 }
 
-fn file(path: impl AsRef<[u8]>, bytes: &[u8]) -> Change {
+pub(crate) fn file(path: impl AsRef<[u8]>, bytes: &[u8]) -> Change {
     change(path, ChangeKind::File { size: bytes.len() as u64, content: Content::Bytes(bytes.into()) })
 }
 
 /// For changes whose contents are all in memory.
-fn no_content(content: &Content) -> io::Result<Box<dyn io::Read>> {
+pub(crate) fn no_content(content: &Content) -> io::Result<Box<dyn io::Read>> {
     Err(io::Error::other(format!("{content:?} should not be opened")))
 }
 
-fn encoded(changes: &[Change], compression: Compression) -> (Vec<u8>, Encoded) {
+pub(crate) fn encoded(changes: &[Change], compression: Compression) -> (Vec<u8>, Encoded) {
     let mut blob = Vec::new();
     let encoded = encode(changes, &no_content, compression, &mut blob).unwrap();
     (blob, encoded)
 }
 
-fn tar(changes: &[Change]) -> Vec<u8> {
+pub(crate) fn tar(changes: &[Change]) -> Vec<u8> {
     encoded(changes, Compression::None).0
 }
 
 /// A tar of what [`encode`] would refuse: names are taken as they are.
-fn raw_tar(changes: &[Change]) -> Vec<u8> {
+pub(crate) fn raw_tar(changes: &[Change]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for change in changes {
         header::append_header(&mut bytes, change);

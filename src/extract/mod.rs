@@ -19,9 +19,8 @@ use std::path::Path;
 use merge::Merge;
 use overlay::Overlay;
 
-use super::EntryPath;
-use super::decode::DecodeError;
-use super::scan::{Scanned, scan_with};
+use crate::layer::scan::scan_with;
+use crate::layer::{DecodeError, EntryPath, Scanned};
 use crate::view::{ResolveError, View};
 
 /// How a layer lies on disk.
@@ -56,7 +55,7 @@ pub enum Ownership {
 /// A layer that was extracted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Extracted {
-    /// The same as [`super::scan`] tells.
+    /// The same as [`crate::layer::scan()`] tells.
     pub scanned: Scanned,
     /// What is not on disk, in tar order.
     pub skipped: Vec<Skipped>,
@@ -127,7 +126,7 @@ pub enum ExtractError {
 }
 
 /// Extracts a layer's uncompressed tar below `root`, an existing directory, and tells what
-/// [`super::scan`] tells, in the same pass.
+/// [`crate::layer::scan()`] tells, in the same pass.
 ///
 /// Owner, mode, modification time, hard links, devices and file capabilities are restored;
 /// other extended attributes are not. Directories get their mode and time last.
@@ -158,3 +157,6 @@ pub fn extract(
 fn write_error(operation: &'static str, path: &[u8], source: impl Into<io::Error>) -> ExtractError {
     ExtractError::Write { operation, path: path.to_vec(), source: source.into() }
 }
+
+#[cfg(test)]
+mod tests;
