@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::error::BuildError;
+use super::inputs::mounted_source;
 use super::keys::{StageKeys, at_step};
 use super::materials::Materials;
 use super::progress::Progress;
@@ -16,7 +17,7 @@ use super::sources::Remotes;
 use super::state::{StageState, StateLayer};
 use crate::cache::Hit;
 use crate::key::{CacheKey, Keyed, stage_key};
-use crate::plan::{Base, Op, Plan, StageIndex, Step};
+use crate::plan::{Base, Op, Plan, Source, StageIndex, Step};
 
 /// Brings stages into being.
 pub(super) struct Evaluator<'a> {
@@ -141,6 +142,10 @@ impl<'a> Evaluator<'a> {
             self.progress.cached(place.number, tier);
             return Ok(false);
         }
+        // Their time is their own, not this step's.
+        for stage in stages_read(&place.step.op) {
+            self.stage(stage)?;
+        }
         let started = Instant::now();
         let miss = self.records.reason(&place.step.op, diverged);
         let result = match &place.step.op {
@@ -175,4 +180,15 @@ impl<'a> Evaluator<'a> {
         }
         matches!(outcome, Outcome::Made { .. })
     }
+}
+
+/// The stages that an op takes files from.
+fn stages_read(op: &Op) -> Vec<StageIndex> {
+    let sources: Vec<&Source> = match op {
+        Op::Run(op) => op.mounts.iter().filter_map(mounted_source).map(|(from, _)| from).collect(),
+        Op::Copy(op) => vec![&op.from],
+        Op::Workdir(_) => Vec::new(),
+    };
+    let stage = |source: &Source| if let Source::Stage(index) = source { Some(*index) } else { None };
+    sources.into_iter().filter_map(stage).collect()
 }
