@@ -5,7 +5,7 @@ use std::error::Error;
 use yadokari::dockerfile::{Span, render};
 
 /// The Dockerfile, for showing where.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Source {
     pub(crate) name: String,
     pub(crate) text: String,
