@@ -27,7 +27,7 @@ pub(crate) struct CommandLine {
     /// Where images are kept; made when missing.
     #[arg(short, long, value_name = "DIRECTORY", default_value = "/cache")]
     pub(crate) cache_dir: PathBuf,
-    /// Age at which an image that is there is checked in and renewed.
+    /// The executors' --cache-ttl: an image that is there and unchanged is renewed after half of it.
     #[arg(long, value_name = "DURATION", default_value = "336h", value_parser = parse_age)]
     pub(crate) cache_ttl: AgeLimit,
     /// Read all stored bytes of the images and fetch again what is damaged.

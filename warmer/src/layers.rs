@@ -179,13 +179,13 @@ impl Progress<'_> {
         self.done += count;
         let is_end = count > 0 && self.done == self.total;
         if is_end || self.done - self.told >= PROGRESS_BYTES {
-            self.tell(self.done);
+            self.tell();
         }
     }
 
-    fn tell(&mut self, done: u64) {
-        self.told = done;
-        let (digest, total) = (self.digest.clone(), self.total);
+    fn tell(&mut self) {
+        self.told = self.done;
+        let (digest, done, total) = (self.digest.clone(), self.done, self.total);
         self.observer.event(Event::Transfer(Transfer { direction: Direction::Pull, digest, done, total }));
     }
 }

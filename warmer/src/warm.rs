@@ -23,7 +23,7 @@ pub(crate) struct Warmer<'a> {
     pub(crate) client: &'a Client,
     pub(crate) store: &'a Store,
     pub(crate) observer: &'a dyn Observer,
-    /// Age from which on an image is renewed.
+    /// Age from which on executors do not take an image.
     pub(crate) ttl: Duration,
     /// Trust no stored byte.
     pub(crate) force: bool,
@@ -109,11 +109,12 @@ impl Warmer<'_> {
         Ok(is_whole.then_some(config))
     }
 
-    /// Gives an image that has come of age a new time.
+    /// Gives an image a new time when half of its own is over, so that one which is looked after
+    /// does not expire between two runs.
     fn renew(&self, image: &ImageRef, stored: Stored) -> Result<Warmed, WarmError> {
         let Stored { descriptor, config, since } = stored;
         let age = SystemTime::now().duration_since(since).unwrap_or_default();
-        let outcome = if age < self.ttl { Outcome::AlreadyCached } else { Outcome::Renewed };
+        let outcome = if age < self.ttl / 2 { Outcome::AlreadyCached } else { Outcome::Renewed };
         if outcome == Outcome::Renewed {
             self.store.set_named_image(&image.reference.to_string(), &descriptor)?;
         }
