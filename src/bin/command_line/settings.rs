@@ -111,3 +111,54 @@ pub(crate) fn credentials(env: Environment<'_>) -> Result<Credentials, SettingsE
     let paths: Vec<PathBuf> = candidates.into_iter().flatten().collect();
     Ok(Credentials::load(&paths)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        pull: PullFlags,
+    }
+
+    fn parse(arguments: &[&str]) -> PullFlags {
+        use clap::{CommandFactory, FromArgMatches};
+        let command = crate::command_line::flags::with_booleans(Line::command());
+        let matches = command.try_get_matches_from([&["program"], arguments].concat()).expect("flags");
+        Line::from_arg_matches(&matches).expect("flags").pull
+    }
+
+    #[test]
+    fn maps_come_before_mirrors_and_flags_before_variables() {
+        let pull = parse(&[
+            "--registry-mirror=m1",
+            "--registry-map=index.docker.io=a/x;ghcr.io=g",
+            "--registry-map=docker.io=b",
+        ]);
+        let env = |name: &str| match name {
+            "KANIKO_REGISTRY_MAP" => Some("docker.io=c;".to_owned()),
+            "KANIKO_REGISTRY_MIRROR" => Some("m2".to_owned()),
+            _ => None,
+        };
+        let maps = client_options(&pull, &env).expect("valid").maps;
+        assert_eq!(maps["docker.io"], ["a/x", "b", "c", "m1", "m2"]);
+        assert_eq!(maps["ghcr.io"], ["g"]);
+        let wrong = |name: &str| (name == "KANIKO_REGISTRY_MAP").then(|| "docker.io".to_owned());
+        assert!(matches!(client_options(&pull, &wrong), Err(SettingsError::Usage(_))));
+    }
+
+    #[test]
+    fn booleans_take_their_value_after_an_equals_sign_only() {
+        assert!(parse(&["--insecure-pull"]).insecure_pull && parse(&["--insecure-pull=T"]).insecure_pull);
+        assert!(!parse(&["--insecure-pull=false"]).insecure_pull);
+    }
+
+    #[test]
+    fn a_bare_build_argument_is_a_variable() {
+        let env = |name: &str| (name == "SET").then(|| "value".to_owned());
+        let texts = ["A=1", "SET", "UNSET", "A=b=c"].map(str::to_owned);
+        let expected = [("A", "b=c"), ("SET", "value"), ("UNSET", "")];
+        assert_eq!(build_args(&texts, &env), expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+    }
+}

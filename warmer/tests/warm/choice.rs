@@ -25,7 +25,7 @@ fn images_of_all_stages_of_a_dockerfile() {
     let first = format!("FIRST={}", world.name("base:1"));
     let dockerfile = dockerfile.to_str().expect("path");
     let said = world.warm(&["-d", dockerfile, "--build-arg", "VERSION=2", "--build-arg", &first]);
-    assert!(said.contains("missing:1") && said.contains("8 of 9") || said.contains("7 of 8"), "{said}");
+    assert!(said.contains("7 of 8 images") && said.contains("missing:1"), "{said}");
     let expected: Vec<String> = ["base:1", "base:2", "mounted:1", "parent:1", "tools:1", "trigger:1", "unused:1"]
         .map(|image| world.name(image))
         .into();

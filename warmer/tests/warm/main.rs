@@ -1,5 +1,7 @@
 //! The warmer against a real registry, and the executor on what it left.
 
+#![allow(clippy::expect_used, reason = "a failed step of a test ends it")]
+
 mod choice;
 mod content;
 mod freshness;
@@ -32,6 +34,27 @@ fn the_executor_builds_from_a_warmed_image_when_the_registry_is_gone() {
         let archive = format!("docker-archive:{}", archive.display());
         assert!(run("skopeo", &["inspect", &archive]).contains("\"Layers\""));
     }
+}
+
+#[test]
+fn tables_of_contents_spare_the_executor_the_layers() {
+    let mut world = World::new();
+    let base = world.push_small("base:1", "base");
+    world.warm(&["--image", &base]);
+    let (manifest, _) = world.manifest(&base);
+    for layer in manifest["layers"].as_array().expect("layers") {
+        std::fs::remove_file(world.cached_blob(layer["digest"].as_str().expect("digest"))).expect("blob");
+    }
+    world.stop_registry();
+    let context = world.context("FROM HOST/base:1\nCOPY tree /one.d/\n");
+    let build = |directory: &std::path::Path| {
+        let mut command = executor();
+        command.arg("-c").arg(context.path()).arg("--no-push").arg("--cache-dir").arg(directory);
+        command.output().expect("executor runs")
+    };
+    succeed(build(&world.cache()));
+    std::fs::remove_dir_all(world.cache().join("tocs")).expect("tocs");
+    assert!(!build(&world.cache()).status.success());
 }
 
 #[test]

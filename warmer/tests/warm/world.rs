@@ -154,7 +154,8 @@ impl Drop for World {
     }
 }
 
-/// The executor beside the warmer; built when it is not there.
+/// The executor beside the warmer; built when it is not there (testing the whole workspace keeps
+/// it up to date).
 pub(crate) fn executor() -> Command {
     static BUILT: Once = Once::new();
     let path = Path::new(env!("CARGO_BIN_EXE_warmer")).with_file_name("executor");
