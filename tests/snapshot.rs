@@ -34,7 +34,8 @@ impl Twins {
             let root = directory.path().join(name);
             fs::create_dir_all(root.join("bin")).unwrap();
             fs::copy("/bin/busybox", root.join("bin/sh")).unwrap();
-            fs::create_dir(root.join("w")).unwrap();
+            // A bare root would get these from its first step.
+            ["dev", "proc", "sys", "w"].map(|name| fs::create_dir(root.join(name)).unwrap());
             build(&root.join("w"));
             age(&root);
         }

@@ -10,15 +10,25 @@ use crate::cache::RecordLayer;
 use crate::image::media_type::{self, Compression};
 use crate::layer::{Change, ChangeKind, Content, Toc, encode};
 
-/// Encodes `changes` (complete, in tar order) as the next layer of `state`, whose contents must
-/// be known. `created` is in seconds since the epoch.
+/// A layer about to be written.
+pub(super) struct NewLayer<'a> {
+    /// Complete, in tar order.
+    pub(super) changes: &'a [Change],
+    /// The times that the files have on disk, one per change, where the layer says otherwise
+    /// (`--reproducible`): the next snapshot compares with these.
+    pub(super) disk_times: Option<&'a [i64]>,
+    /// Seconds since the epoch.
+    pub(super) created: i64,
+}
+
+/// Encodes the next layer of `state`, whose contents must be known.
 pub(super) fn write_layer(
     state: &mut StageState,
-    changes: &[Change],
+    layer: &NewLayer<'_>,
     materials: &Materials<'_>,
     services: &Services<'_>,
-    created: i64,
 ) -> Result<StateLayer, BuildError> {
+    let NewLayer { changes, disk_times, created } = layer;
     materials.spool(&layer_contents(changes))?;
     let mut writer = services.store.blob_writer_hashed_elsewhere()?;
     let open = |content: &Content| materials.open(content);
@@ -31,12 +41,22 @@ pub(super) fn write_layer(
         diff_id: encoded.diff_id,
         uncompressed_size: encoded.uncompressed_size,
         toc,
-        created,
+        created: *created,
     };
     let layer = StateLayer::of_built(record);
-    state.push_written(layer.clone(), &encoded.toc);
+    match disk_times {
+        Some(times) => state.push_written(layer.clone(), &with_times(encoded.toc.clone(), times)),
+        None => state.push_written(layer.clone(), &encoded.toc),
+    }
     materials.note_written(&layer, Arc::new(encoded.toc));
     Ok(layer)
+}
+
+fn with_times(mut toc: Toc, times: &[i64]) -> Toc {
+    for (entry, time) in toc.entries.iter_mut().zip(times) {
+        entry.mtime = *time;
+    }
+    toc
 }
 
 /// The contents that lie inside layers, with their sizes in bytes.
@@ -48,9 +68,9 @@ pub(super) fn layer_contents(changes: &[Change]) -> Vec<(Content, u64)> {
     changes.iter().filter_map(inside).collect()
 }
 
-/// `--reproducible`: every member's time is the epoch.
-pub(super) fn reset_times(changes: &mut [Change]) {
-    changes.iter_mut().for_each(|change| change.mtime = 0);
+/// `--reproducible`: every member's time is the epoch. Returns the times before.
+pub(super) fn reset_times(changes: &mut [Change]) -> Vec<i64> {
+    changes.iter_mut().map(|change| std::mem::take(&mut change.mtime)).collect()
 }
 
 /// As it is stored.

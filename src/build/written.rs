@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::copy::{plan_copy, plan_workdir, select};
 use super::error::BuildError;
 use super::evaluate::{Evaluator, StepPlace};
-use super::layers::{reset_times, write_layer};
+use super::layers::{NewLayer, reset_times, write_layer};
 use super::members::members;
 use super::records::{Outcome, now};
 use super::state::StageState;
@@ -79,7 +79,8 @@ impl Evaluator<'_> {
             return Ok(hit);
         }
         self.progress.started(place.number, miss);
-        let layer = write_layer(state, &changes, &self.materials, self.services, now())?;
+        let layer = NewLayer { changes: &changes, disk_times: None, created: now() };
+        let layer = write_layer(state, &layer, &self.materials, self.services)?;
         Ok(Outcome::Made { layer: Box::new(layer), content })
     }
 

@@ -77,7 +77,7 @@ pub(crate) fn run_on(sandbox: &dyn Sandbox, process: &Process, root: &Root<'_>) 
 }
 
 pub(crate) fn make_root(base: &Path) {
-    for path in ["bin", "etc", "home/app", "tmp"] {
+    for path in ["bin", "dev", "etc", "home/app", "proc", "sys", "tmp"] {
         fs::create_dir_all(base.join(path)).unwrap();
     }
     fs::copy("/bin/busybox", base.join("bin/busybox")).unwrap();

@@ -5,7 +5,7 @@ mod rooms;
 
 use super::error::BuildError;
 use super::evaluate::{Evaluator, StepPlace};
-use super::layers::{reset_times, write_layer};
+use super::layers::{NewLayer, reset_times, write_layer};
 use super::records::{Outcome, now};
 use super::state::StageState;
 use crate::key::run_content_key;
@@ -38,10 +38,9 @@ impl Evaluator<'_> {
         }
         self.progress.started(place.number, miss);
         let mut changes = self.execute(state, op, place.number)?;
-        if self.request.reproducible {
-            reset_times(&mut changes);
-        }
-        let layer = write_layer(state, &changes, &self.materials, self.services, now())?;
+        let disk_times = self.request.reproducible.then(|| reset_times(&mut changes));
+        let layer = NewLayer { changes: &changes, disk_times: disk_times.as_deref(), created: now() };
+        let layer = write_layer(state, &layer, &self.materials, self.services)?;
         self.rooms.keep(state, &self.materials);
         Ok(Outcome::Made { layer: Box::new(layer), content })
     }
