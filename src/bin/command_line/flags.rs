@@ -37,8 +37,8 @@ pub(crate) struct PullFlags {
     /// Client certificate for a registry: HOST=CERTIFICATE,KEY. Repeatable.
     #[arg(long, value_name = "HOST=FILE,FILE", value_parser = parse_key_value)]
     pub(crate) registry_client_cert: Vec<KeyValue>,
-    /// Registry that is asked before another when pulling: HOST=OTHER[/PREFIX][;…]. Repeatable; the
-    /// variable KANIKO_REGISTRY_MAP adds to it.
+    /// Registry that is asked before another when pulling: HOST=OTHER[/PREFIX]. Repeatable; the
+    /// variable KANIKO_REGISTRY_MAP adds to it, several between semicolons.
     #[arg(long, value_name = "HOST=HOST", value_parser = parse_registry_map)]
     pub(crate) registry_map: Vec<RegistryMap>,
     /// Mirror of Docker Hub that is asked before it: HOST[/PREFIX]. Repeatable; the variable
