@@ -162,13 +162,15 @@ impl<'a> Materials<'a> {
         Ok(toc)
     }
 
-    /// From the store, the record, or the cache repository. A damaged one is made again.
+    /// From the stores, the record, or the cache repository. A damaged one is made again.
     fn stored_toc(&self, layer: &StateLayer) -> Result<Option<Toc>, BuildError> {
-        let stored = match self.services.store.toc(&layer.diff_id)? {
-            Some(bytes) => Some(bytes),
-            None => self.cached_toc(layer)?,
-        };
-        Ok(stored.and_then(|bytes| Toc::from_bytes(&bytes).ok()))
+        let read = |bytes: Vec<u8>| Toc::from_bytes(&bytes).ok();
+        for store in [Some(self.services.store), self.services.warm].into_iter().flatten() {
+            if let Some(toc) = store.toc(&layer.diff_id)?.and_then(read) {
+                return Ok(Some(toc));
+            }
+        }
+        Ok(self.cached_toc(layer)?.and_then(read))
     }
 
     fn cached_toc(&self, layer: &StateLayer) -> Result<Option<Vec<u8>>, BuildError> {

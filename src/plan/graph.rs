@@ -83,6 +83,18 @@ impl<'a> Graph<'a> {
         &self.known.images
     }
 
+    /// The images that any stage needs, also one that the target does not need; triggers of base
+    /// images count when their configuration is given.
+    ///
+    /// # Errors
+    /// A malformed trigger, or a bad name in one.
+    pub fn images_of_all_stages(
+        &self,
+        images: &BTreeMap<ImageRef, ImageConfig>,
+    ) -> Result<BTreeSet<ImageRef>, PlanError> {
+        Ok(self.reach_from((0..self.nodes.len()).collect(), images)?.images)
+    }
+
     fn node(&self, index: usize, stage: &Stage) -> Result<Node, PlanFault> {
         let base = self.globals.expand(&stage.base)?;
         if base.is_empty() {
@@ -197,8 +209,12 @@ impl<'a> Graph<'a> {
 
     /// What the target needs; triggers of base images count when their configuration is given.
     pub(super) fn reach(&self, images: &BTreeMap<ImageRef, ImageConfig>) -> Result<Reach, PlanError> {
+        self.reach_from(vec![self.target], images)
+    }
+
+    /// What the stages in `open` need, and they themselves.
+    fn reach_from(&self, mut open: Vec<usize>, images: &BTreeMap<ImageRef, ImageConfig>) -> Result<Reach, PlanError> {
         let mut reach = Reach::default();
-        let mut open = vec![self.target];
         while let Some(index) = open.pop() {
             if reach.stages.contains_key(&index) {
                 continue;

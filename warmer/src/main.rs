@@ -1,2 +1,37 @@
-//! Yadokari.
-fn main() {}
+//! `warmer`: fetches base images into a cache directory, from which the executor takes them.
+
+// The one place that talks to the user outside of the displays.
+#![allow(clippy::print_stderr)]
+
+#[path = "../../src/bin/command_line/mod.rs"]
+mod command_line;
+mod failure;
+mod flags;
+mod images;
+mod layers;
+mod session;
+mod warm;
+
+use std::process::ExitCode;
+
+use clap::FromArgMatches;
+
+use flags::CommandLine;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let matches = flags::command().get_matches();
+    let line = match CommandLine::from_arg_matches(&matches) {
+        Ok(line) => line,
+        Err(error) => error.exit(),
+    };
+    match session::run(&line) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprint!("{failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}

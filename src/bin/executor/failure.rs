@@ -1,15 +1,13 @@
 //! What is printed when a build fails, and the exit code.
 
-use std::error::Error;
-
 use yadokari::build::BuildError;
 use yadokari::context::ContextError;
-use yadokari::dockerfile::{Span, render};
 use yadokari::registry::RegistryError;
 use yadokari::sandbox::SandboxError;
 use yadokari::store::StoreError;
 
-use crate::settings::SettingsError;
+use crate::command_line::failure::{Source, chain, show};
+use crate::command_line::settings::SettingsError;
 
 /// Why the executor gives up.
 #[derive(Debug, thiserror::Error)]
@@ -26,15 +24,8 @@ pub(crate) enum Failure {
     Sandbox(#[from] SandboxError),
     #[error("error: failed to make a temporary directory: {0}\n")]
     Temporary(#[from] std::io::Error),
-    #[error("{}", show(.error, .dockerfile))]
+    #[error("{}", show(.error, .error.span(), .dockerfile))]
     Build { error: Box<BuildError>, dockerfile: Box<Source> },
-}
-
-/// The Dockerfile, for showing where.
-#[derive(Debug)]
-pub(crate) struct Source {
-    pub(crate) name: String,
-    pub(crate) text: String,
 }
 
 impl Failure {
@@ -49,33 +40,5 @@ impl Failure {
             },
             _ => 1,
         }
-    }
-}
-
-/// The error and its causes, outermost first, without what a cause repeats.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let next = inner.to_string();
-        if !text.ends_with(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = inner.source();
-    }
-    text
-}
-
-fn show(error: &BuildError, source: &Source) -> String {
-    let message = format!("error: {}", chain(error));
-    match error.span() {
-        Some(span @ Span { start: 1.., .. }) => {
-            let mut shown = render(&message, span, &source.name, &source.text);
-            if !shown.ends_with('\n') {
-                shown.push('\n');
-            }
-            shown
-        }
-        _ => format!("{message}\n"),
     }
 }

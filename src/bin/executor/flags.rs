@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::values::{AgeLimit, KeyValue, boolean, parse_age, parse_key_value};
+use crate::command_line::flags::{LogFlags, PullFlags, with_booleans};
+use crate::command_line::values::{AgeLimit, KeyValue, boolean, parse_age, parse_key_value};
 
 /// Builds a container image from a Dockerfile inside an ordinary container, and pushes it.
 ///
@@ -32,15 +33,9 @@ pub(crate) struct CommandLine {
     pub(crate) log: LogFlags,
 }
 
-/// The whole command line. Booleans are `--flag`, `--flag=true` or `--flag=false`, never
-/// `--flag true` (pflag's rule, which pipelines rely on).
+/// The whole command line.
 pub(crate) fn command() -> clap::Command {
-    let is_boolean =
-        |arg: &clap::Arg| arg.get_value_names().is_some_and(|names| names.iter().any(|name| name == "BOOL"));
-    CommandLine::command().mut_args(|arg| match is_boolean(&arg) {
-        true => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
-        false => arg,
-    })
+    with_booleans(CommandLine::command())
 }
 
 #[derive(Debug, Subcommand)]
@@ -163,44 +158,9 @@ pub(crate) struct RegistryFlags {
     /// Push, and use the cache, over plain HTTP.
     #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) insecure: bool,
-    /// Pull base images over plain HTTP.
-    #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
-    pub(crate) insecure_pull: bool,
-    /// Registry that is reached over plain HTTP. Repeatable.
-    #[arg(long, value_name = "HOST")]
-    pub(crate) insecure_registry: Vec<String>,
     /// Do not verify TLS certificates.
     #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) skip_tls_verify: bool,
-    /// Do not verify TLS certificates when pulling.
-    #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
-    pub(crate) skip_tls_verify_pull: bool,
-    /// Registry whose TLS certificate is not verified. Repeatable.
-    #[arg(long, value_name = "HOST")]
-    pub(crate) skip_tls_verify_registry: Vec<String>,
-    /// Certificate authority of a registry: HOST=FILE. Repeatable.
-    #[arg(long, value_name = "HOST=FILE", value_parser = parse_key_value)]
-    pub(crate) registry_certificate: Vec<KeyValue>,
-    /// Client certificate for a registry: HOST=CERTIFICATE,KEY. Repeatable.
-    #[arg(long, value_name = "HOST=FILE,FILE", value_parser = parse_key_value)]
-    pub(crate) registry_client_cert: Vec<KeyValue>,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Display")]
-pub(crate) struct LogFlags {
-    /// trace, debug, info, warn, error, fatal or panic.
-    #[arg(short, long, value_name = "LEVEL", default_value = "info")]
-    pub(crate) verbosity: yadokari::report::Verbosity,
-    /// color (a live display on a terminal, else plain lines), text or json.
-    #[arg(long, value_enum, default_value_t = LogFormat::Color, value_name = "FORMAT")]
-    pub(crate) log_format: LogFormat,
-}
-
-/// `--log-format`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogFormat {
-    Color,
-    Text,
-    Json,
+    #[command(flatten)]
+    pub(crate) pull: PullFlags,
 }

@@ -3,12 +3,12 @@
 // The one place that talks to the user outside of a build.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-mod display;
+#[path = "../command_line/mod.rs"]
+mod command_line;
 mod failure;
 mod flags;
 mod session;
 mod settings;
-mod values;
 
 use std::process::ExitCode;
 

@@ -17,14 +17,12 @@ use yadokari::sandbox::{
 };
 use yadokari::store::{Access, Durability, Store};
 
-use crate::display;
-use crate::failure::{Failure, Source};
+use crate::command_line::display;
+use crate::command_line::failure::Source;
+use crate::command_line::settings::{credentials, env};
+use crate::failure::Failure;
 use crate::flags::CommandLine;
 use crate::settings;
-
-fn env(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
 
 /// Carries out the command line.
 pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
@@ -130,7 +128,7 @@ fn run(
     probe: Probe,
     observer: &Arc<dyn Observer>,
 ) -> Result<Result<(), build::BuildError>, Failure> {
-    let credentials = settings::credentials(&env)?;
+    let credentials = credentials(&env)?;
     let client = Client::new(settings::client_options(&line.registry, &env)?, credentials)?;
     let sandbox = sandbox_choice(probe)?;
     let repositories: Vec<Reference> = settings::cache_repository(line)?.into_iter().collect();

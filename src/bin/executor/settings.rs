@@ -7,34 +7,12 @@ use std::path::{Path, PathBuf};
 use yadokari::build::{Caching, DockerfileText, Outputs, Secret};
 use yadokari::image::{Platform, Reference};
 use yadokari::plan::PlanOptions;
-use yadokari::registry::{ClientOptions, Credentials, ProxySettings};
+use yadokari::registry::ClientOptions;
 use yadokari::sandbox::Requested;
 
+use crate::command_line::settings::{self as command_line, Environment, SettingsError, usage};
+use crate::command_line::values::KeyValue;
 use crate::flags::{BuildFlags, CacheFlags, CommandLine, OutputFlags, RegistryFlags, SandboxFlag};
-use crate::values::KeyValue;
-
-/// A command line that cannot be carried out, or names something that is not there.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SettingsError {
-    /// Wrong usage: exit code 2.
-    #[error("{0}")]
-    Usage(String),
-    /// A file could not be read: exit code 1.
-    #[error("failed to read {what} {}", path.display())]
-    Read {
-        what: &'static str,
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    /// A credential file is malformed: exit code 1.
-    #[error("failed to read credentials")]
-    Credentials(#[from] yadokari::registry::CredentialsError),
-}
-
-fn usage(text: impl Into<String>) -> SettingsError {
-    SettingsError::Usage(text.into())
-}
 
 /// Flags that only make sense together.
 ///
@@ -75,29 +53,14 @@ pub(crate) fn dockerfile(flags: &BuildFlags, context: &Path) -> Result<(PathBuf,
 }
 
 /// What planning needs.
-pub(crate) fn plan_options(
-    flags: &BuildFlags,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Result<PlanOptions, SettingsError> {
-    let platform = match &flags.custom_platform {
-        Some(text) => Some(text.parse::<Platform>().map_err(|error| usage(error.to_string()))?),
-        None => None,
-    };
+pub(crate) fn plan_options(flags: &BuildFlags, env: Environment<'_>) -> Result<PlanOptions, SettingsError> {
     Ok(PlanOptions {
-        build_args: flags.build_arg.iter().map(|text| build_arg(text, env)).collect(),
+        build_args: command_line::build_args(&flags.build_arg, env),
         target: flags.target.clone(),
-        platform,
+        platform: command_line::platform(flags.custom_platform.as_deref())?,
         build_platform: Platform::host(),
         labels: flags.label.iter().map(|KeyValue { name, value }| (name.clone(), value.clone())).collect(),
     })
-}
-
-/// A bare name takes the variable's value, empty when it is not set (Kaniko's rule).
-fn build_arg(text: &str, env: &dyn Fn(&str) -> Option<String>) -> (String, String) {
-    match text.split_once('=') {
-        Some((name, value)) => (name.into(), value.into()),
-        None => (text.into(), env(text).unwrap_or_default()),
-    }
 }
 
 pub(crate) fn caching(flags: &CacheFlags) -> Caching {
@@ -131,49 +94,9 @@ pub(crate) fn cache_repository(line: &CommandLine) -> Result<Option<Reference>, 
     }
 }
 
-pub(crate) fn client_options(
-    flags: &RegistryFlags,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Result<ClientOptions, SettingsError> {
-    let pairs = |list: &[KeyValue]| {
-        list.iter().map(|kv| (kv.name.clone(), PathBuf::from(&kv.value))).collect::<BTreeMap<_, _>>()
-    };
-    Ok(ClientOptions {
-        insecure: flags.insecure,
-        insecure_pull: flags.insecure_pull,
-        insecure_registries: flags.insecure_registry.iter().cloned().collect(),
-        skip_tls_verify: flags.skip_tls_verify,
-        skip_tls_verify_pull: flags.skip_tls_verify_pull,
-        skip_tls_verify_registries: flags.skip_tls_verify_registry.iter().cloned().collect(),
-        registry_certificates: pairs(&flags.registry_certificate),
-        registry_client_certs: flags.registry_client_cert.iter().map(client_cert).collect::<Result<_, _>>()?,
-        proxy: ProxySettings::from_lookup(env),
-        ..ClientOptions::default()
-    })
-}
-
-fn client_cert(pair: &KeyValue) -> Result<(String, (PathBuf, PathBuf)), SettingsError> {
-    let files = pair.value.split_once(',').filter(|(_, key)| !key.contains(','));
-    let (certificate, key) =
-        files.ok_or_else(|| usage(format!("--registry-client-cert {}: expected HOST=CERTIFICATE,KEY", pair.name)))?;
-    Ok((pair.name.clone(), (certificate.into(), key.into())))
-}
-
-/// Docker's configuration file, where Docker, Kaniko and podman look for it.
-pub(crate) fn credentials(env: &dyn Fn(&str) -> Option<String>) -> Result<Credentials, SettingsError> {
-    let set = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let docker = match set("DOCKER_CONFIG") {
-        Some(directory) => directory.join("config.json"),
-        None => set("HOME").unwrap_or_else(|| PathBuf::from("/root")).join(".docker/config.json"),
-    };
-    let candidates = [
-        Some(docker),
-        Some(PathBuf::from("/kaniko/.docker/config.json")),
-        set("REGISTRY_AUTH_FILE"),
-        set("XDG_RUNTIME_DIR").map(|directory| directory.join("containers/auth.json")),
-    ];
-    let paths: Vec<PathBuf> = candidates.into_iter().flatten().collect();
-    Ok(Credentials::load(&paths)?)
+pub(crate) fn client_options(flags: &RegistryFlags, env: Environment<'_>) -> Result<ClientOptions, SettingsError> {
+    let pull = command_line::client_options(&flags.pull, env)?;
+    Ok(ClientOptions { insecure: flags.insecure, skip_tls_verify: flags.skip_tls_verify, ..pull })
 }
 
 pub(crate) fn sandbox(flag: SandboxFlag) -> Requested {
@@ -187,10 +110,7 @@ pub(crate) fn sandbox(flag: SandboxFlag) -> Requested {
 }
 
 /// The secrets that `--secret` names, read once.
-pub(crate) fn secrets(
-    flags: &BuildFlags,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Result<BTreeMap<String, Secret>, SettingsError> {
+pub(crate) fn secrets(flags: &BuildFlags, env: Environment<'_>) -> Result<BTreeMap<String, Secret>, SettingsError> {
     let mut secrets = BTreeMap::new();
     for text in &flags.secret {
         let (id, secret) = secret(text, env)?;
@@ -206,7 +126,7 @@ const SECRET_BYTES: usize = 500 * 1024;
 
 /// `id=ID[,src=FILE|,source=FILE][,env=VARIABLE][,type=file|env]`; alone, a variable of that
 /// name, else a file of that name.
-fn secret(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<(String, Secret), SettingsError> {
+fn secret(text: &str, env: Environment<'_>) -> Result<(String, Secret), SettingsError> {
     let mut fields = BTreeMap::new();
     for field in text.split(',') {
         let (name, value) =
@@ -225,11 +145,7 @@ fn secret(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<(String, S
     Ok((id.to_owned(), Secret(bytes)))
 }
 
-fn secret_bytes(
-    id: &str,
-    fields: &BTreeMap<&str, &str>,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Result<Vec<u8>, SettingsError> {
+fn secret_bytes(id: &str, fields: &BTreeMap<&str, &str>, env: Environment<'_>) -> Result<Vec<u8>, SettingsError> {
     let is_env = fields.get("type") == Some(&"env");
     let file = fields.get("src").copied().filter(|_| !is_env);
     let variable = fields.get("env").copied().or_else(|| fields.get("src").copied().filter(|_| is_env));

@@ -83,3 +83,20 @@ fn faults_of_triggers_stand_at_from() {
     assert_eq!(error("FROM a AS p\nONBUILD COPY --from=7 /t /t\nFROM p"), "3: invalid stage index 7");
     assert_eq!(error("FROM a AS p\nONBUILD EXPOSE x\nFROM p"), "3: invalid containerPort: x");
 }
+
+#[test]
+fn images_of_stages_that_the_target_does_not_need() {
+    let text =
+        "FROM a AS unused\nRUN --mount=from=b,target=/b x\nFROM parent\nFROM scratch AS s\nFROM s\nCOPY --from=c / /";
+    let (file, options) = (dockerfile::parse(text.as_bytes()).expect(text), options());
+    let graph = Graph::new(&file, &options).expect(text);
+    let names = |images: &BTreeMap<ImageRef, ImageConfig>| -> Vec<String> {
+        let found = graph.images_of_all_stages(images).expect(text);
+        found.iter().map(|image| image.reference.repository().replace("library/", "")).collect()
+    };
+    assert_eq!(graph.images().len(), 1);
+    assert_eq!(names(&BTreeMap::new()), ["a", "b", "c", "parent"]);
+    let parent = ImageRef { reference: "parent".parse().expect("valid"), platform: platform("linux/amd64") };
+    let configs = BTreeMap::from([(parent.clone(), registry(&parent))]);
+    assert_eq!(names(&configs), ["a", "b", "c", "extra", "parent", "tools"]);
+}

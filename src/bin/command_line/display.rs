@@ -1,16 +1,25 @@
-//! Which display a build gets.
+//! Which display there is.
 
 use std::io::{IsTerminal, stderr, stdout};
 use std::sync::Arc;
 
 use indicatif::ProgressDrawTarget;
-use yadokari::report::{Json, Live, Observer, Plain, Verbosity};
+use yadokari::report::{Event, Json, Live, Observer, Plain, Verbosity};
 
-use crate::flags::{LogFlags, LogFormat};
+use super::flags::{LogFlags, LogFormat};
+use super::settings::Environment;
 
 /// A live display on a terminal, plain lines elsewhere; colours only on a terminal, and not where
 /// `NO_COLOR` is set.
-pub(crate) fn observer(flags: &LogFlags, env: &dyn Fn(&str) -> Option<String>) -> Arc<dyn Observer> {
+pub(crate) fn observer(flags: &LogFlags, env: Environment<'_>) -> Arc<dyn Observer> {
+    let observer = choose(flags, env);
+    if flags.log_timestamp {
+        observer.event(Event::Warning("--log-timestamp has no effect".into()));
+    }
+    observer
+}
+
+fn choose(flags: &LogFlags, env: Environment<'_>) -> Arc<dyn Observer> {
     let is_terminal = stderr().is_terminal() && env("TERM").is_none_or(|term| term != "dumb");
     let colour = is_terminal && flags.log_format == LogFormat::Color && env("NO_COLOR").is_none_or(|v| v.is_empty());
     match flags.log_format {

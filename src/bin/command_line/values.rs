@@ -11,6 +11,10 @@ pub(crate) struct KeyValue {
     pub(crate) value: String,
 }
 
+/// Pairs of a registry and a `host[/prefix]` that is asked before it, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RegistryMap(pub(crate) Vec<KeyValue>);
+
 /// How old something may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AgeLimit(pub(crate) Duration);
@@ -22,6 +26,14 @@ pub(crate) fn parse_key_value(text: &str) -> Result<KeyValue, String> {
         return Err("the name before = is empty".into());
     }
     Ok(KeyValue { name: name.into(), value: value.into() })
+}
+
+/// `HOST=OTHER[/PREFIX]` pairs between semicolons.
+///
+/// # Source
+/// Kaniko `--registry-map`.
+pub(crate) fn parse_registry_map(text: &str) -> Result<RegistryMap, String> {
+    text.split(';').filter(|pair| !pair.is_empty()).map(parse_key_value).collect::<Result<_, _>>().map(RegistryMap)
 }
 
 /// A Go duration that is not negative: `336h`, `1h30m`, `0`.

@@ -1,0 +1,41 @@
+//! How errors are shown.
+
+use std::error::Error;
+
+use yadokari::dockerfile::{Span, render};
+
+/// The Dockerfile, for showing where.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    pub(crate) name: String,
+    pub(crate) text: String,
+}
+
+/// The error and its causes, outermost first, without what a cause repeats.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let next = inner.to_string();
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+/// The error above the lines of the Dockerfile that it blames, if it blames any.
+pub(crate) fn show(error: &dyn Error, span: Option<Span>, source: &Source) -> String {
+    let message = format!("error: {}", chain(error));
+    match span {
+        Some(span @ Span { start: 1.., .. }) => {
+            let mut shown = render(&message, span, &source.name, &source.text);
+            if !shown.ends_with('\n') {
+                shown.push('\n');
+            }
+            shown
+        }
+        _ => format!("{message}\n"),
+    }
+}

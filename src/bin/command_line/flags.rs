@@ -1,0 +1,74 @@
+//! Groups of flags.
+
+use clap::{ArgAction, Args, ValueEnum};
+
+use super::values::{KeyValue, RegistryMap, boolean, parse_key_value, parse_registry_map};
+
+/// Booleans are `--flag`, `--flag=true` or `--flag=false`, never `--flag true` (pflag's rule,
+/// which pipelines rely on).
+pub(crate) fn with_booleans(command: clap::Command) -> clap::Command {
+    let is_boolean =
+        |arg: &clap::Arg| arg.get_value_names().is_some_and(|names| names.iter().any(|name| name == "BOOL"));
+    command.mut_args(|arg| match is_boolean(&arg) {
+        true => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
+        false => arg,
+    })
+}
+
+/// How registries are reached for pulling.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Registries")]
+pub(crate) struct PullFlags {
+    /// Pull base images over plain HTTP.
+    #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) insecure_pull: bool,
+    /// Registry that is reached over plain HTTP. Repeatable.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) insecure_registry: Vec<String>,
+    /// Do not verify TLS certificates when pulling.
+    #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) skip_tls_verify_pull: bool,
+    /// Registry whose TLS certificate is not verified. Repeatable.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) skip_tls_verify_registry: Vec<String>,
+    /// Certificate authority of a registry: HOST=FILE. Repeatable.
+    #[arg(long, value_name = "HOST=FILE", value_parser = parse_key_value)]
+    pub(crate) registry_certificate: Vec<KeyValue>,
+    /// Client certificate for a registry: HOST=CERTIFICATE,KEY. Repeatable.
+    #[arg(long, value_name = "HOST=FILE,FILE", value_parser = parse_key_value)]
+    pub(crate) registry_client_cert: Vec<KeyValue>,
+    /// Registry that is asked before another when pulling: HOST=OTHER[/PREFIX]. Repeatable; the
+    /// variable KANIKO_REGISTRY_MAP adds to it, several between semicolons.
+    #[arg(long, value_name = "HOST=HOST", value_parser = parse_registry_map)]
+    pub(crate) registry_map: Vec<RegistryMap>,
+    /// Mirror of Docker Hub that is asked before it: HOST[/PREFIX]. Repeatable; the variable
+    /// KANIKO_REGISTRY_MIRROR adds to it.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) registry_mirror: Vec<String>,
+    /// Do not ask a registry itself when none of its maps and mirrors delivers.
+    #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) skip_default_registry_fallback: bool,
+}
+
+/// What is said, and how.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Display")]
+pub(crate) struct LogFlags {
+    /// trace, debug, info, warn, error, fatal or panic.
+    #[arg(short, long, value_name = "LEVEL", default_value = "info")]
+    pub(crate) verbosity: yadokari::report::Verbosity,
+    /// color (a live display on a terminal, else plain lines), text or json.
+    #[arg(long, value_enum, default_value_t = LogFormat::Color, value_name = "FORMAT")]
+    pub(crate) log_format: LogFormat,
+    /// Accepted; without effect.
+    #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) log_timestamp: bool,
+}
+
+/// `--log-format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Color,
+    Text,
+    Json,
+}

@@ -1,0 +1,11 @@
+//! What the command lines of the executor and the warmer have in common: flag groups, values of
+//! flags, and what they become in the library's terms.
+//!
+//! Both programs compile this folder. A crate of its own would close a circle: it needs the
+//! library, and the executor belongs to the library's package.
+
+pub(crate) mod display;
+pub(crate) mod failure;
+pub(crate) mod flags;
+pub(crate) mod settings;
+pub(crate) mod values;

@@ -1,0 +1,48 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, CommandFactory, Parser};
+use yadokari::image::Reference;
+
+use crate::command_line::flags::{LogFlags, PullFlags, with_booleans};
+use crate::command_line::values::{AgeLimit, boolean, parse_age};
+
+/// Fetches base images into a cache directory, from which the executor takes them.
+///
+/// Takes the command line of Kaniko's warmer. Exit codes: 0 when at least one image is in the
+/// directory afterwards, 1 when none is, 2 for wrong usage.
+#[derive(Debug, Parser)]
+#[command(name = "warmer", version, max_term_width = 100, args_override_self = true)]
+pub(crate) struct CommandLine {
+    /// Image to fetch. Repeatable.
+    #[arg(short, long, value_name = "REFERENCE")]
+    pub(crate) image: Vec<Reference>,
+    /// Dockerfile whose images are fetched: those of FROM, COPY --from and RUN --mount, in all stages.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) dockerfile: Option<PathBuf>,
+    /// Value of an ARG of the Dockerfile; a bare NAME takes it from the environment. Repeatable.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) build_arg: Vec<String>,
+    /// Where images are kept; made when missing.
+    #[arg(short, long, value_name = "DIRECTORY", default_value = "/cache")]
+    pub(crate) cache_dir: PathBuf,
+    /// The executors' --cache-ttl: an image that is there and unchanged is renewed after half of it.
+    #[arg(long, value_name = "DURATION", default_value = "336h", value_parser = parse_age)]
+    pub(crate) cache_ttl: AgeLimit,
+    /// Read all stored bytes of the images and fetch again what is damaged.
+    #[arg(short, long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) force: bool,
+    /// Platform of the images: os/arch[/variant].
+    #[arg(long, alias = "customPlatform", value_name = "PLATFORM")]
+    pub(crate) custom_platform: Option<String>,
+    #[command(flatten)]
+    pub(crate) pull: PullFlags,
+    #[command(flatten)]
+    pub(crate) log: LogFlags,
+}
+
+/// The whole command line.
+pub(crate) fn command() -> clap::Command {
+    with_booleans(CommandLine::command())
+}
