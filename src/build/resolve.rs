@@ -78,7 +78,7 @@ fn resolve(image: &ImageRef, services: &Services<'_>) -> Result<BaseImage, Build
         Ok(found) => base_image(&name, found.config, &found.manifest, &Origin::Image(found.source)),
         Err(error) => match warmed(image, services)? {
             Some(base) => {
-                let text = format!("{name}: {error}; taking the image that was warmed into the cache directory");
+                let text = format!("{}; taking the image that was warmed into the cache directory", chain(&error));
                 services.observer.event(Event::Warning(text));
                 Ok(base)
             }
@@ -99,6 +99,12 @@ fn base_image(name: &str, config: ImageConfig, manifest: &Manifest, origin: &Ori
         origin: origin.clone(),
     });
     Ok(BaseImage { layers: layers.collect(), config })
+}
+
+/// The error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// The image from the local layout, when it is there, whole and not older than the TTL.
