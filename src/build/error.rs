@@ -44,10 +44,8 @@ pub enum BuildError {
     #[error(transparent)]
     Context(#[from] ContextError),
     /// A step failed before or while it ran.
-    #[error("{title}")]
+    #[error("{source}")]
     Step {
-        /// The instruction.
-        title: String,
         /// Its place.
         span: Span,
         /// Why.

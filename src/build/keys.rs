@@ -91,6 +91,6 @@ fn step_key(step: &Step, parent: &CacheKey, inputs: &Inputs<'_>, salt: &str) -> 
 pub(super) fn at_step(step: &Step, error: BuildError) -> BuildError {
     match error {
         already @ BuildError::Step { .. } => already,
-        source => BuildError::Step { title: step.title.clone(), span: step.span, source: Box::new(source) },
+        source => BuildError::Step { span: step.span, source: Box::new(source) },
     }
 }

@@ -46,7 +46,7 @@ impl Live {
 
     fn start(&self, state: &mut State, step: StepNumber, miss: &str) {
         let spinner = self.bars.add(ProgressBar::new_spinner().with_style(step_style()));
-        spinner.set_prefix(format!("{} {}", label(&state.steps, step), title(&state.steps, step)));
+        spinner.set_prefix(format!("{} {}", label(&state.steps, step), clipped(title(&state.steps, step))));
         spinner.set_message(miss.to_owned());
         spinner.enable_steady_tick(Duration::from_millis(100));
         state.running.insert(step, Running { spinner, tail: Vec::new() });
@@ -57,7 +57,7 @@ impl Live {
         if let Some(running) = &running {
             running.spinner.finish_and_clear();
         }
-        self.print(&format!("{mark} {} {}  {text}", label(&state.steps, step), title(&state.steps, step)));
+        self.print(&format!("{mark} {} {}  {text}", label(&state.steps, step), clipped(title(&state.steps, step))));
         if let (Some(running), true) = (running, mark.contains('✗')) {
             running.tail.iter().for_each(|line| self.print(&format!("    {line}")));
         }
@@ -96,6 +96,15 @@ fn step_style() -> ProgressStyle {
 
 fn transfer_style() -> ProgressStyle {
     style("  {prefix:.dim} {bar:30.cyan/dim} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}")
+}
+
+/// A title takes one line of an ordinary terminal, with room for what comes of it.
+fn clipped(title: &str) -> String {
+    const WIDTH: usize = 64;
+    match title.char_indices().nth(WIDTH) {
+        Some((end, _)) => format!("{}…", &title[..end]),
+        None => title.to_owned(),
+    }
 }
 
 /// The templates are constants: a wrong one falls back to indicatif's own.
