@@ -70,10 +70,11 @@ fi
 echo "-- auto finds its way there (podman's seccomp profile allows user namespaces, Docker's does not), and the cache works"
 for run in 1 2; do
     in_container "$registry/yadokari:1" --context /workspace --destination "$registry/app:1" --secret id=s,src=/out/secret --cache \
-        -v debug >"$work/cached$run.log" 2>&1 || { cat "$work/cached$run.log"; exit 1; }
+        --reproducible --digest-file "/out/auto$run" -v debug >"$work/cached$run.log" 2>&1 || { cat "$work/cached$run.log"; exit 1; }
 done
 grep -Eo 'sandbox (userns|in-place)[^;]*' "$work/cached1.log" || { cat "$work/cached1.log"; exit 1; }
 grep -q ', 0 run,' "$work/cached2.log" || { cat "$work/cached2.log"; exit 1; }
+[ "$(cat "$work/out/auto1" "$work/out/auto2")" = "$(cat "$work/overlay" "$work/overlay")" ] || { echo "auto gives another image" >&2; exit 1; }
 echo "-- the pushed image runs"
 [ "$("${podman[@]}" run --rm --net=host --tls-verify=false --ulimit nofile=20000:20000 --ulimit nproc=10000:10000 "$registry/app:1")" = done ]
 echo "in place equals overlay: $(cat "$work/overlay")"

@@ -113,6 +113,8 @@ pub struct Services<'a> {
 pub struct SandboxChoice {
     /// Which sandbox, and why.
     pub probe: sandbox::Probe,
+    /// Whether the work directory's file system can hold an overlay's upper directory.
+    pub holds_overlay: bool,
     /// What runs the processes.
     pub sandbox: Box<dyn sandbox::Sandbox>,
     /// Directories that are no part of an in-place root.

@@ -70,20 +70,21 @@ struct Workplace {
     store: Arc<Store>,
     warm: Option<Store>,
     work: TempDir,
+    holds_overlay: bool,
     /// Removed at the end; holds the store when there is no cache directory to write to.
     _state: TempDir,
 }
 
 impl Workplace {
     fn new(line: &CommandLine, probe: &Probe) -> Result<Self, Failure> {
-        let parent = state_parent(probe)?;
+        let (parent, holds_overlay) = state_parent(line, probe)?;
         let state = tempfile::Builder::new().prefix("yadokari-").tempdir_in(&parent)?;
         let work = tempfile::Builder::new().prefix("work-").tempdir_in(state.path())?;
         let (store, warm) = match cache_directory(line)? {
             Some(shared) if line.cache.cache && shared.is_writable() => (shared, None),
             shared => (Store::open_with(&state.path().join("store"), Access::ReadWrite, Durability::None)?, shared),
         };
-        Ok(Self { store: Arc::new(store), warm, work, _state: state })
+        Ok(Self { store: Arc::new(store), warm, work, holds_overlay, _state: state })
     }
 }
 
@@ -105,14 +106,17 @@ fn cache_directory(line: &CommandLine) -> Result<Option<Store>, Failure> {
 }
 
 /// Where throw-away files go. In place, only the executor's own directory outlives a stage; an
-/// overlay needs a file system that can hold its upper directory.
-fn state_parent(probe: &Probe) -> Result<PathBuf, Failure> {
-    if probe.kind == Kind::InPlace {
-        return Ok(executor_directory()?);
+/// overlay needs a file system that can hold its upper directory; tells whether there is one.
+fn state_parent(line: &CommandLine, probe: &Probe) -> Result<(PathBuf, bool), Failure> {
+    match probe.kind {
+        Kind::InPlace => return Ok((executor_directory()?, false)),
+        Kind::None => return Ok((std::env::temp_dir(), false)),
+        Kind::Overlay | Kind::UserNamespace => {}
     }
-    let candidates = [std::env::temp_dir(), PathBuf::from("/var/tmp"), PathBuf::from("/dev/shm")];
-    let fits = |directory: &PathBuf| probe.kind == Kind::None || supports_overlay(directory).is_ok();
-    Ok(candidates.iter().find(|directory| fits(directory)).unwrap_or(&candidates[0]).clone())
+    // Not /dev/shm: a container's is 64 MiB.
+    let candidates = [std::env::temp_dir(), PathBuf::from("/var/tmp"), line.cache.cache_dir.clone()];
+    let fitting = candidates.iter().find(|directory| supports_overlay(directory).is_ok());
+    Ok((fitting.unwrap_or(&candidates[0]).clone(), fitting.is_some()))
 }
 
 fn executor_directory() -> Result<PathBuf, std::io::Error> {
@@ -130,7 +134,7 @@ fn run(
 ) -> Result<Result<(), build::BuildError>, Failure> {
     let credentials = credentials(&env)?;
     let client = Client::new(settings::client_options(&line.registry, &env)?, credentials)?;
-    let sandbox = sandbox_choice(probe)?;
+    let sandbox = sandbox_choice(probe, workplace.holds_overlay)?;
     let repositories: Vec<Reference> = settings::cache_repository(line)?.into_iter().collect();
     let cache = line.cache.cache.then(|| layer_cache(line, &client, workplace, &repositories, observer));
     let git_environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
@@ -180,7 +184,7 @@ fn layer_cache(
 }
 
 /// The sandbox, ended by SIGINT and SIGTERM.
-fn sandbox_choice(probe: Probe) -> Result<SandboxChoice, Failure> {
+fn sandbox_choice(probe: Probe, holds_overlay: bool) -> Result<SandboxChoice, Failure> {
     let executable = std::env::current_exe()?;
     let (sandbox, cancel): (Box<dyn Sandbox>, Cancel) = match probe.kind {
         Kind::InPlace => {
@@ -199,7 +203,7 @@ fn sandbox_choice(probe: Probe) -> Result<SandboxChoice, Failure> {
         _ => IgnoreList::default(),
     };
     end_on_signal(cancel);
-    Ok(SandboxChoice { probe, sandbox, ignore })
+    Ok(SandboxChoice { probe, holds_overlay, sandbox, ignore })
 }
 
 /// A signal ends the running step, which fails the build and cleans up; a build that is busy with

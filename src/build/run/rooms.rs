@@ -17,7 +17,7 @@ pub(in super::super) enum Rooms<'a> {
     /// A fresh upper directory for each step.
     Overlay(OverlayRooms<'a>),
     /// One root, which is one stage at a time.
-    InPlace(InPlaceRoom<'a>),
+    Tree(TreeRoom<'a>),
     /// RUN is impossible; the reason is the probe's.
     Nowhere(String),
 }
@@ -30,11 +30,36 @@ pub(in super::super) struct OverlayRooms<'a> {
     last_upper: Option<PathBuf>,
 }
 
-/// The container's own root.
-pub(in super::super) struct InPlaceRoom<'a> {
+/// One plain tree: the container's own root, or a directory where no file system can hold an
+/// overlay's upper directory.
+pub(in super::super) struct TreeRoom<'a> {
+    place: Place,
     ignore: &'a IgnoreList,
+    ownership: Ownership,
     /// The layers that the root holds now, base first.
     holds: Vec<DiffId>,
+}
+
+/// Where a plain tree is.
+enum Place {
+    Container,
+    Directory(PathBuf),
+}
+
+impl Place {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Container => Path::new("/"),
+            Self::Directory(path) => path,
+        }
+    }
+
+    fn root(&self) -> Root<'_> {
+        match self {
+            Self::Container => Root::InPlace,
+            Self::Directory(path) => Root::Directory { path },
+        }
+    }
 }
 
 type Output<'o> = &'o mut dyn FnMut(Stream, &[u8]);
@@ -42,11 +67,14 @@ type Output<'o> = &'o mut dyn FnMut(Stream, &[u8]);
 impl<'a> Rooms<'a> {
     /// The rooms that the chosen sandbox has; `work` is for upper directories.
     pub(in super::super) fn new(choice: &'a SandboxChoice, form: OverlayForm, work: &'a Path) -> Self {
+        let (ignore, ownership) = (&choice.ignore, form.ownership);
+        let tree = |place| Self::Tree(TreeRoom { place, ignore, ownership, holds: Vec::new() });
         match choice.probe.kind {
-            sandbox::Kind::Overlay | sandbox::Kind::UserNamespace => {
+            sandbox::Kind::Overlay | sandbox::Kind::UserNamespace if choice.holds_overlay => {
                 Self::Overlay(OverlayRooms { work, user_xattr: form.user_xattr, count: 0, last_upper: None })
             }
-            sandbox::Kind::InPlace => Self::InPlace(InPlaceRoom { ignore: &choice.ignore, holds: Vec::new() }),
+            sandbox::Kind::Overlay | sandbox::Kind::UserNamespace => tree(Place::Directory(work.join("root"))),
+            sandbox::Kind::InPlace => tree(Place::Container),
             sandbox::Kind::None => Self::Nowhere(choice.probe.reason.clone()),
         }
     }
@@ -67,7 +95,7 @@ impl<'a> Rooms<'a> {
     ) -> Result<(Exit, Vec<Change>), BuildError> {
         match self {
             Self::Overlay(rooms) => rooms.run(choice, state, materials, process, output),
-            Self::InPlace(room) => room.run(choice, state, materials, process, output),
+            Self::Tree(room) => room.run(choice, state, materials, process, output),
             Self::Nowhere(reason) => Err(BuildError::NoSandbox { reason: reason.clone() }),
         }
     }
@@ -80,7 +108,7 @@ impl<'a> Rooms<'a> {
                     materials.note_directory(state.layers(), upper);
                 }
             }
-            Self::InPlace(room) => room.holds = diff_ids(state.layers()),
+            Self::Tree(room) => room.holds = diff_ids(state.layers()),
             Self::Nowhere(_) => {}
         }
     }
@@ -115,7 +143,7 @@ impl OverlayRooms<'_> {
     }
 }
 
-impl InPlaceRoom<'_> {
+impl TreeRoom<'_> {
     fn run(
         &mut self,
         choice: &SandboxChoice,
@@ -125,10 +153,9 @@ impl InPlaceRoom<'_> {
         output: Output<'_>,
     ) -> Result<(Exit, Vec<Change>), BuildError> {
         self.fill(state.layers(), materials)?;
-        let root = Path::new("/");
-        let before = snapshot::index(root, self.ignore)?;
-        let exit = choice.sandbox.run(process, &Root::InPlace, output)?;
-        let changes = snapshot::changed(root, &before, &state.contents().view, self.ignore)?;
+        let before = snapshot::index(self.place.path(), self.ignore)?;
+        let exit = choice.sandbox.run(process, &self.place.root(), output)?;
+        let changes = snapshot::changed(self.place.path(), &before, &state.contents().view, self.ignore)?;
         Ok((exit, changes))
     }
 
@@ -136,14 +163,16 @@ impl InPlaceRoom<'_> {
     fn fill(&mut self, layers: &[StateLayer], materials: &Materials<'_>) -> Result<(), BuildError> {
         let wanted = diff_ids(layers);
         if !wanted.starts_with(&self.holds) || self.holds.is_empty() {
-            wipe(Path::new("/"), self.ignore)?;
+            let path = self.place.path();
+            std::fs::create_dir_all(path).map_err(BuildError::file("create", path))?;
+            wipe(path, self.ignore)?;
             self.holds.clear();
         }
         let missing = &layers[self.holds.len()..];
         for layer in missing {
             let skip = |path: &[u8]| self.ignore.contains(&Path::new("/").join(os_path(path)));
             let tar = materials.open_tar(layer)?;
-            extract(tar, Path::new("/"), Form::Merge { skip: &skip }, Ownership::Exact)
+            extract(tar, self.place.path(), Form::Merge { skip: &skip }, self.ownership)
                 .map_err(|source| BuildError::Extract { layer: layer.blob.digest.to_string(), source })?;
         }
         self.holds = wanted;
