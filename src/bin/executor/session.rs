@@ -108,15 +108,18 @@ fn cache_directory(line: &CommandLine) -> Result<Option<Store>, Failure> {
 /// Where throw-away files go. In place, only the executor's own directory outlives a stage; an
 /// overlay needs a file system that can hold its upper directory; tells whether there is one.
 fn state_parent(line: &CommandLine, probe: &Probe) -> Result<(PathBuf, bool), Failure> {
-    match probe.kind {
-        Kind::InPlace => return Ok((executor_directory()?, false)),
-        Kind::None => return Ok((std::env::temp_dir(), false)),
-        Kind::Overlay | Kind::UserNamespace => {}
+    let own = executor_directory()?;
+    if probe.kind == Kind::InPlace {
+        return Ok((own, false));
     }
     // Not /dev/shm: a container's is 64 MiB.
-    let candidates = [std::env::temp_dir(), PathBuf::from("/var/tmp"), line.cache.cache_dir.clone()];
-    let fitting = candidates.iter().find(|directory| supports_overlay(directory).is_ok());
-    Ok((fitting.unwrap_or(&candidates[0]).clone(), fitting.is_some()))
+    let candidates = [std::env::temp_dir(), PathBuf::from("/var/tmp"), line.cache.cache_dir.clone(), own];
+    let runs = probe.kind != Kind::None;
+    if let Some(fitting) = candidates.iter().find(|directory| runs && supports_overlay(directory).is_ok()) {
+        return Ok((fitting.clone(), true));
+    }
+    let is_writable = |directory: &&PathBuf| tempfile::tempdir_in(directory).is_ok();
+    Ok((candidates.iter().find(is_writable).unwrap_or(&candidates[0]).clone(), false))
 }
 
 fn executor_directory() -> Result<PathBuf, std::io::Error> {
