@@ -224,3 +224,24 @@ fn a_killed_build_goes_on_from_what_was_finished() {
     let (ran, cached) = steps(&output);
     assert_eq!((ran.len(), cached), (1, 1), "{}", text(&output));
 }
+
+#[test]
+fn what_a_killed_build_left_is_removed_by_the_next() {
+    let project = Project::new("FROM BASE\nRUN echo started; sleep 3600\n", &[]);
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    let names = || fs::read_dir(temporary.path()).expect("directory").count();
+    let mut command = executor();
+    command.env("TMPDIR", temporary.path()).arg("-c").arg(project.context.path()).arg("--no-push");
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().expect("executor runs");
+    let mut line = String::new();
+    let mut output = std::io::BufReader::new(child.stdout.take().expect("stdout"));
+    std::io::BufRead::read_line(&mut output, &mut line).expect("output");
+    assert!(line.contains("started"), "{line}");
+    child.kill().expect("SIGKILL");
+    child.wait().expect("reaped");
+    assert_eq!(names(), 1, "the killed build cleaned up");
+    write(project.context.path(), "Dockerfile", "FROM scratch\n");
+    let next = executor().env("TMPDIR", temporary.path()).arg("-c").arg(project.context.path()).arg("--no-push").output();
+    assert_success(&next.expect("executor runs"));
+    assert_eq!(names(), 0, "something is left");
+}

@@ -1,21 +1,16 @@
 //! One build: opens what it works with, runs it, cleans up.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tempfile::TempDir;
 use yadokari::build::{self, BuildRequest, SandboxChoice, Services};
 use yadokari::cache::{LocalCache, RegistryCache, RegistryCacheOptions, TieredCache};
 use yadokari::context::{self, ContextDirectory};
 use yadokari::image::Reference;
 use yadokari::registry::Client;
 use yadokari::report::{Event, Observer};
-use yadokari::sandbox::{
-    self, Cancel, IgnoreList, InPlaceSandbox, Kind, OverlaySandbox, Probe, Sandbox, ignore_list, supports_overlay,
-};
-use yadokari::store::{Access, Durability, Store};
+use yadokari::sandbox::{self, Cancel, IgnoreList, InPlaceSandbox, Kind, OverlaySandbox, Probe, Sandbox, ignore_list};
 
 use crate::command_line::display;
 use crate::command_line::failure::Source;
@@ -23,6 +18,7 @@ use crate::command_line::settings::{credentials, env};
 use crate::failure::Failure;
 use crate::flags::CommandLine;
 use crate::settings;
+use crate::workplace::{Workplace, executor_directory};
 
 /// Carries out the command line.
 pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
@@ -63,68 +59,6 @@ fn choose_sandbox(line: &CommandLine) -> Result<Probe, Failure> {
         sandbox::enter_user_namespace()?;
     }
     Ok(probe)
-}
-
-/// Directories of this build.
-struct Workplace {
-    store: Arc<Store>,
-    warm: Option<Store>,
-    work: TempDir,
-    holds_overlay: bool,
-    /// Removed at the end; holds the store when there is no cache directory to write to.
-    _state: TempDir,
-}
-
-impl Workplace {
-    fn new(line: &CommandLine, probe: &Probe) -> Result<Self, Failure> {
-        let (parent, holds_overlay) = state_parent(line, probe)?;
-        let state = tempfile::Builder::new().prefix("yadokari-").tempdir_in(&parent)?;
-        let work = tempfile::Builder::new().prefix("work-").tempdir_in(state.path())?;
-        let (store, warm) = match cache_directory(line)? {
-            Some(shared) if line.cache.cache && shared.is_writable() => (shared, None),
-            shared => (Store::open_with(&state.path().join("store"), Access::ReadWrite, Durability::None)?, shared),
-        };
-        Ok(Self { store: Arc::new(store), warm, work, holds_overlay, _state: state })
-    }
-}
-
-/// The cache directory: made when caching is on and it was asked for by name, else used when it
-/// is there.
-fn cache_directory(line: &CommandLine) -> Result<Option<Store>, Failure> {
-    let directory = &line.cache.cache_dir;
-    let asked_for = directory != Path::new("/cache");
-    let is_wanted = directory.is_dir() || (line.cache.cache && asked_for);
-    if !is_wanted {
-        return Ok(None);
-    }
-    let access = match (line.cache.cache, directory.is_dir()) {
-        (true, true) => Access::Auto,
-        (true, false) => Access::ReadWrite,
-        (false, _) => Access::ReadOnly,
-    };
-    Ok(Some(Store::open(directory, access)?))
-}
-
-/// Where throw-away files go. In place, only the executor's own directory outlives a stage; an
-/// overlay needs a file system that can hold its upper directory; tells whether there is one.
-fn state_parent(line: &CommandLine, probe: &Probe) -> Result<(PathBuf, bool), Failure> {
-    let own = executor_directory()?;
-    if probe.kind == Kind::InPlace {
-        return Ok((own, false));
-    }
-    // Not /dev/shm: a container's is 64 MiB.
-    let candidates = [std::env::temp_dir(), PathBuf::from("/var/tmp"), line.cache.cache_dir.clone(), own];
-    let runs = probe.kind != Kind::None;
-    if let Some(fitting) = candidates.iter().find(|directory| runs && supports_overlay(directory).is_ok()) {
-        return Ok((fitting.clone(), true));
-    }
-    let is_writable = |directory: &&PathBuf| tempfile::tempdir_in(directory).is_ok();
-    Ok((candidates.iter().find(is_writable).unwrap_or(&candidates[0]).clone(), false))
-}
-
-fn executor_directory() -> Result<PathBuf, std::io::Error> {
-    let executable = std::env::current_exe()?;
-    Ok(executable.parent().unwrap_or(Path::new("/")).to_owned())
 }
 
 fn run(

@@ -1,0 +1,99 @@
+//! The directories of a build: the store, and throw-away files that go when the build ends.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use yadokari::sandbox::{Kind, Probe, supports_overlay};
+use yadokari::store::{Access, Durability, Store};
+
+use crate::failure::Failure;
+use crate::flags::CommandLine;
+
+/// What the throw-away directories of all builds are called; the rest of the name is random.
+const PREFIX: &str = "yadokari-";
+
+/// Held locked by the build that a directory belongs to.
+const LOCK: &str = "lock";
+
+/// Directories of this build.
+pub(crate) struct Workplace {
+    pub(crate) store: Arc<Store>,
+    pub(crate) warm: Option<Store>,
+    pub(crate) work: TempDir,
+    /// Whether `work` is on a file system that can hold an overlay's upper directory.
+    pub(crate) holds_overlay: bool,
+    /// Removed at the end; holds the store when there is no cache directory to write to.
+    _state: TempDir,
+    /// Tells other builds that the directory is in use.
+    _lock: File,
+}
+
+impl Workplace {
+    pub(crate) fn new(line: &CommandLine, probe: &Probe) -> Result<Self, Failure> {
+        let (parent, holds_overlay) = state_parent(line, probe)?;
+        remove_abandoned(&parent);
+        let state = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&parent)?;
+        let lock = File::create(state.path().join(LOCK))?;
+        lock.lock()?;
+        let work = tempfile::Builder::new().prefix("work-").tempdir_in(state.path())?;
+        let (store, warm) = match cache_directory(line)? {
+            Some(shared) if line.cache.cache && shared.is_writable() => (shared, None),
+            shared => (Store::open_with(&state.path().join("store"), Access::ReadWrite, Durability::None)?, shared),
+        };
+        Ok(Self { store: Arc::new(store), warm, work, holds_overlay, _state: state, _lock: lock })
+    }
+}
+
+/// The cache directory: made when caching is on and it was asked for by name, else used when it
+/// is there.
+fn cache_directory(line: &CommandLine) -> Result<Option<Store>, Failure> {
+    let directory = &line.cache.cache_dir;
+    let asked_for = directory != Path::new("/cache");
+    let is_wanted = directory.is_dir() || (line.cache.cache && asked_for);
+    if !is_wanted {
+        return Ok(None);
+    }
+    let access = match (line.cache.cache, directory.is_dir()) {
+        (true, true) => Access::Auto,
+        (true, false) => Access::ReadWrite,
+        (false, _) => Access::ReadOnly,
+    };
+    Ok(Some(Store::open(directory, access)?))
+}
+
+/// Where throw-away files go. In place, only the executor's own directory outlives a stage; an
+/// overlay needs a file system that can hold its upper directory; tells whether there is one.
+fn state_parent(line: &CommandLine, probe: &Probe) -> Result<(PathBuf, bool), Failure> {
+    let own = executor_directory()?;
+    if probe.kind == Kind::InPlace {
+        return Ok((own, false));
+    }
+    // Not /dev/shm: a container's is 64 MiB.
+    let candidates = [std::env::temp_dir(), PathBuf::from("/var/tmp"), line.cache.cache_dir.clone(), own];
+    let runs = probe.kind != Kind::None;
+    if let Some(fitting) = candidates.iter().find(|directory| runs && supports_overlay(directory).is_ok()) {
+        return Ok((fitting.clone(), true));
+    }
+    let is_writable = |directory: &&PathBuf| tempfile::tempdir_in(directory).is_ok();
+    Ok((candidates.iter().find(is_writable).unwrap_or(&candidates[0]).clone(), false))
+}
+
+pub(crate) fn executor_directory() -> Result<PathBuf, std::io::Error> {
+    let executable = std::env::current_exe()?;
+    Ok(executable.parent().unwrap_or(Path::new("/")).to_owned())
+}
+
+/// Removes what builds left behind that were killed: nobody holds their lock. A fault here must
+/// not stop a build.
+fn remove_abandoned(parent: &Path) {
+    let Ok(entries) = fs::read_dir(parent) else { return };
+    for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX)) {
+        // One that has no lock file yet is being made.
+        let Ok(lock) = File::open(entry.path().join(LOCK)) else { continue };
+        if lock.try_lock().is_ok() {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
