@@ -241,7 +241,8 @@ fn what_a_killed_build_left_is_removed_by_the_next() {
     child.wait().expect("reaped");
     assert_eq!(names(), 1, "the killed build cleaned up");
     write(project.context.path(), "Dockerfile", "FROM scratch\n");
-    let next = executor().env("TMPDIR", temporary.path()).arg("-c").arg(project.context.path()).arg("--no-push").output();
+    let next =
+        executor().env("TMPDIR", temporary.path()).arg("-c").arg(project.context.path()).arg("--no-push").output();
     assert_success(&next.expect("executor runs"));
     assert_eq!(names(), 0, "something is left");
 }

@@ -47,6 +47,10 @@ RUN mkdir -p deep/er && echo one > deep/er/one && ln deep/er/one two && ln -s tw
 RUN rm -rf deep && mkdir deep && echo new > deep/file && mv three four && mkfifo pipe
 RUN --mount=type=bind,source=src,target=/mnt --mount=type=tmpfs,target=/scratch cat /mnt/file > copied && touch /scratch/x
 RUN --mount=type=secret,id=s test -z "\$(cat /run/secrets/s | grep -v hidden)" && echo ok > secret-seen
+RUN <<SCRIPT
+#!/bin/sh
+echo by script > script
+SCRIPT
 FROM $registry/base:1
 COPY --from=build /src /srv
 COPY --chown=app src/file /home/app/

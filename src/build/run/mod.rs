@@ -16,6 +16,7 @@ use crate::view::with_ancestors;
 
 pub(super) use mounts::CopiedSources;
 pub(super) use rooms::Rooms;
+use rooms::SCRIPT_DIRECTORY;
 
 /// BuildKit's name of the host that a RUN sees.
 const HOSTNAME: &str = "buildkitsandbox";
@@ -45,11 +46,19 @@ impl Evaluator<'_> {
         Ok(Outcome::Made { layer: Box::new(layer), content })
     }
 
+    /// The argument vector, with the script where it really is.
+    fn argv(&self, op: &RunOp) -> Vec<String> {
+        let Some(script) = &op.script else { return op.argv.clone() };
+        let planned = format!("{SCRIPT_DIRECTORY}/{}", script.name);
+        let real = format!("{}/{}", self.rooms.script_directory(), script.name);
+        op.argv.iter().map(|word| if *word == planned { real.clone() } else { word.clone() }).collect()
+    }
+
     /// Runs the process; returns what its layer holds, in tar order.
     fn execute(&mut self, state: &StageState, op: &RunOp, number: usize) -> Result<Vec<Change>, BuildError> {
         let mounts = self.prepare_mounts(op)?;
         let process = Process {
-            argv: op.argv.clone(),
+            argv: self.argv(op),
             env: op.env.iter().chain(&op.proxy_env).cloned().chain(mounts.env).collect(),
             user: op.user.clone(),
             workdir: op.workdir.clone(),

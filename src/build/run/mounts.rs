@@ -42,7 +42,8 @@ impl Evaluator<'_> {
         if let Some(script) = &op.script {
             let owner = Ownership { mode: 0o755, uid: 0, gid: 0 };
             let source = self.private_file(script.body.as_bytes(), owner)?;
-            prepared.add(&format!("/dev/pipes/{}", script.name), MountKind::Bind { source, readonly: true });
+            let target = format!("{}/{}", self.rooms.script_directory(), script.name);
+            prepared.add(&target, MountKind::Bind { source, readonly: true });
         }
         for mount in &op.mounts {
             self.prepare_mount(mount, &mut prepared)?;

@@ -40,6 +40,9 @@ pub(in super::super) struct TreeRoom<'a> {
     holds: Vec<DiffId>,
 }
 
+/// Where BuildKit puts heredoc scripts; the argument vector of the step says so.
+pub(super) const SCRIPT_DIRECTORY: &str = "/dev/pipes";
+
 /// Where a plain tree is.
 enum Place {
     Container,
@@ -82,6 +85,14 @@ impl<'a> Rooms<'a> {
     /// Whether a layer that must be read anyway had better be extracted in the same pass.
     pub(in super::super) fn extracts(&self) -> bool {
         matches!(self, Self::Overlay(_))
+    }
+
+    /// Where heredoc scripts with `#!` stand. A container's own `/dev` is often mounted noexec.
+    pub(in super::super) fn script_directory(&self) -> &'static str {
+        match self {
+            Self::Tree(TreeRoom { place: Place::Container, .. }) => "/run/pipes",
+            _ => SCRIPT_DIRECTORY,
+        }
     }
 
     /// Runs `process` on the file system of `state`; returns what it changed.
