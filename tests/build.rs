@@ -246,3 +246,21 @@ fn what_a_killed_build_left_is_removed_by_the_next() {
     assert_success(&next.expect("executor runs"));
     assert_eq!(names(), 0, "something is left");
 }
+
+#[test]
+fn a_miss_says_what_changed() {
+    let project = Project::new(TWO_STAGES, &FILES);
+    let cache = tempfile::tempdir().expect("temporary directory");
+    let build = || {
+        let mut command = executor();
+        command.arg("-c").arg(project.context.path()).args(["-d", &project.destination(), "--cache", "--cache-dir"]);
+        let output = command.arg(cache.path()).output().expect("executor runs");
+        assert_success(&output);
+        text(&output)
+    };
+    assert!(build().contains("missed: no record of this step"));
+    write(project.context.path(), "main.txt", "changed\n");
+    let log = build();
+    assert!(log.contains("COPY main.txt .: missed: file main.txt changed"), "{log}");
+    assert!(log.contains("COPY lib lib cached (local)"), "{log}");
+}

@@ -147,7 +147,7 @@ impl<'a> Evaluator<'a> {
             self.stage(stage)?;
         }
         let started = Instant::now();
-        let miss = self.records.reason(&place.step.op, diverged);
+        let miss = self.records.reason(&place.step.op, &place.keys.keyed, diverged);
         let result = match &place.step.op {
             Op::Run(op) => self.run(state, op, place, &miss),
             Op::Copy(op) => self.copy(state, op, place, &miss),

@@ -58,7 +58,7 @@ pub fn build(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
         images: &images,
         keys: &keys,
         materials: Materials::new(services, form, keep_blobs),
-        records: Records { cache: services.cache, settings: &request.caching, observer: services.observer },
+        records: Records::new(services, &request.caching),
         progress: Progress::new(&plan, services.observer),
         remotes: &remotes,
         rooms: Rooms::new(services.sandbox, form, services.work),

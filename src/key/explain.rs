@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// One part in which a step differs from a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,6 +10,35 @@ pub struct Difference {
     pub before: Option<String>,
     /// What the step has; `None` when it has no such part.
     pub now: Option<String>,
+}
+
+impl fmt::Display for Difference {
+    /// A clause: `file src/main.c changed`, `variable VERSION is new`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.part.split_once(' ') {
+            Some(("env", name)) => format!("variable {name}"),
+            _ => match self.part.as_str() {
+                "parent" => "what this step builds on".into(),
+                "from" => "the stage or image that this step copies from".into(),
+                "files" => "the set of files".into(),
+                part => part.to_owned(),
+            },
+        };
+        match (&self.before, &self.now) {
+            (None, _) => write!(f, "{what} is new"),
+            (_, None) => write!(f, "{what} is gone"),
+            _ => write!(f, "{what} changed"),
+        }
+    }
+}
+
+/// Whether two lists of parts are of the same instruction, as far as a person would say so: the
+/// same command, destination or path.
+pub fn same_instruction(one: &BTreeMap<String, String>, other: &BTreeMap<String, String>) -> bool {
+    let name = |parts: &BTreeMap<String, String>| {
+        ["command", "destination", "path"].iter().find_map(|part| Some((*part, parts.get(*part)?.clone())))
+    };
+    name(one).is_some() && name(one) == name(other)
 }
 
 /// The parts in which `now` differs from `before`, the most telling first: files, then arguments,

@@ -130,3 +130,16 @@ fn diff_ids_make_the_root() {
     let chain = crate::digest::chain_id(&[DiffId(Digest::sha256(b"1"))]);
     assert_ne!(root_key(chain.as_ref(), &platform), root_key(None, &platform));
 }
+
+#[test]
+fn differences_are_clauses() {
+    let parts = |list: &[(&str, &str)]| list.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+    let before = parts(&[("command", "1"), ("env A", "1"), ("env B", "1"), ("parent", "1")]);
+    let now = parts(&[("command", "1"), ("env A", "2"), ("file x", "1"), ("parent", "2")]);
+    assert!(same_instruction(&before, &now));
+    let clauses: Vec<String> = explain(&before, &now).iter().map(ToString::to_string).collect();
+    assert_eq!(
+        clauses,
+        ["file x is new", "variable A changed", "variable B is gone", "what this step builds on changed"]
+    );
+}
