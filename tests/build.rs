@@ -264,3 +264,13 @@ fn a_miss_says_what_changed() {
     assert!(log.contains("COPY main.txt .: missed: file main.txt changed"), "{log}");
     assert!(log.contains("COPY lib lib cached (local)"), "{log}");
 }
+
+#[test]
+fn reproducible_builds_take_no_other_layers() {
+    let project = Project::new("FROM BASE\nCOPY main.txt /\n", &FILES);
+    assert_success(&project.build(&[]));
+    let output = project.build(&["--reproducible"]);
+    assert_success(&output);
+    assert_eq!(steps(&output).1, 0, "{}", text(&output));
+    assert_eq!(steps(&project.build(&["--reproducible"])).1, 1);
+}

@@ -22,6 +22,8 @@ use crate::plan::{Base, Op, Plan, Source, StageIndex, Step};
 /// Brings stages into being.
 pub(super) struct Evaluator<'a> {
     pub(super) request: &'a BuildRequest,
+    /// Part of every key.
+    pub(super) salt: &'a str,
     pub(super) services: &'a Services<'a>,
     pub(super) plan: &'a Plan,
     pub(super) images: &'a BaseImages,

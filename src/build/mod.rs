@@ -47,12 +47,14 @@ pub fn build(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
     let (plan, images) = resolve::plan(&dockerfile, &request.options, services)?;
     clock.phase("resolve");
     let remotes = Remotes::new(services.http.clone(), services.git_environment.to_vec(), services.work);
-    let keys = keys::definition_keys(&plan, &images, services, &remotes, &request.caching.salt)?;
+    let salt = salt(request);
+    let keys = keys::definition_keys(&plan, &images, services, &remotes, &salt)?;
     clock.phase("keys");
     let form = OverlayForm::current();
     let keep_blobs = request.outputs.tar.is_some() || request.outputs.oci_layout.is_some();
     let mut evaluator = Evaluator {
         request,
+        salt: &salt,
         services,
         plan: &plan,
         images: &images,
@@ -84,6 +86,12 @@ pub fn build(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
         took: started.elapsed(),
     }));
     Ok(BuildReport { digest: image.digest() })
+}
+
+/// Layers whose times are the epoch's must not be taken for others.
+fn salt(request: &BuildRequest) -> String {
+    let salt = &request.caching.salt;
+    if request.reproducible { format!("{salt}\0reproducible") } else { salt.clone() }
 }
 
 /// Blobs that are in the cache repository by now can be mounted into the destination.

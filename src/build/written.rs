@@ -86,6 +86,6 @@ impl Evaluator<'_> {
 
     fn content_key(&self, changes: &[Change]) -> Result<crate::key::Keyed, BuildError> {
         let members = members(changes, &|content| self.materials.content_hash(content))?;
-        Ok(content_key(&self.request.caching.salt, &members))
+        Ok(content_key(self.salt, &members))
     }
 }

@@ -31,9 +31,8 @@ impl Evaluator<'_> {
     ) -> Result<Outcome, BuildError> {
         self.learn(state)?;
         let covered = self.records.covers(&place.step.op);
-        let content = covered.then(|| {
-            run_content_key(state.contents().state.as_ref(), &self.request.caching.salt, op, &place.keys.mounted)
-        });
+        let content =
+            covered.then(|| run_content_key(state.contents().state.as_ref(), self.salt, op, &place.keys.mounted));
         if let Some(hit) = self.content_hit(state, content.as_ref(), place) {
             return Ok(hit);
         }
