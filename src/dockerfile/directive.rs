@@ -46,9 +46,17 @@ fn escape(value: &str) -> Result<char, Fault> {
     }
 }
 
+/// Does the text of a comment look like a directive?
+pub(super) fn is_directive(comment: &str) -> bool {
+    split_comment(comment).is_some()
+}
+
 /// `# key = value` with a known key.
 fn split(line: &str) -> Option<(&'static str, &str)> {
-    let text = line.trim_start().strip_prefix('#')?.trim_start();
+    split_comment(line.trim_start().strip_prefix('#')?.trim_start())
+}
+
+fn split_comment(text: &str) -> Option<(&'static str, &str)> {
     let (key, value) = text.split_once('=')?;
     let key = key.trim_end().to_ascii_lowercase();
     let value = value.trim();
