@@ -58,7 +58,7 @@ fn evaluate(
 ) -> Result<(), BuildError> {
     found.extend(check_bases(dockerfile, request.options)?);
     let mut graph = Graph::new(dockerfile, request.options)?;
-    if request.options.target.is_none() {
+    if request.options.target.as_deref().is_none_or(str::is_empty) {
         graph = graph.with_every_stage()?;
     }
     let mut images = configurations(graph.images(), configuration);

@@ -24,14 +24,16 @@ pub(super) struct Logical {
 pub(super) struct Lines<'a> {
     rest: &'a [u8],
     escape: char,
+    /// Lines at the top that are no comments, though they look like it.
+    directives: usize,
     number: usize,
 }
 
 impl<'a> Lines<'a> {
     /// Starts at line 1, past a byte order mark.
-    pub(super) fn new(source: &'a [u8], escape: char) -> Self {
+    pub(super) fn new(source: &'a [u8], escape: char, directives: usize) -> Self {
         let rest = source.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(source);
-        Lines { rest, escape, number: 0 }
+        Lines { rest, escape, directives, number: 0 }
     }
 
     /// The last physical line that was read, 1-based; 0 before the first.
@@ -46,7 +48,9 @@ impl<'a> Lines<'a> {
             let line = String::from_utf8_lossy(raw);
             let line = line.trim_end_matches(['\r', '\n']).trim_start();
             if let Some(comment) = line.strip_prefix('#') {
-                add_comment(&mut comments, comment.trim());
+                if self.number > self.directives {
+                    add_comment(&mut comments, comment.trim());
+                }
                 continue;
             }
             let (text, continued) = self.cut_continuation(line);

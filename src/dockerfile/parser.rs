@@ -19,9 +19,9 @@ pub fn parse(bytes: &[u8]) -> Result<Dockerfile, ParseError> {
     if bytes.is_empty() {
         return Err(ParseError::plain(Span::default(), "the Dockerfile cannot be empty"));
     }
-    let directives = directive::parse(bytes)
+    let (directives, lines) = directive::parse(bytes)
         .map_err(|(line, fault)| ParseError::new(Span { start: line, end: line, column: None }, &fault, bytes))?;
-    let mut reader = Reader::new(bytes, directives.escape);
+    let mut reader = Reader::new(bytes, directives.escape, lines);
     let mut file = Builder::new(directives);
     let mut empty = true;
     while let Some((note, parsed)) = reader.next()? {
@@ -41,7 +41,7 @@ pub fn parse(bytes: &[u8]) -> Result<Dockerfile, ParseError> {
 /// # Errors
 /// The first mistake; also when it is FROM, ONBUILD or MAINTAINER, or not exactly one instruction.
 pub fn parse_trigger(text: &str, escape: char) -> Result<Instruction, ParseError> {
-    let mut reader = Reader::new(text.as_bytes(), escape);
+    let mut reader = Reader::new(text.as_bytes(), escape, 0);
     let Some((Note { span, text, .. }, parsed)) = reader.next()? else {
         return Err(ParseError::plain(Span::default(), "file with no instructions"));
     };
@@ -66,8 +66,9 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(source: &'a [u8], escape: char) -> Self {
-        Reader { source, lines: Lines::new(source, escape), escape }
+    /// The first `directives` lines are parser directives.
+    fn new(source: &'a [u8], escape: char, directives: usize) -> Self {
+        Reader { source, lines: Lines::new(source, escape, directives), escape }
     }
 
     fn next(&mut self) -> Result<Option<(Note, Parsed)>, ParseError> {

@@ -95,12 +95,7 @@ impl<'a> Assembly<'a> {
     }
 
     /// Evaluates one stage; those before it that it needs are complete.
-    fn add(
-        &mut self,
-        index: usize,
-        triggers: &[Instruction],
-        warnings: &mut Vec<Warning>,
-    ) -> Result<(), PlanError> {
+    fn add(&mut self, index: usize, triggers: &[Instruction], warnings: &mut Vec<Warning>) -> Result<(), PlanError> {
         let (node, dockerfile) = (&self.graph.nodes[index], self.graph.dockerfile);
         let instructions = || triggers.iter().chain(&dockerfile.stages[index].instructions);
         warnings.extend(check_stage(instructions(), dockerfile.directives.escape));

@@ -65,8 +65,16 @@ impl<'a> Graph<'a> {
     pub fn new(dockerfile: &'a Dockerfile, options: &'a PlanOptions) -> Result<Self, PlanError> {
         let globals = globals(dockerfile, options)?;
         let known = Reach::default();
-        let mut graph =
-            Graph { dockerfile, options, globals, nodes: vec![], names: BTreeMap::new(), target: 0, roots: vec![], known };
+        let mut graph = Graph {
+            dockerfile,
+            options,
+            globals,
+            nodes: vec![],
+            names: BTreeMap::new(),
+            target: 0,
+            roots: vec![],
+            known,
+        };
         for (index, stage) in dockerfile.stages.iter().enumerate() {
             let node = graph.node(index, stage).map_err(|fault| fault.at(stage.span))?;
             graph.nodes.push(node);

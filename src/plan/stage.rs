@@ -23,6 +23,19 @@ pub(super) struct Declared {
     pub(super) workdir_set: bool,
 }
 
+/// How many ARGs and variables there were at one moment; later ones come behind them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Count {
+    pub(super) arguments: usize,
+    pub(super) variables: usize,
+}
+
+impl Declared {
+    fn count(&self) -> Count {
+        Count { arguments: self.arguments.len(), variables: self.scope.variables().len() }
+    }
+}
+
 /// One stage in the making.
 pub(super) struct StageBuilder<'a> {
     /// Where files can come from.
@@ -90,10 +103,10 @@ impl<'a> StageBuilder<'a> {
     /// Evaluates one instruction.
     pub(super) fn instruction(&mut self, instruction: &Instruction) -> Result<(), PlanError> {
         let span = instruction.span;
-        let declared_before = self.declared.arguments.len();
+        let before = self.declared.count();
         self.check(instruction);
         let effect = self.effect(&instruction.kind).map_err(|fault| fault.at(span))?;
-        self.check_variables(span, declared_before);
+        self.check_variables(span, before);
         let step = effect.op.map(|op| self.push_step(span, &instruction.text, op));
         if let Some(created_by) = effect.created_by {
             self.history.push(HistoryEntry { created_by, step });

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use yadokari::build::BuildError;
+use yadokari::build::{BuildError, DockerfileText};
 use yadokari::context::ContextError;
 use yadokari::dockerfile::{Span, render};
 use yadokari::registry::RegistryError;
@@ -28,6 +28,9 @@ pub(crate) enum Failure {
     Temporary(#[from] std::io::Error),
     #[error("{}", show(.error, .dockerfile))]
     Build { error: Box<BuildError>, dockerfile: Box<Source> },
+    /// `--check` found something; it is on the standard output already.
+    #[error("")]
+    Check,
 }
 
 /// The Dockerfile, for showing where.
@@ -38,6 +41,12 @@ pub(crate) struct Source {
 }
 
 impl Failure {
+    pub(crate) fn build(error: BuildError, dockerfile: &DockerfileText) -> Self {
+        let text = String::from_utf8_lossy(&dockerfile.bytes).into_owned();
+        let source = Source { name: dockerfile.name.clone(), text };
+        Self::Build { error: Box::new(error), dockerfile: Box::new(source) }
+    }
+
     /// 2 for wrong usage; a failed step's own code (255 for a signal), as Kaniko; else 1.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
@@ -53,7 +62,7 @@ impl Failure {
 }
 
 /// The error and its causes, outermost first, without what a cause repeats.
-fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

@@ -3,6 +3,7 @@
 // The one place that talks to the user outside of a build.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod check;
 mod display;
 mod failure;
 mod flags;
@@ -43,6 +44,7 @@ fn run(line: &CommandLine) -> Result<(), Failure> {
         Some(Command::Completion { shell }) => {
             clap_complete::generate(*shell, &mut flags::command(), "executor", &mut std::io::stdout());
         }
+        None if line.build.check => check::run(line)?,
         None => session::build(line)?,
     }
     Ok(())

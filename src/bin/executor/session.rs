@@ -18,11 +18,11 @@ use yadokari::sandbox::{
 use yadokari::store::{Access, Durability, Store};
 
 use crate::display;
-use crate::failure::{Failure, Source};
+use crate::failure::Failure;
 use crate::flags::CommandLine;
 use crate::settings;
 
-fn env(name: &str) -> Option<String> {
+pub(crate) fn env(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
@@ -45,12 +45,8 @@ pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
     let context = context::open(&line.build.context, Some(&path))?;
     let workplace = Workplace::new(line, &probe)?;
     observer.event(Event::Debug(probe.reason.clone()));
-    let source = || Source {
-        name: request.dockerfile.name.clone(),
-        text: String::from_utf8_lossy(&request.dockerfile.bytes).into_owned(),
-    };
     run(line, &request, &context, &workplace, probe, &observer)?
-        .map_err(|error| Failure::Build { error: Box::new(error), dockerfile: Box::new(source()) })
+        .map_err(|error| Failure::build(error, &request.dockerfile))
 }
 
 /// Chooses how RUN steps run. Where there is no way, a build without RUN still works: the reason

@@ -80,9 +80,9 @@ impl CheckOptions {
             dockerfile.notes.iter().filter_map(|note| Some((note, above(note)?))).collect();
         let skipped = |warning: &Warning| {
             let line = warning.span.start;
-            local.iter().any(|(note, options)| {
-                (note.span.start..=note.span.end).contains(&line) && options.skips(warning.rule)
-            })
+            local
+                .iter()
+                .any(|(note, options)| (note.span.start..=note.span.end).contains(&line) && options.skips(warning.rule))
         };
         let mut selected: Vec<Warning> = Vec::new();
         for warning in warnings {

@@ -120,10 +120,8 @@ impl<'a> From<&'a Warning> for WarningJson<'a> {
 impl From<Option<Span>> for LocationJson {
     fn from(span: Option<Span>) -> Self {
         let span = span.filter(|span| span.start > 0);
-        let range = |span: Span| RangeJson {
-            start: PositionJson { line: span.start },
-            end: PositionJson { line: span.end },
-        };
+        let range =
+            |span: Span| RangeJson { start: PositionJson { line: span.start }, end: PositionJson { line: span.end } };
         LocationJson { ranges: span.map(range).into_iter().collect() }
     }
 }

@@ -5,18 +5,8 @@ use super::{Warning, arguments_of, keyword};
 use crate::dockerfile::{Instruction, Kind, arguments};
 
 /// Parts of a name that make it a secret's.
-const SECRET: [&str; 10] = [
-    "apikey",
-    "auth",
-    "credential",
-    "credentials",
-    "key",
-    "password",
-    "pword",
-    "passwd",
-    "secret",
-    "token",
-];
+const SECRET: [&str; 10] =
+    ["apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd", "secret", "token"];
 
 /// Parts of a name that make it no secret's after all.
 const NOT_SECRET: [&str; 3] = ["public", "file", "version"];

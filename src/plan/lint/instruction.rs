@@ -7,7 +7,7 @@ use crate::dockerfile::lint::{Warning, keyword};
 use crate::dockerfile::{Command, Instruction, Kind, Span, suggestion};
 use crate::plan::error::did_you_mean;
 use crate::plan::instruction::NEVER_VARIABLES;
-use crate::plan::stage::StageBuilder;
+use crate::plan::stage::{Count, StageBuilder};
 
 impl StageBuilder<'_> {
     /// Checks an instruction before it has its effect. A word that cannot be expanded is left to it.
@@ -25,17 +25,17 @@ impl StageBuilder<'_> {
         }
     }
 
-    /// Checks the variables that an instruction asked for, after its effect; the first
-    /// `declared_before` ARGs were there before it.
-    pub(in crate::plan) fn check_variables(&mut self, span: Span, declared_before: usize) {
-        let declared = &self.declared.arguments[..declared_before.min(self.declared.arguments.len())];
+    /// Checks the variables that an instruction asked for, after its effect; what it declares
+    /// itself does not count, only what was there `before`.
+    pub(in crate::plan) fn check_variables(&mut self, span: Span, before: Count) {
+        let declared = self.declared.arguments.iter().take(before.arguments);
+        let known = self.declared.scope.variables().iter().take(before.variables).map(|(name, _)| name.as_str());
         for name in self.declared.scope.take_unset() {
-            let is_declared = declared.iter().any(|argument| argument.name == name);
+            let is_declared = declared.clone().any(|argument| argument.name == name);
             if is_declared || NEVER_VARIABLES.contains(&name.as_str()) {
                 continue;
             }
-            let known = self.declared.scope.variables().iter().map(|(name, _)| name.as_str());
-            let suggestion = suggestion::nearest(&name, known).map(|word| format!("${word}"));
+            let suggestion = suggestion::nearest(&name, known.clone()).map(|word| format!("${word}"));
             let warning = Warning::new(&UNDEFINED_VAR, &[&name, &did_you_mean(&suggestion)], span);
             self.warnings.push(warning.at(&name));
         }

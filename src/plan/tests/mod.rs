@@ -3,6 +3,7 @@
 mod arguments;
 mod configuration;
 mod copying;
+mod lint;
 mod properties;
 mod running;
 mod stages;
