@@ -1,6 +1,6 @@
 //! Rules about the whole file, whatever is built of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::rule::{
     CONSISTENT_INSTRUCTION_CASING, DUPLICATE_STAGE_NAME, FROM_AS_CASING, INVALID_DEFINITION_DESCRIPTION,
@@ -22,7 +22,7 @@ pub fn check_file(dockerfile: &Dockerfile) -> Vec<Warning> {
     warnings.extend(dockerfile.notes.iter().flat_map(|note| from_words(note, dockerfile.directives.escape)));
     warnings.extend(casing(dockerfile));
     warnings.extend(maintainers(dockerfile));
-    warnings.extend(dockerfile.notes.iter().filter_map(|note| description(note, dockerfile)));
+    warnings.extend(descriptions(dockerfile));
     warnings
 }
 
@@ -87,26 +87,28 @@ fn maintainers(dockerfile: &Dockerfile) -> impl Iterator<Item = Warning> {
 }
 
 /// The last comment before an ARG or a named FROM should start with its name.
-fn description(note: &Note, dockerfile: &Dockerfile) -> Option<Warning> {
-    let comment = note.comments.iter().rfind(|comment| !directive::is_directive(comment))?;
-    let (what, names) = defined(note.span, dockerfile)?;
-    let first = comment.split(' ').next().unwrap_or_default();
-    if names.contains(&first) {
-        return None;
-    }
-    let example = if let [name] = names.as_slice() { name } else { "<arg_key>" };
-    Some(Warning::new(&INVALID_DEFINITION_DESCRIPTION, &[what, example], note.span))
+fn descriptions(dockerfile: &Dockerfile) -> Vec<Warning> {
+    let comments = dockerfile.notes.iter().filter_map(|note| {
+        let comment = note.comments.iter().rfind(|comment| !directive::is_directive(comment))?;
+        Some((note.span.start, comment.split(' ').next().unwrap_or_default()))
+    });
+    let comments: BTreeMap<usize, &str> = comments.collect();
+    let wrong = |(what, names, span): (&str, Vec<&str>, Span)| {
+        let first = comments.get(&span.start).filter(|first| !names.contains(first));
+        let example = if let [name] = names.as_slice() { name } else { "<arg_key>" };
+        first.map(|_| Warning::new(&INVALID_DEFINITION_DESCRIPTION, &[what, example], span))
+    };
+    definitions(dockerfile).filter_map(wrong).collect()
 }
 
-/// What the instruction at `span` gives a name to.
-fn defined(span: Span, dockerfile: &Dockerfile) -> Option<(&'static str, Vec<&str>)> {
-    if let Some(stage) = dockerfile.stages.iter().find(|stage| stage.span == span) {
-        return Some(("FROM", vec![stage.name.as_deref()?]));
-    }
-    match &instructions(dockerfile).find(|found| found.span == span)?.kind {
-        Kind::Arg(pairs) => Some(("ARG", pairs.iter().map(|pair| pair.name.as_str()).collect())),
+/// Instructions that give something a name, and the names.
+fn definitions(dockerfile: &Dockerfile) -> impl Iterator<Item = (&'static str, Vec<&str>, Span)> {
+    let stages = dockerfile.stages.iter().filter_map(|stage| Some(("FROM", vec![stage.name.as_deref()?], stage.span)));
+    let arguments = instructions(dockerfile).filter_map(|found| match &found.kind {
+        Kind::Arg(pairs) => Some(("ARG", pairs.iter().map(|pair| pair.name.as_str()).collect(), found.span)),
         _ => None,
-    }
+    });
+    stages.chain(arguments)
 }
 
 fn instructions(dockerfile: &Dockerfile) -> impl Iterator<Item = &Instruction> {

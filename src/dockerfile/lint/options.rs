@@ -1,6 +1,6 @@
 //! Which rules count: `# check=skip=A,B;error=true;experimental=all`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Rule, Warning};
 use crate::dockerfile::{Dockerfile, Note};
@@ -76,20 +76,17 @@ impl CheckOptions {
     /// Those of `warnings` that count, by line, each once: neither these options nor a
     /// `# check=skip=…` above their instruction skip them.
     pub fn select(&self, warnings: Vec<Warning>, dockerfile: &Dockerfile) -> Vec<Warning> {
-        let local: Vec<(&Note, CheckOptions)> =
-            dockerfile.notes.iter().filter_map(|note| Some((note, above(note)?))).collect();
+        let local: BTreeMap<usize, (usize, CheckOptions)> =
+            dockerfile.notes.iter().filter_map(|note| Some((note.span.start, (note.span.end, above(note)?)))).collect();
         let skipped = |warning: &Warning| {
             let line = warning.span.start;
-            local
-                .iter()
-                .any(|(note, options)| (note.span.start..=note.span.end).contains(&line) && options.skips(warning.rule))
+            let nearest = local.range(..=line).next_back();
+            nearest.is_some_and(|(_, (end, options))| line <= *end && options.skips(warning.rule))
         };
-        let mut selected: Vec<Warning> = Vec::new();
-        for warning in warnings {
-            if self.runs(warning.rule) && !skipped(&warning) && !selected.contains(&warning) {
-                selected.push(warning);
-            }
-        }
+        let mut seen = BTreeSet::new();
+        let mut new = |warning: &Warning| seen.insert((warning.span.start, warning.rule.name, warning.message.clone()));
+        let mut selected = warnings;
+        selected.retain(|warning| self.runs(warning.rule) && !skipped(warning) && new(warning));
         selected.sort_by_key(|warning| warning.span.start);
         selected
     }
