@@ -14,7 +14,7 @@ const ALLOWED: [(&str, &[&str]); 17] = [
     ("dockerfile", &[]),
     ("pattern", &[]),
     ("image", &["digest"]),
-    ("plan", &["digest", "dockerfile", "image"]),
+    ("plan", &["digest", "dockerfile", "image", "pattern"]),
     ("key", &["digest", "image", "plan"]),
     // Layers.
     ("layer", &["digest", "image"]),

@@ -2,6 +2,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::context::{ArchiveError, ContextError, FetchError, GitError, GitSourceError};
+use crate::dockerfile::lint::CheckOptionsError;
 use crate::dockerfile::{ParseError, Span};
 use crate::extract::ExtractError;
 use crate::image::ImageConfig;
@@ -23,6 +24,15 @@ pub enum BuildError {
     /// The Dockerfile cannot be carried out.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// The `check` directive, or the build argument that takes its place, is malformed.
+    #[error(transparent)]
+    CheckOptions(#[from] CheckOptionsError),
+    /// There are warnings, and the Dockerfile wants none.
+    #[error("lint violation found for rules: {rules}")]
+    Lint {
+        /// Sorted, with commas.
+        rules: String,
+    },
     /// A base image could not be had.
     #[error("failed to resolve image {image}")]
     Resolve {

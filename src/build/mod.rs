@@ -1,5 +1,6 @@
 //! The scheduler: hit or run, assemble, export. Only this module knows all others.
 
+mod check;
 pub mod copy;
 mod error;
 mod evaluate;
@@ -22,6 +23,7 @@ mod written;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
+pub use check::{CheckReport, CheckRequest, check};
 pub use error::BuildError;
 pub use request::{BuildReport, BuildRequest, Caching, DockerfileText, Outputs, SandboxChoice, Secret, Services};
 
@@ -44,7 +46,11 @@ pub fn build(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
     let started = Instant::now();
     let mut clock = Clock { observer: services.observer, since: started };
     let dockerfile = crate::dockerfile::parse(&request.dockerfile.bytes)?;
-    let (plan, images) = resolve::plan(&dockerfile, &request.options, services)?;
+    let mut found = Vec::new();
+    let (plan, images) = resolve::plan(&dockerfile, &request.options, services, &mut found)?;
+    let (options, ignore) = (&request.options, services.context.ignore());
+    let planned = check::Planned { dockerfile: &dockerfile, options, plan: &plan, ignore, found };
+    check::warn(planned, services.observer)?;
     clock.phase("resolve");
     let remotes = Remotes::new(services.http.clone(), services.git_environment.to_vec(), services.work);
     let salt = salt(request);

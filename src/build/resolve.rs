@@ -8,6 +8,7 @@ use super::error::{BuildError, check_layers};
 use super::request::Services;
 use super::state::{Origin, StateLayer};
 use crate::dockerfile::Dockerfile;
+use crate::dockerfile::lint::Warning;
 use crate::image::{Document, ImageConfig, Manifest};
 use crate::plan::{Evaluation, Graph, ImageRef, Plan, PlanOptions};
 use crate::registry::RegistryError;
@@ -29,11 +30,12 @@ pub(super) struct BaseImage {
 pub(super) type BaseImages = BTreeMap<ImageRef, BaseImage>;
 
 /// Plans the build. ONBUILD triggers of base images can ask for more images, so planning
-/// and resolving take turns.
+/// and resolving take turns. `warnings` get what is bad style in the stages that are built.
 pub(super) fn plan(
     dockerfile: &Dockerfile,
     options: &PlanOptions,
     services: &Services<'_>,
+    warnings: &mut Vec<Warning>,
 ) -> Result<(Plan, BaseImages), BuildError> {
     let graph = Graph::new(dockerfile, options)?;
     let mut images = BaseImages::new();
@@ -41,7 +43,7 @@ pub(super) fn plan(
     loop {
         resolve_all(&wanted, services, &mut images)?;
         let configs = images.iter().map(|(image, base)| (image.clone(), base.config.clone())).collect();
-        match graph.evaluate(&configs)? {
+        match graph.evaluate(&configs, warnings)? {
             Evaluation::Ready(plan) => return Ok((plan, images)),
             Evaluation::NeedsImages(more) => wanted = more,
         }

@@ -15,7 +15,7 @@ pub use directory::read_directory;
 pub use fetch::{FetchError, Fetched, fetch, url_file_name};
 pub use git::{Checkout, Git, GitError, GitReference, GitSource, GitSourceError};
 pub use hash::hash_files;
-pub use open::{ContextDirectory, ContextError, find, open};
+pub use open::{ContextDirectory, ContextError, find, ignore_patterns, open};
 
 #[cfg(test)]
 mod tests;

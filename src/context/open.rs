@@ -74,6 +74,7 @@ impl ContextError {
 #[derive(Debug)]
 pub struct ContextDirectory {
     view: View,
+    ignore: Patterns,
     hashes: Mutex<HashMap<EntryPath, ContentHash>>,
 }
 
@@ -81,6 +82,11 @@ impl ContextDirectory {
     /// The tree, see [`read_directory`].
     pub fn view(&self) -> &View {
         &self.view
+    }
+
+    /// What was left out.
+    pub fn ignore(&self) -> &Patterns {
+        &self.ignore
     }
 
     /// The hashes of the files at `paths`; other objects have none. A file is read once in the
@@ -112,8 +118,9 @@ impl ContextDirectory {
 /// See [`ContextError`].
 pub fn open(spec: &str, dockerfile: Option<&Path>) -> Result<ContextDirectory, ContextError> {
     let root = find(spec)?;
-    let view = read_directory(&root, &ignore_patterns(&root, dockerfile)?)?;
-    Ok(ContextDirectory { view, hashes: Mutex::default() })
+    let ignore = ignore_patterns(&root, dockerfile)?;
+    let view = read_directory(&root, &ignore)?;
+    Ok(ContextDirectory { view, ignore, hashes: Mutex::default() })
 }
 
 /// The directory that `spec` names, which exists.
@@ -141,7 +148,11 @@ fn location(spec: &str) -> Result<PathBuf, ContextError> {
     }
 }
 
-fn ignore_patterns(root: &Path, dockerfile: Option<&Path>) -> Result<Patterns, ContextError> {
+/// What the ignore file of the context at `root` says, see [`open`].
+///
+/// # Errors
+/// When it cannot be read or understood.
+pub fn ignore_patterns(root: &Path, dockerfile: Option<&Path>) -> Result<Patterns, ContextError> {
     let beside = dockerfile.map(|dockerfile| {
         let mut name = OsString::from(dockerfile);
         name.push(".dockerignore");

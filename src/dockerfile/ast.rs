@@ -21,6 +21,22 @@ pub struct Dockerfile {
     pub global_args: Vec<Instruction>,
     /// At least one.
     pub stages: Vec<Stage>,
+    /// One for each instruction, FROMs included, in the order of the file.
+    pub notes: Vec<Note>,
+}
+
+/// How an instruction is written, as far as that does not change what it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// That of the instruction.
+    pub span: Span,
+    /// As [`Instruction::text`].
+    pub text: String,
+    /// The text of the comment lines before it, without `#`; blank lines do not matter, but an
+    /// empty comment cuts off what stands before it.
+    pub comments: Vec<String>,
+    /// A blank line stands inside its continuation.
+    pub empty_continuation: bool,
 }
 
 /// `# syntax=`, `# escape=` and `# check=` at the top.

@@ -64,7 +64,7 @@ impl Fault {
 }
 
 /// Where the fault's token starts in line `number` (in bytes), when it is there; as a word if it can be.
-fn column(source: &[u8], number: usize, fault: &Fault) -> Option<usize> {
+pub(super) fn column(source: &[u8], number: usize, fault: &Fault) -> Option<usize> {
     let token = fault.token.as_deref().filter(|token| !token.is_empty())?.as_bytes();
     let line = source.split(|&byte| byte == b'\n').nth(number.checked_sub(1)?)?;
     let found = |start: &usize| line[*start..].starts_with(token);

@@ -13,6 +13,10 @@ pub(super) struct Logical {
     pub(super) start: usize,
     /// Leading white space is gone, trailing is not.
     pub(super) text: String,
+    /// The comments before it, see [`super::Note::comments`].
+    pub(super) comments: Vec<String>,
+    /// A blank line stands inside its continuation.
+    pub(super) empty_continuation: bool,
 }
 
 /// Reads a Dockerfile line by line.
@@ -20,14 +24,16 @@ pub(super) struct Logical {
 pub(super) struct Lines<'a> {
     rest: &'a [u8],
     escape: char,
+    /// Lines at the top that are no comments, though they look like it.
+    directives: usize,
     number: usize,
 }
 
 impl<'a> Lines<'a> {
     /// Starts at line 1, past a byte order mark.
-    pub(super) fn new(source: &'a [u8], escape: char) -> Self {
+    pub(super) fn new(source: &'a [u8], escape: char, directives: usize) -> Self {
         let rest = source.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(source);
-        Lines { rest, escape, number: 0 }
+        Lines { rest, escape, directives, number: 0 }
     }
 
     /// The last physical line that was read, 1-based; 0 before the first.
@@ -37,14 +43,22 @@ impl<'a> Lines<'a> {
 
     /// The next instruction, or `None` at the end.
     pub(super) fn logical(&mut self) -> Result<Option<Logical>, Fault> {
+        let mut comments = Vec::new();
         while let Some(raw) = self.physical()? {
             let line = String::from_utf8_lossy(raw);
-            let line = without_comment(line.trim_end_matches(['\r', '\n']).trim_start());
+            let line = line.trim_end_matches(['\r', '\n']).trim_start();
+            if let Some(comment) = line.strip_prefix('#') {
+                if self.number > self.directives {
+                    add_comment(&mut comments, comment.trim());
+                }
+                continue;
+            }
             let (text, continued) = self.cut_continuation(line);
             if continued || !text.is_empty() {
-                let mut logical = Logical { start: self.number, text: text.to_owned() };
+                let text = text.to_owned();
+                let mut logical = Logical { start: self.number, text, comments, empty_continuation: false };
                 if continued {
-                    self.join(&mut logical.text)?;
+                    self.join(&mut logical)?;
                 }
                 return Ok(Some(logical));
             }
@@ -65,16 +79,17 @@ impl<'a> Lines<'a> {
     }
 
     /// Appends continuation lines up to one that does not continue; skips comments and blank lines.
-    fn join(&mut self, text: &mut String) -> Result<(), Fault> {
+    fn join(&mut self, logical: &mut Logical) -> Result<(), Fault> {
         while let Some(raw) = self.physical()? {
             let line = String::from_utf8_lossy(raw);
             let line = line.trim_end_matches(['\r', '\n']);
             let content = line.trim_start();
             if content.is_empty() || content.starts_with('#') {
+                logical.empty_continuation |= content.is_empty();
                 continue;
             }
             let (part, continued) = self.cut_continuation(line);
-            text.push_str(part);
+            logical.text.push_str(part);
             if !continued {
                 break;
             }
@@ -106,8 +121,12 @@ impl<'a> Lines<'a> {
     }
 }
 
-fn without_comment(line: &str) -> &str {
-    if line.starts_with('#') { "" } else { line }
+/// An empty comment parts those before it from the instruction.
+fn add_comment(comments: &mut Vec<String>, text: &str) {
+    match text {
+        "" => comments.clear(),
+        text => comments.push(text.to_owned()),
+    }
 }
 
 fn is_terminator(raw: &[u8], token: &Token) -> bool {

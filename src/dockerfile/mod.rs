@@ -17,6 +17,7 @@ mod healthcheck;
 mod heredoc;
 mod instruction;
 mod line;
+pub mod lint;
 mod parser;
 pub(crate) mod suggestion;
 #[cfg(test)]

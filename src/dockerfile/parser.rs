@@ -1,7 +1,7 @@
 //! Lines to stages.
 
 use super::arguments;
-use super::ast::{Directives, Dockerfile, Heredoc, Instruction, Kind, Span, Stage};
+use super::ast::{Directives, Dockerfile, Heredoc, Instruction, Kind, Note, Span, Stage};
 use super::diagnostic::{Fault, ParseError};
 use super::directive;
 use super::heredoc;
@@ -19,14 +19,14 @@ pub fn parse(bytes: &[u8]) -> Result<Dockerfile, ParseError> {
     if bytes.is_empty() {
         return Err(ParseError::plain(Span::default(), "the Dockerfile cannot be empty"));
     }
-    let directives = directive::parse(bytes)
+    let (directives, lines) = directive::parse(bytes)
         .map_err(|(line, fault)| ParseError::new(Span { start: line, end: line, column: None }, &fault, bytes))?;
-    let mut reader = Reader::new(bytes, directives.escape);
+    let mut reader = Reader::new(bytes, directives.escape, lines);
     let mut file = Builder::new(directives);
     let mut empty = true;
-    while let Some((span, text, parsed)) = reader.next()? {
+    while let Some((note, parsed)) = reader.next()? {
         empty = false;
-        file.push(span, text, parsed)?;
+        file.push(note, parsed)?;
     }
     if empty {
         return Err(ParseError::plain(Span::default(), "file with no instructions"));
@@ -41,8 +41,8 @@ pub fn parse(bytes: &[u8]) -> Result<Dockerfile, ParseError> {
 /// # Errors
 /// The first mistake; also when it is FROM, ONBUILD or MAINTAINER, or not exactly one instruction.
 pub fn parse_trigger(text: &str, escape: char) -> Result<Instruction, ParseError> {
-    let mut reader = Reader::new(text.as_bytes(), escape);
-    let Some((span, text, parsed)) = reader.next()? else {
+    let mut reader = Reader::new(text.as_bytes(), escape, 0);
+    let Some((Note { span, text, .. }, parsed)) = reader.next()? else {
         return Err(ParseError::plain(Span::default(), "file with no instructions"));
     };
     let fault = |message: &str| ParseError::new(span, &Fault::new(message), reader.source);
@@ -66,15 +66,18 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(source: &'a [u8], escape: char) -> Self {
-        Reader { source, lines: Lines::new(source, escape), escape }
+    /// The first `directives` lines are parser directives.
+    fn new(source: &'a [u8], escape: char, directives: usize) -> Self {
+        Reader { source, lines: Lines::new(source, escape, directives), escape }
     }
 
-    fn next(&mut self) -> Result<Option<(Span, String, Parsed)>, ParseError> {
+    fn next(&mut self) -> Result<Option<(Note, Parsed)>, ParseError> {
         let logical = self.lines.logical().map_err(|fault| self.error(self.lines.number(), &fault))?;
         let Some(logical) = logical else { return Ok(None) };
         let parsed = self.statement(&logical).map_err(|fault| self.error(logical.start, &fault))?;
-        Ok(Some((self.span(logical.start), logical.text.trim().to_owned(), parsed)))
+        let (span, text) = (self.span(logical.start), logical.text.trim().to_owned());
+        let Logical { comments, empty_continuation, .. } = logical;
+        Ok(Some((Note { span, text, comments, empty_continuation }, parsed)))
     }
 
     fn statement(&mut self, logical: &Logical) -> Result<Parsed, Fault> {
@@ -105,10 +108,11 @@ struct Builder(Dockerfile);
 
 impl Builder {
     fn new(directives: Directives) -> Self {
-        Builder(Dockerfile { directives, global_args: Vec::new(), stages: Vec::new() })
+        Builder(Dockerfile { directives, global_args: Vec::new(), stages: Vec::new(), notes: Vec::new() })
     }
 
-    fn push(&mut self, span: Span, text: String, parsed: Parsed) -> Result<(), ParseError> {
+    fn push(&mut self, note: Note, parsed: Parsed) -> Result<(), ParseError> {
+        let (span, text) = (note.span, note.text.clone());
         match (parsed, self.0.stages.last_mut()) {
             (Parsed::From(from), _) => self.0.stages.push(Stage {
                 base: from.base,
@@ -121,6 +125,7 @@ impl Builder {
             (Parsed::Kind(kind @ Kind::Arg(_)), None) => self.0.global_args.push(Instruction { span, text, kind }),
             (Parsed::Kind(_), None) => return Err(ParseError::plain(span, "no build stage in current context")),
         }
+        self.0.notes.push(note);
         Ok(())
     }
 

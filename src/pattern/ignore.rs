@@ -14,6 +14,8 @@ pub struct Patterns(Vec<Rule>);
 struct Rule {
     /// With `!`.
     includes: bool,
+    /// `*`, `**` or `**/*`: every name there is.
+    everything: bool,
     matcher: Matcher,
 }
 
@@ -81,6 +83,11 @@ impl Patterns {
         self.0.iter().any(|rule| rule.includes)
     }
 
+    /// Is there a pattern that leaves out all there is, as far as no later `!` takes it back?
+    pub fn excludes_everything(&self) -> bool {
+        self.0.iter().any(|rule| rule.everything && !rule.includes)
+    }
+
     /// Is there no pattern at all?
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -117,7 +124,8 @@ impl Patterns {
             None => (false, cleaned.as_slice()),
         };
         let automaton = Automaton::parse(text, Grammar::Recursive).ok_or_else(|| PatternError::syntax(pattern))?;
-        self.0.push(Rule { includes, matcher: Matcher::new(automaton) });
+        let everything = matches!(text, b"*" | b"**" | b"**/*");
+        self.0.push(Rule { includes, everything, matcher: Matcher::new(automaton) });
         Ok(())
     }
 }

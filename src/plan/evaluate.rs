@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::dockerfile::Instruction;
+use crate::dockerfile::lint::{Warning, check_stage};
 use crate::image::ImageConfig;
 
 use super::graph::{Graph, Node, Origin, Reach};
@@ -23,11 +24,16 @@ impl Graph<'_> {
     /// Expands everything that the target needs.
     ///
     /// `images` holds the configuration of every image asked for so far, whether it is a base or
-    /// only a source of files.
+    /// only a source of files. `warnings` get what is bad style in the stages that the target
+    /// needs, up to an error; nothing while images are missing.
     ///
     /// # Errors
     /// The first mistake in a stage that the target needs.
-    pub fn evaluate(&self, images: &BTreeMap<ImageRef, ImageConfig>) -> Result<Evaluation, PlanError> {
+    pub fn evaluate(
+        &self,
+        images: &BTreeMap<ImageRef, ImageConfig>,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Evaluation, PlanError> {
         let reach = self.reach(images)?;
         let missing: BTreeSet<_> = reach.images.iter().filter(|image| !images.contains_key(image)).cloned().collect();
         if !missing.is_empty() {
@@ -35,7 +41,7 @@ impl Graph<'_> {
         }
         let mut assembly = Assembly::new(self, images, &reach);
         for (index, triggers) in &reach.stages {
-            assembly.add(*index, triggers)?;
+            assembly.add(*index, triggers, warnings)?;
         }
         Ok(Evaluation::Ready(assembly.finish()))
     }
@@ -89,11 +95,14 @@ impl<'a> Assembly<'a> {
     }
 
     /// Evaluates one stage; those before it that it needs are complete.
-    fn add(&mut self, index: usize, triggers: &[Instruction]) -> Result<(), PlanError> {
-        let node = &self.graph.nodes[index];
+    fn add(&mut self, index: usize, triggers: &[Instruction], warnings: &mut Vec<Warning>) -> Result<(), PlanError> {
+        let (node, dockerfile) = (&self.graph.nodes[index], self.graph.dockerfile);
+        let instructions = || triggers.iter().chain(&dockerfile.stages[index].instructions);
+        warnings.extend(check_stage(instructions(), dockerfile.directives.escape));
         let (base, config, declared) = self.inherited(node);
-        let mut builder = StageBuilder::new(&self.sources, node, config, declared);
-        for instruction in triggers.iter().chain(&self.graph.dockerfile.stages[index].instructions) {
+        warnings.extend(self.graph.check_platform(index, &config));
+        let mut builder = StageBuilder::new(&self.sources, node, config, declared, warnings);
+        for instruction in instructions() {
             builder.instruction(instruction)?;
         }
         let (stage, declared) = builder.finish(base);

@@ -18,6 +18,8 @@ pub struct Graph<'a> {
     pub(super) nodes: Vec<Node>,
     names: BTreeMap<String, usize>,
     target: usize,
+    /// Stages to evaluate, with what they need.
+    roots: Vec<usize>,
     known: Reach,
 }
 
@@ -63,8 +65,16 @@ impl<'a> Graph<'a> {
     pub fn new(dockerfile: &'a Dockerfile, options: &'a PlanOptions) -> Result<Self, PlanError> {
         let globals = globals(dockerfile, options)?;
         let known = Reach::default();
-        let mut graph =
-            Graph { dockerfile, options, globals, nodes: Vec::new(), names: BTreeMap::new(), target: 0, known };
+        let mut graph = Graph {
+            dockerfile,
+            options,
+            globals,
+            nodes: vec![],
+            names: BTreeMap::new(),
+            target: 0,
+            roots: vec![],
+            known,
+        };
         for (index, stage) in dockerfile.stages.iter().enumerate() {
             let node = graph.node(index, stage).map_err(|fault| fault.at(stage.span))?;
             graph.nodes.push(node);
@@ -73,9 +83,20 @@ impl<'a> Graph<'a> {
             }
         }
         graph.target = graph.find_target()?;
+        graph.roots = vec![graph.target];
         graph.check_circles()?;
         graph.known = graph.reach(&BTreeMap::new())?;
         Ok(graph)
+    }
+
+    /// The graph that also evaluates the stages that the target does not need.
+    ///
+    /// # Errors
+    /// A mistake in what those take files from.
+    pub fn with_every_stage(mut self) -> Result<Self, PlanError> {
+        self.roots = (0..self.nodes.len()).collect();
+        self.known = self.reach(&BTreeMap::new())?;
+        Ok(self)
     }
 
     /// The images that the target needs as far as known: those of FROM, `COPY --from` and mounts.
@@ -209,7 +230,7 @@ impl<'a> Graph<'a> {
 
     /// What the target needs; triggers of base images count when their configuration is given.
     pub(super) fn reach(&self, images: &BTreeMap<ImageRef, ImageConfig>) -> Result<Reach, PlanError> {
-        self.reach_from(vec![self.target], images)
+        self.reach_from(self.roots.clone(), images)
     }
 
     /// What the stages in `open` need, and they themselves.

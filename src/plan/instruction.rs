@@ -11,7 +11,7 @@ use super::stage::{Effect, StageBuilder};
 use super::{Op, PlanFault, WorkdirOp, go_format, path, port, signal};
 
 /// Build arguments that are for the builder and never become variables.
-const NEVER_VARIABLES: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
+pub(super) const NEVER_VARIABLES: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
 
 impl StageBuilder<'_> {
     /// What one instruction does.

@@ -13,6 +13,7 @@ mod evaluate;
 mod go_format;
 mod graph;
 mod instruction;
+pub mod lint;
 mod mount;
 mod op;
 mod options;

@@ -1,9 +1,9 @@
 //! Variables: which there are, and words expanded with them.
 
-use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::dockerfile::{Dockerfile, Expander, Kind, Pair};
+use crate::dockerfile::{Dockerfile, Expanded, Expander, Kind, Pair};
 use crate::image::Platform;
 
 use super::{PlanError, PlanFault, PlanOptions};
@@ -17,12 +17,14 @@ const MAX_VALUES: usize = 1 << 20;
 pub(super) struct Scope {
     escape: char,
     variables: Vec<(String, String)>,
+    /// Names that were asked for in vain; only lint looks at them.
+    unset: RefCell<BTreeSet<String>>,
 }
 
 impl Scope {
     /// Without variables; `escape` is the directive's.
     pub(super) fn new(escape: char) -> Self {
-        Self { escape, variables: Vec::new() }
+        Self { escape, variables: Vec::new(), unset: RefCell::default() }
     }
 
     /// The value of a variable, `None` when it is unset.
@@ -45,7 +47,7 @@ impl Scope {
 
     /// Expands one word to one word.
     pub(super) fn expand(&self, word: &str) -> Result<String, PlanFault> {
-        self.bounded(word, |expander| Ok(expander.word(word)?.text))
+        self.bounded(word, |expander| Ok(expander.word(word)?)).map(|expanded| self.noted(expanded))
     }
 
     /// Expands one word to any number of words.
@@ -55,7 +57,18 @@ impl Scope {
 
     /// Expands a heredoc's body.
     pub(super) fn expand_heredoc(&self, body: &str) -> Result<String, PlanFault> {
-        self.bounded(body, |expander| Ok(expander.heredoc(body)?.text))
+        self.bounded(body, |expander| Ok(expander.heredoc(body)?)).map(|expanded| self.noted(expanded))
+    }
+
+    /// The variables that were asked for and not set since the last call; those of EXPOSE are not
+    /// among them.
+    pub(super) fn take_unset(&self) -> BTreeSet<String> {
+        self.unset.take()
+    }
+
+    fn noted(&self, expanded: Expanded) -> String {
+        self.unset.borrow_mut().extend(expanded.unset);
+        expanded.text
     }
 
     /// Runs `expand` with the variables, as long as they stay below [`MAX_VALUES`].

@@ -1,5 +1,6 @@
 //! One stage while its instructions are evaluated.
 
+use crate::dockerfile::lint::Warning;
 use crate::dockerfile::{Instruction, Pair, Span};
 use crate::image::{ImageConfig, Platform};
 
@@ -18,6 +19,21 @@ pub(super) struct Declared {
     pub(super) scope: Scope,
     /// ARGs in order, with their values.
     pub(super) arguments: Vec<Pair>,
+    /// There was a WORKDIR.
+    pub(super) workdir_set: bool,
+}
+
+/// How many ARGs and variables there were at one moment; later ones come behind them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Count {
+    pub(super) arguments: usize,
+    pub(super) variables: usize,
+}
+
+impl Declared {
+    fn count(&self) -> Count {
+        Count { arguments: self.arguments.len(), variables: self.scope.variables().len() }
+    }
 }
 
 /// One stage in the making.
@@ -32,6 +48,8 @@ pub(super) struct StageBuilder<'a> {
     pub(super) image: ImageConfig,
     /// CMD was set in this stage.
     pub(super) cmd_set: bool,
+    /// What is bad style; instructions add to it.
+    pub(super) warnings: &'a mut Vec<Warning>,
     platform: &'a Platform,
     steps: Vec<Step>,
     history: Vec<HistoryEntry>,
@@ -45,15 +63,18 @@ impl<'a> StageBuilder<'a> {
         node: &'a Node,
         image: ImageConfig,
         declared: Option<Declared>,
+        warnings: &'a mut Vec<Warning>,
     ) -> Self {
         let scope = || Scope::new(sources.graph.dockerfile.directives.escape);
-        let declared = declared.unwrap_or_else(|| Declared { scope: scope(), arguments: Vec::new() });
+        let declared =
+            declared.unwrap_or_else(|| Declared { scope: scope(), arguments: Vec::new(), workdir_set: false });
         let mut builder = Self {
             sources,
             name: &node.name,
             declared,
             image,
             cmd_set: false,
+            warnings,
             platform: &node.platform,
             steps: Vec::new(),
             history: Vec::new(),
@@ -82,7 +103,10 @@ impl<'a> StageBuilder<'a> {
     /// Evaluates one instruction.
     pub(super) fn instruction(&mut self, instruction: &Instruction) -> Result<(), PlanError> {
         let span = instruction.span;
+        let before = self.declared.count();
+        self.check(instruction);
         let effect = self.effect(&instruction.kind).map_err(|fault| fault.at(span))?;
+        self.check_variables(span, before);
         let step = effect.op.map(|op| self.push_step(span, &instruction.text, op));
         if let Some(created_by) = effect.created_by {
             self.history.push(HistoryEntry { created_by, step });

@@ -1,6 +1,6 @@
 //! What is printed when a build fails, and the exit code.
 
-use yadokari::build::BuildError;
+use yadokari::build::{BuildError, DockerfileText};
 use yadokari::context::ContextError;
 use yadokari::registry::RegistryError;
 use yadokari::sandbox::SandboxError;
@@ -26,9 +26,18 @@ pub(crate) enum Failure {
     Temporary(#[from] std::io::Error),
     #[error("{}", show(.error, .error.span(), .dockerfile))]
     Build { error: Box<BuildError>, dockerfile: Box<Source> },
+    /// `--check` found something; it is on the standard output already.
+    #[error("")]
+    Check,
 }
 
 impl Failure {
+    pub(crate) fn build(error: BuildError, dockerfile: &DockerfileText) -> Self {
+        let text = String::from_utf8_lossy(&dockerfile.bytes).into_owned();
+        let source = Source { name: dockerfile.name.clone(), text };
+        Self::Build { error: Box::new(error), dockerfile: Box::new(source) }
+    }
+
     /// 2 for wrong usage; a failed step's own code (255 for a signal), as Kaniko; else 1.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {

@@ -82,6 +82,19 @@ pub(crate) struct BuildFlags {
     /// Build in place outside a container: it overwrites the root file system that it runs in.
     #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) force: bool,
+    /// Check the Dockerfile and build nothing; exit code 1 when there is a warning.
+    #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) check: bool,
+    /// How --check reports; default: json with --log-format=json, else text.
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) check_format: Option<CheckFormat>,
+}
+
+/// `--check-format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CheckFormat {
+    Text,
+    Json,
 }
 
 /// `--sandbox`.

@@ -5,6 +5,8 @@
 
 #[path = "../command_line/mod.rs"]
 mod command_line;
+
+mod check;
 mod failure;
 mod flags;
 mod session;
@@ -44,6 +46,7 @@ fn run(line: &CommandLine) -> Result<(), Failure> {
         Some(Command::Completion { shell }) => {
             clap_complete::generate(*shell, &mut flags::command(), "executor", &mut std::io::stdout());
         }
+        None if line.build.check => check::run(line)?,
         None => session::build(line)?,
     }
     Ok(())

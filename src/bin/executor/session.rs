@@ -13,7 +13,6 @@ use yadokari::report::{Event, Observer};
 use yadokari::sandbox::{self, Cancel, IgnoreList, InPlaceSandbox, Kind, OverlaySandbox, Probe, Sandbox, ignore_list};
 
 use crate::command_line::display;
-use crate::command_line::failure::Source;
 use crate::command_line::settings::{credentials, env};
 use crate::failure::Failure;
 use crate::flags::CommandLine;
@@ -39,12 +38,8 @@ pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
     let context = context::open(&line.build.context, Some(&path))?;
     let workplace = Workplace::new(line, &probe)?;
     observer.event(Event::Debug(probe.reason.clone()));
-    let source = || Source {
-        name: request.dockerfile.name.clone(),
-        text: String::from_utf8_lossy(&request.dockerfile.bytes).into_owned(),
-    };
     run(line, &request, &context, &workplace, probe, &observer)?
-        .map_err(|error| Failure::Build { error: Box::new(error), dockerfile: Box::new(source()) })
+        .map_err(|error| Failure::build(error, &request.dockerfile))
 }
 
 /// Chooses how RUN steps run. Where there is no way, a build without RUN still works: the reason

@@ -3,6 +3,7 @@
 mod arguments;
 mod configuration;
 mod copying;
+mod lint;
 mod properties;
 mod running;
 mod stages;
@@ -59,7 +60,7 @@ fn try_plan_with(text: &str, options: &PlanOptions) -> Result<(Plan, Vec<String>
     let graph = Graph::new(&file, options)?;
     let mut images: BTreeMap<_, _> = graph.images().iter().map(|image| (image.clone(), registry(image))).collect();
     loop {
-        match graph.evaluate(&images)? {
+        match graph.evaluate(&images, &mut Vec::new())? {
             Evaluation::Ready(plan) => {
                 let shown = |image: &ImageRef| format!("{} {}", image.reference, image.platform);
                 return Ok((plan, images.keys().map(shown).collect()));

@@ -24,9 +24,9 @@ fn images_of_triggers_are_asked_for_in_a_second_round() {
     let options = options();
     let graph = Graph::new(&file, &options).expect(text);
     assert_eq!(graph.images().len(), 1);
-    assert_eq!(graph.evaluate(&BTreeMap::new()), Ok(Evaluation::NeedsImages(graph.images().clone())));
+    assert_eq!(graph.evaluate(&BTreeMap::new(), &mut Vec::new()), Ok(Evaluation::NeedsImages(graph.images().clone())));
     let first = graph.images().iter().map(|image| (image.clone(), registry(image))).collect();
-    match graph.evaluate(&first) {
+    match graph.evaluate(&first, &mut Vec::new()) {
         Ok(Evaluation::NeedsImages(more)) => {
             let names: Vec<_> = more.iter().map(|image| image.reference.repository().to_owned()).collect();
             assert_eq!(names, ["library/extra", "library/tools"]);
