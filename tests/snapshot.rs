@@ -35,7 +35,7 @@ impl Twins {
             fs::create_dir_all(root.join("bin")).unwrap();
             fs::copy("/bin/busybox", root.join("bin/sh")).unwrap();
             // A bare root would get these from its first step.
-            ["dev", "proc", "sys", "w"].map(|name| fs::create_dir(root.join(name)).unwrap());
+            ["dev", "proc", "sys", "w"].iter().for_each(|name| fs::create_dir(root.join(name)).unwrap());
             build(&root.join("w"));
             age(&root);
         }
