@@ -224,10 +224,11 @@ impl BuildError {
     }
 }
 
+/// The number is the one that a shell, and BuildKit, would give.
 fn describe(exit: &Exit) -> String {
     match exit {
         Exit::Code(code) => format!("exit code: {code}"),
-        Exit::Signal(signal) => format!("killed by signal {signal}"),
+        Exit::Signal(signal) => format!("exit code: {} (killed by signal {signal})", 128 + signal),
     }
 }
 
@@ -239,4 +240,15 @@ pub(super) fn check_layers(image: &str, config: &ImageConfig, layers: usize) -> 
     }
     let reason = format!("{layers} layers, but {diff_ids} diff IDs");
     Err(BuildError::InconsistentImage { image: image.to_owned(), reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_of_processes() {
+        assert_eq!(describe(&Exit::Code(42)), "exit code: 42");
+        assert_eq!(describe(&Exit::Signal(9)), "exit code: 137 (killed by signal 9)");
+    }
 }

@@ -1,7 +1,7 @@
 //! Archives that ADD unpacks: recognised by content, read once, never written to the file system.
 
 use std::fs::File;
-use std::io::{self, BufReader, Cursor, Read, Write};
+use std::io::{self, BufReader, BufWriter, Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::digest::DiffId;
@@ -89,9 +89,28 @@ pub fn unpack(file: &Path, directory: &Path) -> Result<Option<Archive>, ArchiveE
         (Some(copy), path)
     };
     let stream = Tee { input: Cursor::new(start).chain(stream), copy };
-    let scanned = layer::scan(stream).map_err(|cause| ArchiveError::Content { path: file.to_owned(), cause })?;
+    let scanned = match layer::scan(stream) {
+        Err(DecodeError::Sparse { .. }) => return expanded(file, directory).map(Some),
+        scanned => scanned.map_err(|cause| ArchiveError::Content { path: file.to_owned(), cause })?,
+    };
+    Ok(Some(archive(scanned, tar)))
+}
+
+/// Reads an archive with sparse files, from a copy in `directory` where they are written out.
+fn expanded(file: &Path, directory: &Path) -> Result<Archive, ArchiveError> {
+    let failed = |operation, path: &Path, cause| ArchiveError::Io { operation, path: path.to_owned(), cause };
+    let invalid = |cause| ArchiveError::Content { path: file.to_owned(), cause };
+    let opened = File::open(file).map_err(|cause| failed("open", file, cause))?;
+    let (stream, _) = decompress(opened).map_err(|cause| failed("read", file, cause))?;
+    let (copy, tar) = spool(directory).map_err(|cause| failed("make a file in", directory, cause))?;
+    layer::expand_sparse(BufReader::with_capacity(BUFFER, stream), BufWriter::new(copy)).map_err(invalid)?;
+    let copy = File::open(&tar).map_err(|cause| failed("open", &tar, cause))?;
+    Ok(archive(layer::scan(copy).map_err(invalid)?, tar))
+}
+
+fn archive(scanned: layer::Scanned, tar: PathBuf) -> Archive {
     let members = scanned.toc.entries.into_iter().filter_map(|entry| member(entry, &scanned.diff_id)).collect();
-    Ok(Some(Archive { members, diff_id: scanned.diff_id, tar }))
+    Archive { members, diff_id: scanned.diff_id, tar }
 }
 
 fn spool(directory: &Path) -> io::Result<(File, PathBuf)> {

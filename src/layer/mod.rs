@@ -16,7 +16,7 @@ mod toc;
 
 pub use change::*;
 pub use compress::{GZIP_LEVEL, ZSTD_LEVEL, decompress, sniff};
-pub use decode::DecodeError;
+pub use decode::{DecodeError, expand_sparse};
 pub use encode::{EncodeError, Encoded, OpenContent, encode};
 pub use entry::*;
 pub use path::PathError;

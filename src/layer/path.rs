@@ -6,8 +6,8 @@ pub(crate) const MAX_PATH: usize = 4096;
 /// Why a name is no path of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
-    /// A component is `..`.
-    #[error("the path has a `..` component")]
+    /// Its `..` lead out of the archive.
+    #[error("the path leads out of the archive with `..`")]
     Parent,
     /// It has a NUL byte.
     #[error("the path has a NUL byte")]
@@ -21,13 +21,16 @@ pub enum PathError {
 }
 
 /// The path that an archive means by `name`: absolute names made relative, `.` and empty
-/// components dropped. The root gives the empty path.
+/// components dropped, `..` taken off with the name before it. The root gives the empty path.
 pub(super) fn clean(name: &[u8]) -> Result<EntryPath, PathError> {
     let mut path = EntryPath::with_capacity(name.len().min(MAX_PATH));
     for component in name.split(|byte| *byte == b'/') {
         match component {
             b"" | b"." => continue,
-            b".." => return Err(PathError::Parent),
+            b".." => {
+                let parent = split(&path).ok_or(PathError::Parent)?.0.len();
+                path.truncate(parent);
+            }
             component if component.contains(&0) => return Err(PathError::Nul),
             component => {
                 if !path.is_empty() {
@@ -69,11 +72,20 @@ mod tests {
 
     #[test]
     fn names_become_relative_paths() {
-        for (name, path) in [("", ""), ("/", ""), ("./", ""), ("./a//b/", "a/b"), ("/etc/./x", "etc/x"), ("...", "...")]
-        {
+        for (name, path) in [
+            ("", ""),
+            ("/", ""),
+            ("./", ""),
+            ("./a//b/", "a/b"),
+            ("/etc/./x", "etc/x"),
+            ("...", "..."),
+            ("a/../b", "b"),
+            ("a/b/../..", ""),
+            ("a/./b/../c", "a/c"),
+        ] {
             assert_eq!(clean(name.as_bytes()), Ok(path.into()), "{name}");
         }
-        for name in ["..", "a/../b", "/..", "a/.."] {
+        for name in ["..", "../a", "/..", "a/../..", "a/../../b"] {
             assert_eq!(clean(name.as_bytes()), Err(PathError::Parent), "{name}");
         }
         assert_eq!(clean(b"a\0b"), Err(PathError::Nul));

@@ -56,7 +56,7 @@ fn hardlink(path: &str, target: &str) -> Change {
 
 #[test]
 fn parent_components_are_refused() {
-    for name in ["../x", "a/../../x", "..", "/../x", "a/..", "../outside/file"] {
+    for name in ["../x", "a/../../x", "..", "/../x", "a/../..", "../outside/file"] {
         for change in [file(name, b"bad"), symlink(name, "t"), change(name, ChangeKind::Directory)] {
             for result in Trap::new().spring(&raw_tar(&[change])) {
                 assert!(matches!(result, Err(ExtractError::Decode(DecodeError::Name { .. }))), "{name}: {result:?}");

@@ -89,7 +89,7 @@ fn unsigned(field: &[u8]) -> Field<u64> {
 }
 
 /// Octal digits, or GNU's base 256 when the first bit is set. An empty field is zero.
-fn number(field: &[u8]) -> Field<i64> {
+pub(super) fn number(field: &[u8]) -> Field<i64> {
     match field.first() {
         Some(first) if first & 0x80 != 0 => base_256(field),
         _ => octal(field),

@@ -2,8 +2,11 @@
 
 mod fields;
 mod pax;
+mod sparse;
 
 use std::io::{self, BufRead};
+
+pub use sparse::expand_sparse;
 
 use fields::Header;
 use pax::Records;
@@ -52,7 +55,13 @@ pub enum DecodeError {
         #[source]
         source: PathError,
     },
-    /// A kind of member that layers do not have, such as GNU sparse files.
+    /// A file stored without its holes; see [`expand_sparse`].
+    #[error("unsupported member {:?} in layer: sparse file", String::from_utf8_lossy(name))]
+    Sparse {
+        /// As the archive has it.
+        name: Vec<u8>,
+    },
+    /// A kind of member that layers do not have.
     #[error("unsupported member {:?} in layer: {problem}", String::from_utf8_lossy(name))]
     Unsupported {
         /// As the archive has it.
@@ -250,7 +259,7 @@ impl<R: BufRead> Archive<R> {
         let name = prelude.long_name.clone().or(records.path).unwrap_or_else(|| header.name());
         let link = prelude.long_link.clone().or(records.link_path).unwrap_or_else(|| header.link().to_vec());
         if records.sparse {
-            return Err(DecodeError::Unsupported { name, problem: "sparse file" });
+            return Err(DecodeError::Sparse { name });
         }
         let size = records.size.map_or_else(|| header.size(), Ok).map_err(invalid)?;
         let kind = self.kind(header, &name, link, size, offset)?;
@@ -290,7 +299,7 @@ impl<R: BufRead> Archive<R> {
             b'4' => EntryKind::BlockDevice(device()?),
             b'5' => EntryKind::Directory,
             b'6' => EntryKind::Fifo,
-            b'S' => return Err(unsupported("sparse file")),
+            b'S' => return Err(DecodeError::Sparse { name: name.to_vec() }),
             _ => return Err(unsupported("unknown type")),
         })
     }

@@ -71,7 +71,7 @@ impl Records {
 }
 
 /// Splits `<length> <key>=<value>\n` from what follows.
-fn split_record(body: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+pub(super) fn split_record(body: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let space = body.iter().position(|byte| *byte == b' ')?;
     let length: usize = std::str::from_utf8(&body[..space]).ok()?.parse().ok()?;
     let (record, rest) = body.split_at_checked(length)?;

@@ -1,0 +1,1 @@
+git init -q -b main "$GIT_ROOT/r" && cd "$GIT_ROOT/r"; echo 1 > one; mkdir sub; echo 2 > sub/two; chmod 755 sub/two; ln -s one link; git add .; git commit -qm 1; git tag v1; git checkout -q -b side; echo 3 > three; git add .; git commit -qm 2; git checkout -q main; 

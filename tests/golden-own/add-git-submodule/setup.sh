@@ -1,0 +1,1 @@
+git init -q -b main "$GIT_ROOT/m"; (cd "$GIT_ROOT/m"; echo m > mod; git add .; git commit -qm m); git init -q -b main "$GIT_ROOT/r"; cd "$GIT_ROOT/r"; echo 1 > one; git add .; git -c protocol.file.allow=always submodule --quiet add "$GIT_ROOT/m" s; git config -f .gitmodules submodule.s.url ../../m/.git; git add .; git commit -qm 1

@@ -1,0 +1,1 @@
+mkdir t; echo 1 > t/1; tar --numeric-owner --owner=0 --group=0 --mtime=@1200000000 --sort=name -cf x -C t 1; cp x a.bin; gzip -n < x > b.txt; xz < x > c; bzip2 < x > d.tar; zstd -q < x > e.zip; rm -r t x

@@ -1,0 +1,1 @@
+mkdir t; cd t; echo 1 > 1; ln 1 h; ln -s /etc/motd l; mkfifo -m 640 p; mknod -m 666 n c 1 3; n=$(printf 'n%.0s' $(seq 120)); m=$(printf 'm%.0s' $(seq 120)); mkdir $n; echo deep > $n/$m; echo u > ü; tar --numeric-owner --owner=0 --group=0 --mtime=@1200000000 --sort=name -cf ../a.tar *; cd ..; rm -r t

@@ -1,0 +1,1 @@
+mkdir t; echo 1 > t/1; tar --numeric-owner --owner=0 --group=0 --mtime=@1200000000 --sort=name -cf a.x -C t 1; ln -s a.x l.tar; rm -r t

@@ -1,0 +1,1 @@
+mkdir t; cd t; mkdir -m 700 d; echo n > d/n; mkdir file; echo i > file/in; echo l > link; echo g > gone; tar --numeric-owner --owner=0 --group=0 --mtime=@1200000000 --sort=name -cf ../a.tar d file link gone; cd ..; rm -r t

@@ -1,0 +1,1 @@
+mkdir t; echo 1 > t/1; chmod 640 t/1; tar --format=v7 --owner=7 --group=8 -cf a.tar t/1; tar --format=oldgnu --owner=7 --group=8 -cf b.tar t/1; tar --format=gnu --owner=3000000 --group=3000001 -cf c.tar t/1; rm -r t

@@ -1,0 +1,1 @@
+mkdir -m 700 t; mkdir -m 711 t/s; echo 1 > t/1; tar --numeric-owner --owner=0 --group=0 --mtime=@1200000000 --sort=name -cf a.tar -C t .; rm -r t

@@ -1,0 +1,1 @@
+chmod 755 d/s/x; ln -s r d/l

@@ -1,0 +1,1 @@
+ln -s a d/b; chmod 770 d/s

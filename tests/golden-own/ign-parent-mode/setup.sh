@@ -1,0 +1,1 @@
+chmod 700 a; chmod 711 a/b
