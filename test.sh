@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 say() { printf '\n== %s\n' "$*"; }
 
-packages=(build-essential musl-tools docker-registry busybox-static skopeo podman runc uidmap git zstd xz-utils bzip2 curl procps util-linux)
+packages=(build-essential musl-tools python3 openssl docker-registry busybox-static skopeo podman runc uidmap git zstd xz-utils bzip2 curl procps util-linux)
 missing=()
 for package in "${packages[@]}"; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
@@ -36,5 +36,8 @@ if [ -d "$golden" ]; then
     python3 "$golden/run.py" --executor "$bin/executor" --pending tests/golden-pending.txt
     say "golden suite, twice with a cache"
     python3 "$golden/run.py" --executor "$bin/executor" --pending tests/golden-pending.txt --cache-check
+    say "our own golden cases, both ways"
+    python3 "$golden/run.py" --executor "$bin/executor" --cases tests/golden-own
+    python3 "$golden/run.py" --executor "$bin/executor" --cases tests/golden-own --cache-check
 fi
 say "all passed"
