@@ -27,6 +27,18 @@ fn context(files: &[&str]) -> tempfile::TempDir {
     root
 }
 
+/// Fetches over the ways of this machine.
+fn found(spec: &ContextSpec) -> Result<FoundContext, ContextError> {
+    let agent = ureq::Agent::config_builder().proxy(None).build().new_agent();
+    let parent = tempfile::tempdir().unwrap();
+    let git = Git::new([("PATH".into(), std::env::var_os("PATH").unwrap())]);
+    find(&spec.location()?, &spec.sub_path, Fetching { agent: &agent, git: &git, parent: parent.path() })
+}
+
+fn open(spec: &str, dockerfile: Option<&Path>) -> Result<ContextDirectory, ContextError> {
+    found(&ContextSpec { text: spec.to_owned(), ..ContextSpec::default() })?.read(dockerfile)
+}
+
 fn paths(view: &View) -> Vec<String> {
     view.walk(b"").map(|(path, _)| String::from_utf8_lossy(&path).into_owned()).collect()
 }
@@ -128,7 +140,7 @@ fn what_is_no_context() {
     assert_eq!(message("/no/such/place"), "build context /no/such/place does not exist");
     assert_eq!(message(file.to_str().unwrap()), format!("build context {} is not a directory", file.display()));
     let error = message("s3://key:secret@bucket/x");
-    assert!(error.contains("\"s3://\"") && error.contains("dir://PATH") && !error.contains("secret"), "{error}");
+    assert!(error.contains("\"s3://\"") && error.contains("dir://") && !error.contains("secret"), "{error}");
 }
 
 #[test]

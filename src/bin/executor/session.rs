@@ -8,7 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use yadokari::build::{self, BuildRequest, SandboxChoice, Services};
 use yadokari::cache::{LocalCache, RegistryCache, RegistryCacheOptions, TieredCache};
-use yadokari::context::{self, ContextDirectory};
+use yadokari::context::{self, ContextDirectory, Fetching, FoundContext, Git, GitLogin};
 use yadokari::image::Reference;
 use yadokari::registry::Client;
 use yadokari::report::{Event, Observer};
@@ -30,8 +30,8 @@ pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
     // First of all, while there is one thread: it may start this program again inside a namespace.
     let probe = choose_sandbox(line)?;
     let observer = display::observer(&line.log, &env);
-    let context_directory = context::find(&line.build.context)?;
-    let (path, dockerfile) = settings::dockerfile(&line.build, &context_directory)?;
+    let found = find_context(line, &probe)?;
+    let (path, dockerfile) = settings::dockerfile(&line.build, &found)?;
     let request = BuildRequest {
         options: settings::plan_options(&line.build, &env)?,
         caching: settings::caching(&line.cache),
@@ -40,7 +40,7 @@ pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
         outputs: settings::outputs(&line.output)?,
         dockerfile,
     };
-    let context = context::open(&line.build.context, Some(&path))?;
+    let context = found.read(Some(&path))?;
     let workplace = Workplace::new(line, &probe)?;
     observer.event(Event::Debug(probe.reason.clone()));
     let source = || Source {
@@ -63,6 +63,19 @@ fn choose_sandbox(line: &CommandLine) -> Result<Probe, Failure> {
         sandbox::enter_user_namespace()?;
     }
     Ok(probe)
+}
+
+/// The build context, fetched when it is not a directory. Git gets to know its login here only:
+/// what a Dockerfile names is none of its business.
+fn find_context(line: &CommandLine, probe: &Probe) -> Result<FoundContext, Failure> {
+    let spec = settings::context(&line.build, &env)?;
+    let location = spec.location()?;
+    // Over plain http only to the host that GIT_PULL_METHOD was set for.
+    let is_plain = spec.text.starts_with("http://");
+    let login = GitLogin::from_lookup(&env).filter(|_| !is_plain);
+    let git = Git::new(std::env::vars_os()).with_login(login);
+    let agent = http_agent(!is_plain);
+    Ok(context::find(&location, &spec.sub_path, Fetching { agent: &agent, git: &git, parent: &state_parent(probe)? })?)
 }
 
 /// Directories of this build.
@@ -143,7 +156,7 @@ fn run(
         cache_repositories: &repositories,
         context,
         sandbox: &sandbox,
-        http: &http_agent(),
+        http: &http_agent(false),
         git_environment: &git_environment,
         work: workplace.work.path(),
         observer: observer.as_ref(),
@@ -155,9 +168,11 @@ fn run(
     Ok(result)
 }
 
-/// For ADD of URLs: certificates of the system, proxies of the environment.
-fn http_agent() -> ureq::Agent {
-    ureq::Agent::config_builder().timeout_connect(Some(Duration::from_secs(10))).build().new_agent()
+/// For files from the web: certificates of the system, proxies of the environment. With
+/// `https_only`, redirects cannot lead to plain HTTP.
+fn http_agent(https_only: bool) -> ureq::Agent {
+    let connect = Some(Duration::from_secs(10));
+    ureq::Agent::config_builder().timeout_connect(connect).https_only(https_only).build().new_agent()
 }
 
 fn layer_cache(
