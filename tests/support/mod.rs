@@ -3,6 +3,8 @@
 // Each test file uses a part of it.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod web;
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

@@ -10,7 +10,7 @@ use yadokari::build::{self, BuildRequest, SandboxChoice, Services};
 use yadokari::cache::{LocalCache, RegistryCache, RegistryCacheOptions, TieredCache};
 use yadokari::context::{self, ContextDirectory, Fetching, FoundContext, Git, GitLogin};
 use yadokari::image::Reference;
-use yadokari::registry::Client;
+use yadokari::registry::{Client, web_agent};
 use yadokari::report::{Event, Observer};
 use yadokari::sandbox::{
     self, Cancel, IgnoreList, InPlaceSandbox, Kind, OverlaySandbox, Probe, Sandbox, ignore_list, supports_overlay,
@@ -74,7 +74,7 @@ fn find_context(line: &CommandLine, probe: &Probe) -> Result<FoundContext, Failu
     let is_plain = spec.text.starts_with("http://");
     let login = GitLogin::from_lookup(&env).filter(|_| !is_plain);
     let git = Git::new(std::env::vars_os()).with_login(login);
-    let agent = http_agent(!is_plain);
+    let agent = web_agent(!is_plain);
     Ok(context::find(&location, &spec.sub_path, Fetching { agent: &agent, git: &git, parent: &state_parent(probe)? })?)
 }
 
@@ -156,7 +156,7 @@ fn run(
         cache_repositories: &repositories,
         context,
         sandbox: &sandbox,
-        http: &http_agent(false),
+        http: &web_agent(false),
         git_environment: &git_environment,
         work: workplace.work.path(),
         observer: observer.as_ref(),
@@ -166,13 +166,6 @@ fn run(
         cache.finish();
     }
     Ok(result)
-}
-
-/// For files from the web: certificates of the system, proxies of the environment. With
-/// `https_only`, redirects cannot lead to plain HTTP.
-fn http_agent(https_only: bool) -> ureq::Agent {
-    let connect = Some(Duration::from_secs(10));
-    ureq::Agent::config_builder().timeout_connect(connect).https_only(https_only).build().new_agent()
 }
 
 fn layer_cache(
