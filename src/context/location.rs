@@ -32,6 +32,8 @@ pub enum Location {
     StandardInput,
     /// An archive from a web server; may hold a password.
     Web(String),
+    /// A single file from a web server, called `context`; may hold a password.
+    WebFile(String),
     /// A repository.
     Git(GitSource),
 }
@@ -64,6 +66,26 @@ impl ContextSpec {
             "http" => Err(ContextError::PlainHttp),
             // The rest may hold a password.
             _ => Err(ContextError::Scheme { spec: format!("{scheme}://") }),
+        }
+    }
+
+    /// Reads the value of a named context that is files: a directory, a repository, or the URL of a
+    /// single file.
+    ///
+    /// # Errors
+    /// As [`Self::location`].
+    ///
+    /// # Source
+    /// BuildKit `dockerui/namedcontext.go`; `git://` is git's own protocol here.
+    pub fn named_location(&self) -> Result<Location, ContextError> {
+        let text = self.text.as_str();
+        match text.split_once("://").map(|(scheme, _)| scheme) {
+            Some("git") => self.git(GitSource::parse(text)?),
+            Some("tar") => Err(ContextError::Scheme { spec: "tar://".to_owned() }),
+            _ => Ok(match self.location()? {
+                Location::Web(url) => Location::WebFile(url),
+                other => other,
+            }),
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tempfile::TempDir;
 
 use super::unpack::{unpack, unpack_file, unpack_standard_input};
-use super::{FetchError, Git, GitError, GitSourceError, Location, fetch, hash_files, read_directory, subtree};
+use super::{FetchError, Fetched, Git, GitError, GitSourceError, Location, fetch, hash_files, read_directory, subtree};
 use crate::digest::ContentHash;
 use crate::extract::ExtractError;
 use crate::layer::{Content, EntryPath};
@@ -238,6 +238,11 @@ pub fn find(location: &Location, sub_path: &str, fetching: Fetching<'_>) -> Resu
         Location::Web(url) => web_archive(url, sub_path, fetching, files.path())?,
         Location::Tar(file) => unpacked(files.path(), sub_path, |root| unpack_file(file, root))?,
         Location::StandardInput => unpacked(files.path(), sub_path, unpack_standard_input)?,
+        Location::WebFile(url) => {
+            let mut view = View::new();
+            view.insert(b"context", fetched(url, fetching, files.path())?.node());
+            view
+        }
         Location::Directory(_) => View::new(),
     };
     Ok(FoundContext::Fetched(ContextDirectory::new(view, Some(files))))
@@ -257,8 +262,12 @@ fn existing(root: &Path) -> Result<PathBuf, ContextError> {
     }
 }
 
+fn fetched(url: &str, fetching: Fetching<'_>, files: &Path) -> Result<Fetched, ContextError> {
+    fetch(fetching.agent, url, None, files).map_err(|error| ContextError::Fetch(Box::new(error)))
+}
+
 fn web_archive(url: &str, sub_path: &str, fetching: Fetching<'_>, files: &Path) -> Result<View, ContextError> {
-    let fetched = fetch(fetching.agent, url, None, files).map_err(|error| ContextError::Fetch(Box::new(error)))?;
+    let fetched = fetched(url, fetching, files)?;
     let failed = |cause| ContextError::io("open", &fetched.path, cause);
     let archive = std::fs::File::open(&fetched.path).map_err(failed)?;
     std::fs::remove_file(&fetched.path).map_err(failed)?;

@@ -68,6 +68,7 @@ impl Sources<'_> {
         match origin {
             Origin::Scratch => Some(Source::Stage(self.scratch)),
             Origin::Image(image) => Some(Source::Image(image.clone())),
+            Origin::Files(name) => Some(Source::Named(name.clone())),
             Origin::Stage(index) => self.finished.get(index).copied().map(Source::Stage),
         }
     }
@@ -93,7 +94,10 @@ impl<'a> Assembly<'a> {
         let node = &self.graph.nodes[index];
         let (base, config, declared) = self.inherited(node);
         let mut builder = StageBuilder::new(&self.sources, node, config, declared);
-        for instruction in triggers.iter().chain(&self.graph.dockerfile.stages[index].instructions) {
+        if let Origin::Files(name) = &node.origin {
+            builder.adopt_files(name, self.graph.dockerfile.stages[index].span);
+        }
+        for instruction in triggers.iter().chain(self.graph.instructions(index)) {
             builder.instruction(instruction)?;
         }
         let (stage, declared) = builder.finish(base);
@@ -106,7 +110,7 @@ impl<'a> Assembly<'a> {
     /// What a stage starts with; an image's triggers are gone, they run instead.
     fn inherited(&self, node: &Node) -> (Base, ImageConfig, Option<Declared>) {
         let (base, mut config, declared) = match &node.origin {
-            Origin::Scratch => (Base::Scratch, empty_config(node), None),
+            Origin::Scratch | Origin::Files(_) => (Base::Scratch, empty_config(node), None),
             // Both are there: the images were asked for, and FROM names earlier stages only.
             Origin::Image(image) => {
                 (Base::Image(image.clone()), self.images.get(image).cloned().unwrap_or_default(), None)
@@ -166,7 +170,7 @@ fn empty_config(node: &Node) -> ImageConfig {
 
 fn empty_stage(graph: &Graph<'_>) -> Stage {
     let platform = graph.options.target_platform().clone();
-    let node = Node { name: "scratch".to_owned(), origin: Origin::Scratch, platform };
+    let node = Node { name: "scratch".to_owned(), origin: Origin::Scratch, platform, replaced: false };
     let config = empty_config(&node);
     Stage {
         name: node.name,

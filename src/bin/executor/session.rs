@@ -1,5 +1,6 @@
 //! One build: opens what it works with, runs it, cleans up.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,13 +42,14 @@ pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
         dockerfile,
     };
     let context = found.read(Some(&path))?;
+    let contexts = named_contexts(line, &probe)?;
     let workplace = Workplace::new(line, &probe)?;
     observer.event(Event::Debug(probe.reason.clone()));
     let source = || Source {
         name: request.dockerfile.name.clone(),
         text: String::from_utf8_lossy(&request.dockerfile.bytes).into_owned(),
     };
-    run(line, &request, &context, &workplace, probe, &observer)?
+    run(line, &request, &Contexts { main: context, named: contexts }, &workplace, probe, &observer)?
         .map_err(|error| Failure::Build { error: Box::new(error), dockerfile: Box::new(source()) })
 }
 
@@ -76,6 +78,25 @@ fn find_context(line: &CommandLine, probe: &Probe) -> Result<FoundContext, Failu
     let git = Git::new(std::env::vars_os()).with_login(login);
     let agent = web_agent(!is_plain);
     Ok(context::find(&location, &spec.sub_path, Fetching { agent: &agent, git: &git, parent: &state_parent(probe)? })?)
+}
+
+/// The named contexts that are files. Each has its own ignore file; there is no login for them.
+fn named_contexts(line: &CommandLine, probe: &Probe) -> Result<BTreeMap<String, ContextDirectory>, Failure> {
+    let git = Git::new(std::env::vars_os());
+    let mut contexts = BTreeMap::new();
+    for (key, spec) in settings::named_files(&line.build) {
+        let agent = web_agent(spec.text.starts_with("https://"));
+        let fetching = Fetching { agent: &agent, git: &git, parent: &state_parent(probe)? };
+        contexts.insert(key, context::find(&spec.named_location()?, "", fetching)?.read(None)?);
+    }
+    Ok(contexts)
+}
+
+/// Where the files of this build come from.
+struct Contexts {
+    main: ContextDirectory,
+    /// By key.
+    named: BTreeMap<String, ContextDirectory>,
 }
 
 /// Directories of this build.
@@ -136,7 +157,7 @@ fn executor_directory() -> Result<PathBuf, std::io::Error> {
 fn run(
     line: &CommandLine,
     request: &BuildRequest,
-    context: &ContextDirectory,
+    contexts: &Contexts,
     workplace: &Workplace,
     probe: Probe,
     observer: &Arc<dyn Observer>,
@@ -154,7 +175,8 @@ fn run(
         warm_ttl: line.cache.cache_ttl.0,
         cache: cache.as_ref(),
         cache_repositories: &repositories,
-        context,
+        context: &contexts.main,
+        contexts: &contexts.named,
         sandbox: &sandbox,
         http: &web_agent(false),
         git_environment: &git_environment,

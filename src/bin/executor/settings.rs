@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use yadokari::build::{Caching, DockerfileText, Outputs, Secret};
 use yadokari::context::{ContextSpec, FoundContext, GitOptions};
 use yadokari::image::{Platform, Reference};
-use yadokari::plan::PlanOptions;
+use yadokari::plan::{NamedContext, NamedContexts, PlanOptions};
 use yadokari::registry::ClientOptions;
 use yadokari::sandbox::Requested;
 
@@ -76,6 +76,30 @@ pub(crate) fn dockerfile(
     Ok((path, DockerfileText { name, bytes }))
 }
 
+/// What takes the place of stages and images.
+fn named_contexts(flags: &BuildFlags) -> Result<NamedContexts, SettingsError> {
+    let mut contexts = NamedContexts::default();
+    for KeyValue { name, value } in &flags.build_context {
+        let context = match value.split_once("://") {
+            Some(("docker-image", "scratch")) => NamedContext::Scratch,
+            Some(("docker-image", text)) => NamedContext::Image(reference(text)?),
+            Some((kind @ ("oci-layout" | "local" | "input" | "target"), _)) => {
+                return Err(usage(format!("--build-context {name}: {kind}:// is not supported")));
+            }
+            _ => NamedContext::Files,
+        };
+        contexts.insert(name, context);
+    }
+    Ok(contexts)
+}
+
+/// The named contexts that are files, by key.
+pub(crate) fn named_files(flags: &BuildFlags) -> BTreeMap<String, ContextSpec> {
+    let files = flags.build_context.iter().filter(|context| !context.value.starts_with("docker-image://"));
+    let spec = |text: &String| ContextSpec { text: text.clone(), ..ContextSpec::default() };
+    files.map(|KeyValue { name, value }| (NamedContexts::key(name), spec(value))).collect()
+}
+
 /// What planning needs.
 pub(crate) fn plan_options(flags: &BuildFlags, env: Environment<'_>) -> Result<PlanOptions, SettingsError> {
     Ok(PlanOptions {
@@ -84,6 +108,7 @@ pub(crate) fn plan_options(flags: &BuildFlags, env: Environment<'_>) -> Result<P
         platform: command_line::platform(flags.custom_platform.as_deref())?,
         build_platform: Platform::host(),
         labels: flags.label.iter().map(|KeyValue { name, value }| (name.clone(), value.clone())).collect(),
+        contexts: named_contexts(flags)?,
     })
 }
 
