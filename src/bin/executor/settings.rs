@@ -86,6 +86,9 @@ fn named_contexts(flags: &BuildFlags) -> Result<NamedContexts, SettingsError> {
             Some((kind @ ("oci-layout" | "local" | "input" | "target"), _)) => {
                 return Err(usage(format!("--build-context {name}: {kind}:// is not supported")));
             }
+            None if value.starts_with("target:") => {
+                return Err(usage(format!("--build-context {name}: target: is not supported")));
+            }
             _ => NamedContext::Files,
         };
         contexts.insert(name, context);
