@@ -315,6 +315,14 @@ fn passwords_open_the_door_and_are_never_shown() {
         http(command);
         command.env("GIT_USERNAME", "user").env("GIT_PASSWORD", "pass");
     });
+    let tools = tempfile::tempdir().expect("temporary directory");
+    let log = logging_git(tools.path());
+    built(&git(&user, "user:pass@"), &|command| {
+        http(command);
+        command.env("PATH", format!("{}:{}", tools.path().display(), std::env::var("PATH").expect("PATH")));
+    });
+    let log = fs::read_to_string(log).expect("log");
+    assert!(log.contains("ls-remote") && log.contains("fetch") && !log.contains("user"), "{log}");
     for spec in [git(&token, ""), git(&token, "me:secret-word@")] {
         for verbosity in ["info", "trace"] {
             let error = failed(&spec, &|command| {
@@ -325,6 +333,17 @@ fn passwords_open_the_door_and_are_never_shown() {
             assert!(!error.contains("secret") && !error.contains("Basic "), "{error}");
         }
     }
+}
+
+/// A `git` in `directory` that writes down its command lines, and where.
+fn logging_git(directory: &Path) -> std::path::PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let (program, log) = (directory.join("git"), directory.join("log"));
+    let git = run("sh", &["-c", "command -v git"]);
+    let script = format!("#!/bin/sh\necho \"$@\" >> {}\nexec {} \"$@\"\n", log.display(), git.trim());
+    fs::write(&program, script).expect("script");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("mode");
+    log
 }
 
 /// What is in `.git` of a context: a build that copies it out.
@@ -393,7 +412,7 @@ fn named_images_repositories_and_files() {
     let repositories = Repositories::new();
     let web = Web::start(repositories.root.path(), None);
     fs::write(repositories.root.path().join("one.txt"), "1").expect("file");
-    let daemon = GitDaemon::start(repositories.root.path());
+    let daemon = Server::git_daemon(repositories.root.path());
     let dockerfile = "FROM shell\n\
         RUN --mount=from=repository,target=/m echo \"$(cat /m/sub/b)\" > /seen && test ! -e /m/.git\n\
         COPY --from=file context /file\nCOPY --from=tools /bin/busybox /tool";
@@ -409,31 +428,72 @@ fn named_images_repositories_and_files() {
     }
 }
 
-/// `git daemon` on a free loopback port.
-struct GitDaemon {
+/// A program that listens on loopback.
+struct Server {
     process: std::process::Child,
     address: String,
 }
 
-impl GitDaemon {
-    fn start(root: &Path) -> Self {
+impl Server {
+    /// `git daemon` on a free port.
+    fn git_daemon(root: &Path) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("free port").port();
         let mut command = Command::new(format!("{}/git-daemon", run("git", &["--exec-path"]).trim()));
         command.args(["--listen=127.0.0.1", &format!("--port={port}"), "--export-all", "--reuseaddr"]);
         command.arg(format!("--base-path={}", root.display())).stdout(Stdio::null()).stderr(Stdio::null());
         let daemon = Self { process: command.spawn().expect("git-daemon"), address: format!("127.0.0.1:{port}") };
+        daemon.wait();
+        daemon
+    }
+
+    fn wait(&self) {
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-        while std::net::TcpStream::connect(&daemon.address).is_err() {
-            assert!(std::time::Instant::now() < deadline, "git daemon does not listen");
+        while std::net::TcpStream::connect(&self.address).is_err() {
+            assert!(std::time::Instant::now() < deadline, "{} does not listen", self.address);
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
-        daemon
     }
 }
 
-impl Drop for GitDaemon {
+impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+#[test]
+fn archives_and_files_over_https() {
+    let archives = archives();
+    let at = |name: &str| archives.path().join(name).display().to_string();
+    let subject = [
+        "-subj",
+        "/CN=localhost",
+        "-addext",
+        "subjectAltName=DNS:localhost",
+        "-addext",
+        "basicConstraints=critical,CA:FALSE",
+    ];
+    let request =
+        ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", &at("key"), "-out", &at("cert")];
+    run("openssl", &[&request[..], &subject].concat());
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("free port").port();
+    let server = Command::new("openssl")
+        .args(["s_server", "-quiet", "-WWW", "-cert", "cert", "-key", "key", "-accept", &format!("127.0.0.1:{port}")])
+        .current_dir(archives.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let server = Server { process: server.expect("openssl"), address: format!("127.0.0.1:{port}") };
+    server.wait();
+    let url = format!("https://localhost:{port}/c.tar.gz");
+    let trusting = |command: &mut Command| {
+        command.env("SSL_CERT_FILE", at("cert"));
+    };
+    assert_eq!(built(&url, &trusting), ALL);
+    let adding = context(&format!("FROM scratch\nADD {url} /"), &[]);
+    assert_eq!(built(&adding.path().display().to_string(), &trusting), ["c.tar.gz"]);
+    let error = failed(&url, &|_| ());
+    assert!(error.contains("failed to fetch a file from localhost"), "{error}");
 }

@@ -144,6 +144,40 @@ fn what_is_no_context() {
 }
 
 #[test]
+fn where_a_context_is() {
+    let located = |text: &str, sub_path: &str| {
+        let spec = ContextSpec { text: text.to_owned(), sub_path: sub_path.to_owned(), ..ContextSpec::default() };
+        spec.location()
+    };
+    assert_eq!(located("dir://a", "/b").unwrap(), Location::Directory("a/b".into()));
+    assert_eq!(located("/a", "").unwrap(), Location::Directory("/a".into()));
+    assert_eq!(located("tar:///a.tar.gz", "").unwrap(), Location::Tar("/a.tar.gz".into()));
+    assert_eq!(located("tar://stdin", "").unwrap(), Location::StandardInput);
+    for web in
+        ["https://h/a.tar.gz", "https://h/a.git/b", "http://127.0.0.1:1/a", "http://localhost/a", "http://[::1]/a"]
+    {
+        assert_eq!(located(web, "").unwrap(), Location::Web(web.into()));
+    }
+    for (text, remote, kept) in [
+        ("git://h/r", "https://h/r", Some(true)),
+        ("https://h/r.git#b", "https://h/r.git", None),
+        ("ssh://git@h/r", "ssh://git@h/r", None),
+        ("git@h:a/r", "git@h:a/r", None),
+        ("github.com/a/r#b:c", "https://github.com/a/r", None),
+    ] {
+        let Location::Git(source) = located(text, "s").unwrap() else { panic!("{text}") };
+        assert_eq!((source.remote.as_str(), source.keep_git_dir), (remote, kept), "{text}");
+        assert!(source.subdirectory.ends_with(b"s"), "{text}");
+    }
+    assert!(matches!(located("http://h/a.tar", ""), Err(ContextError::PlainHttp)));
+    assert!(matches!(located("http://127.0.0.1.h/a.tar", ""), Err(ContextError::PlainHttp)));
+    assert!(matches!(located("ftp://h/a.tar", ""), Err(ContextError::Scheme { .. })));
+    let named = |text: &str| ContextSpec { text: text.to_owned(), ..ContextSpec::default() }.named_location();
+    assert_eq!(named("https://h/f").unwrap(), Location::WebFile("https://h/f".into()));
+    assert!(matches!(named("git://h/r").unwrap(), Location::Git(source) if source.remote == "git://h/r"));
+}
+
+#[test]
 fn hashes_are_taken_once_and_only_of_files() {
     let root = context(&["a", "d/b"]);
     let context = open(root.path().to_str().unwrap(), None).unwrap();

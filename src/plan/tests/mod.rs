@@ -3,6 +3,7 @@
 mod arguments;
 mod configuration;
 mod copying;
+mod named;
 mod properties;
 mod running;
 mod stages;
