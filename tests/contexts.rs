@@ -6,49 +6,12 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
+use support::fetched::{FILES, Repositories, Server, built, failed};
 use support::web::Web;
 use support::{assert_success, context, executor, run, text, write};
 use tempfile::TempDir;
-
-/// Builds without a registry, and tells what is in the image's layers, sorted.
-fn build(context: &str, more: &dyn Fn(&mut Command)) -> (Output, Vec<String>) {
-    let state = tempfile::tempdir().expect("temporary directory");
-    let layout = state.path().join("layout");
-    let mut command = executor();
-    for variable in ["GIT_TOKEN", "GIT_USERNAME", "GIT_PASSWORD", "GIT_PULL_METHOD"] {
-        command.env_remove(variable);
-    }
-    command.current_dir(state.path()).args(["--context", context, "--no-push", "--oci-layout-path"]).arg(&layout);
-    more(&mut command);
-    let output = command.output().expect("executor runs");
-    let mut names = Vec::new();
-    if output.status.success() {
-        for blob in fs::read_dir(layout.join("blobs/sha256")).expect("blobs") {
-            let path = blob.expect("blob").path();
-            if !fs::read(&path).expect("blob").starts_with(b"{") {
-                names.extend(run("tar", &["-tf", &path.display().to_string()]).lines().map(str::to_owned));
-            }
-        }
-    }
-    names.sort();
-    (output, names)
-}
-
-fn built(context: &str, more: &dyn Fn(&mut Command)) -> Vec<String> {
-    let (output, names) = build(context, more);
-    assert_success(&output);
-    names
-}
-
-fn failed(context: &str, more: &dyn Fn(&mut Command)) -> String {
-    let (output, _) = build(context, more);
-    assert!(!output.status.success(), "{}", text(&output));
-    text(&output)
-}
-
-const FILES: [(&str, &str); 3] = [("a", "1"), ("sub/b", "2"), (".dockerignore", "a\n")];
 
 /// A directory with archives of a context in every form.
 fn archives() -> TempDir {
@@ -166,52 +129,6 @@ fn archives_from_a_web_server() {
     assert!(error.contains("use https://"), "{error}");
     let error = failed("gs://secret/c.tar", &|_| ());
     assert!(error.contains("\"gs://\" is not supported") && !error.contains("secret"), "{error}");
-}
-
-/// A directory with the bare repository `r.git` (branches `main` and `other`, a submodule `inner`
-/// that is `s.git`), and the first commit.
-struct Repositories {
-    root: TempDir,
-    first: String,
-}
-
-impl Repositories {
-    fn new() -> Self {
-        let root = tempfile::tempdir().expect("temporary directory");
-        let inner = context("", &[("deep", "d")]);
-        commit(inner.path(), &["init", "-q", "-b", "main"]);
-        commit_all(inner.path());
-        let bare = root.path().join("s.git").display().to_string();
-        commit(inner.path(), &["clone", "-q", "--bare", ".", &bare]);
-        let work = context("FROM scratch\nCOPY . /", &FILES);
-        write(work.path(), "sub/Dockerfile", "FROM scratch\nCOPY b /in-sub");
-        commit(work.path(), &["init", "-q", "-b", "main"]);
-        commit(work.path(), &["submodule", "--quiet", "add", &bare, "inner"]);
-        commit(work.path(), &["config", "-f", ".gitmodules", "submodule.inner.url", "../s.git"]);
-        commit_all(work.path());
-        let first = commit(work.path(), &["rev-parse", "HEAD"]);
-        commit(work.path(), &["checkout", "-q", "-b", "other"]);
-        write(work.path(), "later", "l");
-        commit_all(work.path());
-        commit(work.path(), &["checkout", "-q", "main"]);
-        commit(work.path(), &["clone", "-q", "--bare", ".", &root.path().join("r.git").display().to_string()]);
-        Self { root, first }
-    }
-}
-
-fn commit_all(directory: &Path) {
-    commit(directory, &["add", "."]);
-    commit(directory, &["commit", "-q", "-m", "message"]);
-}
-
-fn commit(directory: &Path, arguments: &[&str]) -> String {
-    let settings = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "protocol.file.allow=always"];
-    let mut command = Command::new("git");
-    command.args(settings).args(arguments).current_dir(directory);
-    command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
-    let output = command.output().expect("git is installed");
-    assert_success(&output);
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 /// Without what is in `.git`.
@@ -363,103 +280,6 @@ fn git_files(spec: &str) -> Vec<(String, String)> {
     }
     let read = |name: &str| (name.to_owned(), fs::read_to_string(unpacked.path().join(name)).expect("file"));
     vec![read("config"), read("FETCH_HEAD")]
-}
-
-#[test]
-fn named_directories_replace_stages_and_images() {
-    let other =
-        context("", &[("x", "1"), ("d/y", "2"), ("left-out", "3"), (".dockerignore", "left-out\nDockerfile\n.d*\n")]);
-    std::os::unix::fs::chown(other.path().join("x"), Some(7), Some(8)).expect("chown");
-    let dockerfile = "FROM scratch AS stage\nCOPY nothing /\n\
-        FROM scratch AS middle\nCOPY --from=stage x /from-stage\n\
-        FROM scratch\nCOPY --from=middle / /\nCOPY --from=0 d /from-number/\nCOPY --from=example.org/image x /from-image";
-    let main = context(dockerfile, &[]);
-    let named = |text: &str| format!("--build-context={text}={}", other.path().display());
-    let with = |names: &[&str]| {
-        let flags: Vec<String> = names.iter().map(|name| named(name)).collect();
-        move |command: &mut Command| {
-            command.args(&flags);
-        }
-    };
-    let spec = main.path().display().to_string();
-    let names = built(&spec, &with(&["stage", "docker.io/none", "example.org/image:latest"]));
-    assert_eq!(names, ["from-image", "from-number/", "from-number/y", "from-stage"]);
-    write(main.path(), "Dockerfile", "FROM stage AS a\nFROM a\nCOPY --from=stage d/y /z");
-    assert_eq!(built(&spec, &with(&["stage"])), ["d/", "d/y", "x", "z"]);
-    // That of the platform goes first.
-    let platform = format!("stage::linux/{}", if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" });
-    let names = built(&spec, &|command| {
-        command.args([&named(&platform), "--build-context=stage=/nonexistent-but-unused"]);
-        command.arg(format!("--build-context=stage={}", main.path().display()));
-    });
-    assert_eq!(names, ["d/", "d/y", "x", "z"]);
-    // These cannot be replaced.
-    write(main.path(), "Dockerfile", "FROM scratch\nCOPY --from=scratch / /e\nCOPY Dockerfile /");
-    let names = built(&spec, &with(&["scratch", "context"]));
-    assert_eq!(names, ["Dockerfile", "e/"]);
-    for value in ["target:x", "oci-layout://x", "/no/such/place", "s3://secret"] {
-        let error = failed(&spec, &|command| {
-            command.arg(format!("--build-context=n={value}"));
-        });
-        assert!(error.starts_with("error: ") && !error.contains("secret"), "{value}: {error}");
-    }
-}
-
-#[test]
-fn named_images_repositories_and_files() {
-    let registry = support::Registry::start();
-    let base = registry.push_base();
-    let repositories = Repositories::new();
-    let web = Web::start(repositories.root.path(), None);
-    fs::write(repositories.root.path().join("one.txt"), "1").expect("file");
-    let daemon = Server::git_daemon(repositories.root.path());
-    let dockerfile = "FROM shell\n\
-        RUN --mount=from=repository,target=/m echo \"$(cat /m/sub/b)\" > /seen && test ! -e /m/.git\n\
-        COPY --from=file context /file\nCOPY --from=tools /bin/busybox /tool";
-    let main = context(dockerfile, &[]);
-    let names = built(&main.path().display().to_string(), &|command| {
-        command.arg(format!("--build-context=shell=docker-image://{base}"));
-        command.arg(format!("--build-context=tools=docker-image://{base}"));
-        command.arg(format!("--build-context=repository=git://{}/r.git?submodules=0#other", daemon.address));
-        command.arg(format!("--build-context=file=http://{}/one.txt", web.address));
-    });
-    for name in ["seen", "file", "tool", "bin/busybox"] {
-        assert!(names.contains(&name.to_owned()), "{name} of {names:?}");
-    }
-}
-
-/// A program that listens on loopback.
-struct Server {
-    process: std::process::Child,
-    address: String,
-}
-
-impl Server {
-    /// `git daemon` on a free port.
-    fn git_daemon(root: &Path) -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("free port").port();
-        let mut command = Command::new(format!("{}/git-daemon", run("git", &["--exec-path"]).trim()));
-        command.args(["--listen=127.0.0.1", &format!("--port={port}"), "--export-all", "--reuseaddr"]);
-        command.arg(format!("--base-path={}", root.display())).stdout(Stdio::null()).stderr(Stdio::null());
-        let daemon = Self { process: command.spawn().expect("git-daemon"), address: format!("127.0.0.1:{port}") };
-        daemon.wait();
-        daemon
-    }
-
-    fn wait(&self) {
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-        while std::net::TcpStream::connect(&self.address).is_err() {
-            assert!(std::time::Instant::now() < deadline, "{} does not listen", self.address);
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 #[test]
