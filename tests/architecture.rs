@@ -21,7 +21,7 @@ const ALLOWED: [(&str, &[&str]); 17] = [
     ("view", &["digest", "layer"]),
     // Edges.
     ("report", &["digest"]),
-    ("context", &["digest", "image", "layer", "pattern", "view"]),
+    ("context", &["digest", "extract", "image", "layer", "pattern", "view"]),
     ("extract", &["digest", "layer", "view"]),
     ("store", &["digest", "image", "key"]),
     ("registry", &["digest", "image"]),

@@ -53,6 +53,12 @@ pub enum BuildError {
     /// The build context could not be read.
     #[error(transparent)]
     Context(#[from] ContextError),
+    /// The plan names a context that the build was not given.
+    #[error("there is no build context {name}")]
+    NoContext {
+        /// Its key.
+        name: String,
+    },
     /// A step failed before or while it ran.
     #[error("{source}")]
     Step {

@@ -8,11 +8,12 @@ use super::keys::image_key;
 use super::request::Services;
 use super::resolve::BaseImages;
 use super::sources::Remotes;
+use crate::context::ContextDirectory;
 use crate::digest::ContentHash;
 use crate::key::{CacheKey, InputFile, InputKind, SourceInput};
 use crate::layer::EntryPath;
 use crate::plan::{CopyOp, CopySource, Mount, RunOp, Source, StageIndex};
-use crate::view::{Node, NodeKind, View};
+use crate::view::{Node, NodeKind};
 
 /// Resolves the sources of ops for definition keys.
 pub(super) struct Inputs<'a> {
@@ -27,7 +28,7 @@ impl Inputs<'_> {
     /// What a COPY or ADD takes.
     pub(super) fn of_copy(&self, op: &CopyOp) -> Result<Vec<SourceInput>, BuildError> {
         let tree = match &op.from {
-            Source::Context => SourceInput::Files(self.context_files(op)?),
+            Source::Context | Source::Named(_) => SourceInput::Files(self.selected_files(op)?),
             Source::Stage(stage) => SourceInput::Definition(self.stage_key(*stage)),
             Source::Image(image) => SourceInput::Definition(image_key(self.images, image)),
         };
@@ -43,7 +44,7 @@ impl Inputs<'_> {
 
     fn of_mount(&self, from: &Source, path: &str) -> Result<SourceInput, BuildError> {
         match from {
-            Source::Context => self.context_tree(path).map(SourceInput::Files),
+            Source::Context | Source::Named(_) => self.tree(from, path).map(SourceInput::Files),
             Source::Stage(stage) => Ok(SourceInput::Definition(self.stage_key(*stage))),
             Source::Image(image) => Ok(SourceInput::Definition(image_key(self.images, image))),
         }
@@ -54,27 +55,28 @@ impl Inputs<'_> {
         self.stages[stage.0]
     }
 
-    fn context_files(&self, op: &CopyOp) -> Result<Vec<InputFile>, BuildError> {
-        let tree = self.services.context.view();
+    fn selected_files(&self, op: &CopyOp) -> Result<Vec<InputFile>, BuildError> {
+        let Some(directory) = self.services.files(&op.from)? else { return Ok(Vec::new()) };
         let mut paths: Vec<EntryPath> = Vec::new();
-        for selected in select(op, tree)?.iter().filter(|selected| is_path(op, selected)) {
+        for selected in select(op, directory.view())?.iter().filter(|selected| is_path(op, selected)) {
             paths.extend(selected.members.iter().map(|member| selected.origin(member)));
         }
-        self.hashed(tree, paths)
+        hashed(directory, paths)
     }
 
-    fn context_tree(&self, path: &str) -> Result<Vec<InputFile>, BuildError> {
-        let tree = self.services.context.view();
+    fn tree(&self, from: &Source, path: &str) -> Result<Vec<InputFile>, BuildError> {
+        let Some(directory) = self.services.files(from)? else { return Ok(Vec::new()) };
+        let tree = directory.view();
         let root = path.trim_start_matches('/').as_bytes();
         let mut paths: Vec<EntryPath> = tree.get(root).map(|_| root.to_vec()).into_iter().collect();
         paths.extend(tree.walk(root).map(|(path, _)| path));
-        self.hashed(tree, paths)
+        hashed(directory, paths)
     }
+}
 
-    fn hashed(&self, tree: &View, paths: Vec<EntryPath>) -> Result<Vec<InputFile>, BuildError> {
-        let hashes = self.services.context.hash_files(&paths)?;
-        Ok(paths.into_iter().filter_map(|path| tree.get(&path).map(|node| input_file(path, node, &hashes))).collect())
-    }
+fn hashed(directory: &ContextDirectory, paths: Vec<EntryPath>) -> Result<Vec<InputFile>, BuildError> {
+    let (tree, hashes) = (directory.view(), directory.hash_files(&paths)?);
+    Ok(paths.into_iter().filter_map(|path| tree.get(&path).map(|node| input_file(path, node, &hashes))).collect())
 }
 
 /// Heredocs are in the op itself.

@@ -3,11 +3,12 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::error::BuildError;
 use crate::cache::TieredCache;
 use crate::context::ContextDirectory;
 use crate::digest::Digest;
 use crate::image::Reference;
-use crate::plan::PlanOptions;
+use crate::plan::{PlanOptions, Source};
 use crate::registry::Client;
 use crate::report::Observer;
 use crate::sandbox;
@@ -97,6 +98,8 @@ pub struct Services<'a> {
     pub cache_repositories: &'a [Reference],
     /// The files that COPY and ADD take.
     pub context: &'a ContextDirectory,
+    /// Named contexts that are files, by the keys of [`crate::plan::NamedContexts`].
+    pub contexts: &'a BTreeMap<String, ContextDirectory>,
     /// How RUN runs.
     pub sandbox: &'a SandboxChoice,
     /// Fetches what ADD names by URL.
@@ -107,6 +110,20 @@ pub struct Services<'a> {
     pub work: &'a Path,
     /// Told of everything.
     pub observer: &'a dyn Observer,
+}
+
+impl<'a> Services<'a> {
+    /// The context that `source` is; `None` for a stage or an image.
+    pub(super) fn files(&self, source: &Source) -> Result<Option<&'a ContextDirectory>, BuildError> {
+        match source {
+            Source::Context => Ok(Some(self.context)),
+            Source::Named(name) => {
+                let missing = || BuildError::NoContext { name: name.clone() };
+                self.contexts.get(name).map(Some).ok_or_else(missing)
+            }
+            Source::Stage(_) | Source::Image(_) => Ok(None),
+        }
+    }
 }
 
 /// How RUN runs, decided once.

@@ -15,16 +15,19 @@ use crate::view::{FileNode, LastLink, Node, NodeKind, View};
 
 /// Whose files an op takes.
 pub(super) enum StageSource {
-    /// The build context.
-    Context,
+    /// A build context.
+    Files(View),
     /// Layers of a stage or an image.
     Layers(StageState),
 }
 
 impl Evaluator<'_> {
     pub(super) fn source(&mut self, from: &Source) -> Result<StageSource, BuildError> {
+        if let Some(directory) = self.services.files(from)? {
+            return Ok(StageSource::Files(directory.view().clone()));
+        }
         match from {
-            Source::Context => Ok(StageSource::Context),
+            Source::Context | Source::Named(_) => Ok(StageSource::Files(View::new())),
             Source::Stage(stage) => Ok(StageSource::Layers(self.stage(*stage)?.as_ref().clone())),
             Source::Image(image) => {
                 let layers = self.images.get(image).map(|base| base.layers.clone()).unwrap_or_default();
@@ -36,7 +39,7 @@ impl Evaluator<'_> {
     /// The files as a tree; nothing is unpacked for it.
     pub(super) fn source_view(&mut self, from: &Source) -> Result<View, BuildError> {
         match self.source(from)? {
-            StageSource::Context => Ok(self.services.context.view().clone()),
+            StageSource::Files(view) => Ok(view),
             StageSource::Layers(mut state) => {
                 self.materials.learn(&mut state, false)?;
                 Ok(state.contents().view.clone())

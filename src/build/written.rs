@@ -10,10 +10,11 @@ use super::layers::{NewLayer, reset_times, write_layer};
 use super::members::members;
 use super::records::{Outcome, now};
 use super::state::StageState;
+use crate::context::ContextDirectory;
 use crate::digest::ContentHash;
 use crate::key::content_key;
 use crate::layer::{Change, EntryPath};
-use crate::plan::{CopyOp, Source, WorkdirOp};
+use crate::plan::{CopyOp, WorkdirOp};
 use crate::view::{View, with_ancestors};
 
 impl Evaluator<'_> {
@@ -31,19 +32,12 @@ impl Evaluator<'_> {
     }
 
     fn plan_copy(&self, op: &CopyOp, state: &StageState, source: &View) -> Result<Vec<Change>, BuildError> {
-        let hashes = match op.from {
-            Source::Context => self.context_hashes(op, source)?,
-            Source::Stage(_) | Source::Image(_) => BTreeMap::new(),
+        let hashes = match self.services.files(&op.from)? {
+            Some(directory) => selected_hashes(op, directory)?,
+            None => BTreeMap::new(),
         };
         let sources = self.remotes.prepare(op, source, hashes, &self.materials)?;
         Ok(plan_copy(op, &state.contents().view, &sources.with(source), now())?)
-    }
-
-    /// Read already for the definition key.
-    fn context_hashes(&self, op: &CopyOp, tree: &View) -> Result<BTreeMap<EntryPath, ContentHash>, BuildError> {
-        let selected = select(op, tree)?;
-        let paths = selected.iter().flat_map(|s| s.members.iter().map(|member| s.origin(member)));
-        Ok(self.services.context.hash_files(&paths.collect::<Vec<_>>())?)
     }
 
     pub(super) fn workdir(
@@ -88,4 +82,11 @@ impl Evaluator<'_> {
         let members = members(changes, &|content| self.materials.content_hash(content))?;
         Ok(content_key(self.salt, &members))
     }
+}
+
+/// Read already for the definition key.
+fn selected_hashes(op: &CopyOp, directory: &ContextDirectory) -> Result<BTreeMap<EntryPath, ContentHash>, BuildError> {
+    let selected = select(op, directory.view())?;
+    let paths = selected.iter().flat_map(|s| s.members.iter().map(|member| s.origin(member)));
+    Ok(directory.hash_files(&paths.collect::<Vec<_>>())?)
 }

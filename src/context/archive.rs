@@ -9,7 +9,7 @@ use crate::layer::{self, Content, DecodeError, Entry, EntryKind, EntryPath};
 use crate::view::{FileNode, Node, NodeKind};
 
 const BUFFER: usize = 128 << 10;
-const RECORD: usize = 512;
+pub(super) const RECORD: usize = 512;
 /// Where a tar header has its checksum.
 const CHECKSUM: std::ops::Range<usize> = 148..156;
 
@@ -119,7 +119,7 @@ fn spool(directory: &Path) -> io::Result<(File, PathBuf)> {
 }
 
 /// The bytes inside, and whether they are the file's own.
-fn decompress(mut file: File) -> io::Result<(Box<dyn Read + Send>, bool)> {
+pub(super) fn decompress(mut file: impl Read + Send + 'static) -> io::Result<(Box<dyn Read + Send>, bool)> {
     let mut start = Vec::with_capacity(6);
     Read::by_ref(&mut file).take(6).read_to_end(&mut start)?;
     let whole = Cursor::new(start.clone()).chain(BufReader::with_capacity(BUFFER, file));
@@ -134,7 +134,7 @@ fn decompress(mut file: File) -> io::Result<(Box<dyn Read + Send>, bool)> {
 }
 
 /// Whether a tar could start so: a header with the right checksum.
-fn is_header(record: &[u8]) -> bool {
+pub(super) fn is_header(record: &[u8]) -> bool {
     let Some(field) = record.get(CHECKSUM).filter(|_| record.len() == RECORD) else { return false };
     let digits = field.split(|byte| *byte == 0).next().unwrap_or_default();
     let stored = std::str::from_utf8(digits).ok().and_then(|digits| u64::from_str_radix(digits.trim(), 8).ok());

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use super::ContextError;
 use crate::layer::{Content, Device, EntryPath};
 use crate::pattern::Patterns;
-use crate::view::{FileNode, Node, NodeKind, View};
+use crate::view::{FileNode, LastLink, Node, NodeKind, ResolveError, View};
 
 const THREADS: usize = 2;
 /// Bytes for the names that one system call returns.
@@ -45,6 +45,20 @@ pub fn read_directory(root: &Path, ignore: &Patterns) -> Result<View, ContextErr
     let mut view = into_view(found.into_iter().flatten().collect());
     view.insert(b"", metadata(&top, NodeKind::Directory));
     Ok(view)
+}
+
+/// What `view` has below `path`, as a tree of its own; `None` when that is no directory. Links on
+/// the way are followed inside the tree.
+pub(super) fn subtree(view: &View, path: &[u8]) -> Result<Option<View>, ResolveError> {
+    let root = view.resolve(path, LastLink::Follow)?;
+    if root.is_empty() {
+        return Ok(Some(view.clone()));
+    }
+    let Some(top) = view.get(&root).filter(|node| matches!(node.kind, NodeKind::Directory)) else { return Ok(None) };
+    let mut part = View::new();
+    part.insert(b"", top.clone());
+    view.walk(&root).for_each(|(below, node)| part.insert(&below[root.len() + 1..], node.clone()));
+    Ok(Some(part))
 }
 
 struct Walk<'a> {

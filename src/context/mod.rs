@@ -8,14 +8,20 @@ mod directory;
 mod fetch;
 mod git;
 mod hash;
+mod location;
 mod open;
+mod unpack;
 
 pub use archive::{Archive, ArchiveError, ArchiveMember, MemberKind, unpack};
 pub use directory::read_directory;
+use directory::subtree;
 pub use fetch::{FetchError, Fetched, fetch, url_file_name};
-pub use git::{Checkout, Git, GitError, GitReference, GitSource, GitSourceError};
+pub use git::{
+    Checkout, Git, GitError, GitLogin, GitOptions, GitOptionsError, GitReference, GitSource, GitSourceError,
+};
 pub use hash::hash_files;
-pub use open::{ContextDirectory, ContextError, find, ignore_patterns, open};
+pub use location::{ContextSpec, Location};
+pub use open::{ContextDirectory, ContextError, Fetching, FoundContext, find};
 
 #[cfg(test)]
 mod tests;

@@ -3,14 +3,19 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{hash_files, read_directory};
+use tempfile::TempDir;
+
+use super::unpack::{unpack, unpack_file, unpack_standard_input};
+use super::{FetchError, Fetched, Git, GitError, GitSourceError, Location, fetch, hash_files, read_directory, subtree};
 use crate::digest::ContentHash;
-use crate::layer::EntryPath;
+use crate::extract::ExtractError;
+use crate::layer::{Content, EntryPath};
 use crate::pattern::{PatternError, Patterns};
-use crate::view::View;
+use crate::view::{FileNode, LastLink, NodeKind, ResolveError, View};
 
 /// Longest ignore file, bytes.
 const MAX_IGNORE_FILE: u64 = 16 << 20;
@@ -31,10 +36,66 @@ pub enum ContextError {
         path: PathBuf,
     },
     /// A form of `--context` that cannot be read.
-    #[error("build context {spec:?} is not supported: expected dir://PATH or the path of a directory")]
+    #[error(
+        "build context {spec:?} is not supported: expected a directory, dir://, tar://, git://, ssh:// or https://"
+    )]
     Scheme {
         /// The part up to `://`.
         spec: String,
+    },
+    /// Files from a web server that anybody on the way could have replaced.
+    #[error("a build context over http:// is only taken from this machine: use https://")]
+    PlainHttp,
+    /// A repository that is written wrong.
+    #[error("invalid build context")]
+    GitSource(#[from] GitSourceError),
+    /// A repository that could not be had.
+    #[error("failed to get the build context")]
+    Git(#[source] Box<GitError>),
+    /// An archive that could not be had.
+    #[error("failed to get the build context")]
+    Fetch(#[source] Box<FetchError>),
+    /// Nobody types an archive.
+    #[error("tar://stdin expects an archive on standard input, but that is a terminal")]
+    Terminal,
+    /// Neither a tar nor a compressed one.
+    #[error("build context {name} is no tar archive, plain or compressed by gzip, bzip2, xz or zstd")]
+    NotAnArchive {
+        /// Without user and password.
+        name: String,
+    },
+    /// The stream of an archive broke.
+    #[error("failed to read build context {name}")]
+    ReadArchive {
+        /// Without user and password.
+        name: String,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// The archive is damaged, or has members that cannot be.
+    #[error("failed to unpack build context {name}")]
+    Unpack {
+        /// Without user and password.
+        name: String,
+        /// Why.
+        #[source]
+        cause: Box<ExtractError>,
+    },
+    /// There is no such directory in what was fetched.
+    #[error("build context has no directory {path:?}")]
+    NoDirectory {
+        /// As given.
+        path: String,
+    },
+    /// A path in what was fetched leads nowhere.
+    #[error("failed to find {path:?} in the build context")]
+    Resolve {
+        /// As given.
+        path: String,
+        /// Why.
+        #[source]
+        cause: ResolveError,
     },
     /// The file system said no.
     #[error("failed to {operation} {}", path.display())]
@@ -76,9 +137,35 @@ pub struct ContextDirectory {
     view: View,
     ignore: Patterns,
     hashes: Mutex<HashMap<EntryPath, ContentHash>>,
+    /// Holds what was fetched.
+    _files: Option<TempDir>,
+}
+
+/// A build context that was found, and fetched where it had to be.
+#[derive(Debug)]
+pub enum FoundContext {
+    /// A directory of this machine, which exists.
+    Directory(PathBuf),
+    /// What was fetched or unpacked.
+    Fetched(ContextDirectory),
+}
+
+/// What contexts are fetched with.
+#[derive(Debug, Clone, Copy)]
+pub struct Fetching<'a> {
+    /// For archives from web servers; must not turn statuses into errors.
+    pub agent: &'a ureq::Agent,
+    /// For repositories.
+    pub git: &'a Git,
+    /// Where a directory is made for what is fetched; it is removed with the context.
+    pub parent: &'a Path,
 }
 
 impl ContextDirectory {
+    fn new(view: View, ignore: Patterns, files: Option<TempDir>) -> Self {
+        Self { view, ignore, hashes: Mutex::default(), _files: files }
+    }
+
     /// The tree, see [`read_directory`].
     pub fn view(&self) -> &View {
         &self.view
@@ -110,25 +197,81 @@ impl ContextDirectory {
     }
 }
 
-/// Reads the build context that `spec` names: `dir://PATH` or a path, relative ones from the
-/// working directory. What to leave out stands in `<dockerfile>.dockerignore` if there is one,
-/// else in the context's `.dockerignore`.
+impl FoundContext {
+    /// The file of the context at `path`, on this machine. In what was fetched links lead nowhere
+    /// else than inside.
+    pub fn file(&self, path: &Path) -> Option<PathBuf> {
+        match self {
+            Self::Directory(root) => Some(root.join(path)).filter(|path| path.is_file()),
+            Self::Fetched(context) => {
+                let path = context.view.resolve(path.as_os_str().as_bytes(), LastLink::Follow).ok()?;
+                match &context.view.get(&path)?.kind {
+                    NodeKind::File(FileNode { content: Content::Host(file), .. }) => Some(file.clone()),
+                    _ => None,
+                }
+            }
+        }
+    }
+
+    /// What to leave out, see [`FoundContext::read`].
+    ///
+    /// # Errors
+    /// See [`ContextError`].
+    pub fn ignore_patterns(&self, dockerfile: Option<&Path>) -> Result<Patterns, ContextError> {
+        match self {
+            Self::Directory(root) => ignore_patterns(root, dockerfile),
+            Self::Fetched(_) => Ok(Patterns::default()),
+        }
+    }
+
+    /// Reads the tree. What to leave out of a directory stands in `<dockerfile>.dockerignore` if
+    /// there is one, else in the context's `.dockerignore`; neither counts for what was fetched.
+    ///
+    /// # Errors
+    /// See [`ContextError`].
+    pub fn read(self, dockerfile: Option<&Path>) -> Result<ContextDirectory, ContextError> {
+        match self {
+            Self::Directory(root) => {
+                let ignore = ignore_patterns(&root, dockerfile)?;
+                Ok(ContextDirectory::new(read_directory(&root, &ignore)?, ignore, None))
+            }
+            Self::Fetched(context) => Ok(context),
+        }
+    }
+}
+
+/// Finds what `location` names, and fetches it unless it is a directory. Of an archive only what
+/// is below `sub_path` counts.
 ///
 /// # Errors
 /// See [`ContextError`].
-pub fn open(spec: &str, dockerfile: Option<&Path>) -> Result<ContextDirectory, ContextError> {
-    let root = find(spec)?;
-    let ignore = ignore_patterns(&root, dockerfile)?;
-    let view = read_directory(&root, &ignore)?;
-    Ok(ContextDirectory { view, ignore, hashes: Mutex::default() })
+pub fn find(location: &Location, sub_path: &str, fetching: Fetching<'_>) -> Result<FoundContext, ContextError> {
+    if let Location::Directory(root) = location {
+        return existing(root).map(FoundContext::Directory);
+    }
+    let files = tempfile::Builder::new().prefix("context-").tempdir_in(fetching.parent);
+    let files = files.map_err(|cause| ContextError::io("make a directory in", fetching.parent, cause))?;
+    let view = match location {
+        Location::Git(source) => fetching.git.checkout(source, files.path()).map_err(boxed_git)?.view,
+        Location::Web(url) => web_archive(url, sub_path, fetching, files.path())?,
+        Location::Tar(file) => unpacked(files.path(), sub_path, |root| unpack_file(file, root))?,
+        Location::StandardInput => unpacked(files.path(), sub_path, unpack_standard_input)?,
+        Location::WebFile(url) => {
+            let mut view = View::new();
+            view.insert(b"context", fetched(url, fetching, files.path())?.node());
+            view
+        }
+        Location::Directory(_) => View::new(),
+    };
+    Ok(FoundContext::Fetched(ContextDirectory::new(view, Patterns::default(), Some(files))))
 }
 
-/// The directory that `spec` names, which exists.
-///
-/// # Errors
-/// As [`open`].
-pub fn find(spec: &str) -> Result<PathBuf, ContextError> {
-    let root = location(spec)?;
+fn boxed_git(error: GitError) -> ContextError {
+    ContextError::Git(Box::new(error))
+}
+
+fn existing(root: &Path) -> Result<PathBuf, ContextError> {
+    let root = root.to_owned();
     match std::fs::metadata(&root) {
         Ok(found) if found.is_dir() => Ok(root),
         Ok(_) => Err(ContextError::NotADirectory { path: root }),
@@ -137,14 +280,39 @@ pub fn find(spec: &str) -> Result<PathBuf, ContextError> {
     }
 }
 
-fn location(spec: &str) -> Result<PathBuf, ContextError> {
-    match spec.split_once("://") {
-        Some(("dir", path)) => Ok(path.into()),
-        Some((scheme, _)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
-            // The rest may hold a password.
-            Err(ContextError::Scheme { spec: format!("{scheme}://") })
-        }
-        _ => Ok(spec.into()),
+fn fetched(url: &str, fetching: Fetching<'_>, files: &Path) -> Result<Fetched, ContextError> {
+    fetch(fetching.agent, url, None, files).map_err(|error| ContextError::Fetch(Box::new(error)))
+}
+
+fn web_archive(url: &str, sub_path: &str, fetching: Fetching<'_>, files: &Path) -> Result<View, ContextError> {
+    let fetched = fetched(url, fetching, files)?;
+    let failed = |cause| ContextError::io("open", &fetched.path, cause);
+    let archive = std::fs::File::open(&fetched.path).map_err(failed)?;
+    std::fs::remove_file(&fetched.path).map_err(failed)?;
+    unpacked(files, sub_path, |root| unpack(archive, &public_name(url), root))
+}
+
+/// The URL without what may be secret.
+fn public_name(url: &str) -> String {
+    let Ok(url) = url::Url::parse(url) else { return "URL".to_owned() };
+    let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
+    format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
+}
+
+/// What an archive left below a new directory in `files`.
+fn unpacked(
+    files: &Path,
+    sub_path: &str,
+    unpack: impl FnOnce(&Path) -> Result<(), ContextError>,
+) -> Result<View, ContextError> {
+    let root = files.join("files");
+    std::fs::create_dir(&root).map_err(|cause| ContextError::io("create", &root, cause))?;
+    unpack(&root)?;
+    let view = read_directory(&root, &Patterns::default())?;
+    match subtree(&view, sub_path.as_bytes()) {
+        Ok(Some(part)) => Ok(part),
+        Ok(None) => Err(ContextError::NoDirectory { path: sub_path.to_owned() }),
+        Err(cause) => Err(ContextError::Resolve { path: sub_path.to_owned(), cause }),
     }
 }
 
@@ -152,7 +320,7 @@ fn location(spec: &str) -> Result<PathBuf, ContextError> {
 ///
 /// # Errors
 /// When it cannot be read or understood.
-pub fn ignore_patterns(root: &Path, dockerfile: Option<&Path>) -> Result<Patterns, ContextError> {
+fn ignore_patterns(root: &Path, dockerfile: Option<&Path>) -> Result<Patterns, ContextError> {
     let beside = dockerfile.map(|dockerfile| {
         let mut name = OsString::from(dockerfile);
         name.push(".dockerignore");

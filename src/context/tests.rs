@@ -27,6 +27,18 @@ fn context(files: &[&str]) -> tempfile::TempDir {
     root
 }
 
+/// Fetches over the ways of this machine.
+fn found(spec: &ContextSpec) -> Result<FoundContext, ContextError> {
+    let agent = ureq::Agent::config_builder().proxy(None).build().new_agent();
+    let parent = tempfile::tempdir().unwrap();
+    let git = Git::new([("PATH".into(), std::env::var_os("PATH").unwrap())]);
+    find(&spec.location()?, &spec.sub_path, Fetching { agent: &agent, git: &git, parent: parent.path() })
+}
+
+fn open(spec: &str, dockerfile: Option<&Path>) -> Result<ContextDirectory, ContextError> {
+    found(&ContextSpec { text: spec.to_owned(), ..ContextSpec::default() })?.read(dockerfile)
+}
+
 fn paths(view: &View) -> Vec<String> {
     view.walk(b"").map(|(path, _)| String::from_utf8_lossy(&path).into_owned()).collect()
 }
@@ -128,7 +140,41 @@ fn what_is_no_context() {
     assert_eq!(message("/no/such/place"), "build context /no/such/place does not exist");
     assert_eq!(message(file.to_str().unwrap()), format!("build context {} is not a directory", file.display()));
     let error = message("s3://key:secret@bucket/x");
-    assert!(error.contains("\"s3://\"") && error.contains("dir://PATH") && !error.contains("secret"), "{error}");
+    assert!(error.contains("\"s3://\"") && error.contains("dir://") && !error.contains("secret"), "{error}");
+}
+
+#[test]
+fn where_a_context_is() {
+    let located = |text: &str, sub_path: &str| {
+        let spec = ContextSpec { text: text.to_owned(), sub_path: sub_path.to_owned(), ..ContextSpec::default() };
+        spec.location()
+    };
+    assert_eq!(located("dir://a", "/b").unwrap(), Location::Directory("a/b".into()));
+    assert_eq!(located("/a", "").unwrap(), Location::Directory("/a".into()));
+    assert_eq!(located("tar:///a.tar.gz", "").unwrap(), Location::Tar("/a.tar.gz".into()));
+    assert_eq!(located("tar://stdin", "").unwrap(), Location::StandardInput);
+    for web in
+        ["https://h/a.tar.gz", "https://h/a.git/b", "http://127.0.0.1:1/a", "http://localhost/a", "http://[::1]/a"]
+    {
+        assert_eq!(located(web, "").unwrap(), Location::Web(web.into()));
+    }
+    for (text, remote, kept) in [
+        ("git://h/r", "https://h/r", Some(true)),
+        ("https://h/r.git#b", "https://h/r.git", None),
+        ("ssh://git@h/r", "ssh://git@h/r", None),
+        ("git@h:a/r", "git@h:a/r", None),
+        ("github.com/a/r#b:c", "https://github.com/a/r", None),
+    ] {
+        let Location::Git(source) = located(text, "s").unwrap() else { panic!("{text}") };
+        assert_eq!((source.remote.as_str(), source.keep_git_dir), (remote, kept), "{text}");
+        assert!(source.subdirectory.ends_with(b"s"), "{text}");
+    }
+    assert!(matches!(located("http://h/a.tar", ""), Err(ContextError::PlainHttp)));
+    assert!(matches!(located("http://127.0.0.1.h/a.tar", ""), Err(ContextError::PlainHttp)));
+    assert!(matches!(located("ftp://h/a.tar", ""), Err(ContextError::Scheme { .. })));
+    let named = |text: &str| ContextSpec { text: text.to_owned(), ..ContextSpec::default() }.named_location();
+    assert_eq!(named("https://h/f").unwrap(), Location::WebFile("https://h/f".into()));
+    assert!(matches!(named("git://h/r").unwrap(), Location::Git(source) if source.remote == "git://h/r"));
 }
 
 #[test]

@@ -74,6 +74,7 @@ impl Sources<'_> {
         match origin {
             Origin::Scratch => Some(Source::Stage(self.scratch)),
             Origin::Image(image) => Some(Source::Image(image.clone())),
+            Origin::Files(name) => Some(Source::Named(name.clone())),
             Origin::Stage(index) => self.finished.get(index).copied().map(Source::Stage),
         }
     }
@@ -97,11 +98,14 @@ impl<'a> Assembly<'a> {
     /// Evaluates one stage; those before it that it needs are complete.
     fn add(&mut self, index: usize, triggers: &[Instruction], warnings: &mut Vec<Warning>) -> Result<(), PlanError> {
         let (node, dockerfile) = (&self.graph.nodes[index], self.graph.dockerfile);
-        let instructions = || triggers.iter().chain(&dockerfile.stages[index].instructions);
+        let instructions = || triggers.iter().chain(self.graph.instructions(index));
         warnings.extend(check_stage(instructions(), dockerfile.directives.escape));
         let (base, config, declared) = self.inherited(node);
         warnings.extend(self.graph.check_platform(index, &config));
         let mut builder = StageBuilder::new(&self.sources, node, config, declared, warnings);
+        if let Origin::Files(name) = &node.origin {
+            builder.adopt_files(name, dockerfile.stages[index].span);
+        }
         for instruction in instructions() {
             builder.instruction(instruction)?;
         }
@@ -115,7 +119,7 @@ impl<'a> Assembly<'a> {
     /// What a stage starts with; an image's triggers are gone, they run instead.
     fn inherited(&self, node: &Node) -> (Base, ImageConfig, Option<Declared>) {
         let (base, mut config, declared) = match &node.origin {
-            Origin::Scratch => (Base::Scratch, empty_config(node), None),
+            Origin::Scratch | Origin::Files(_) => (Base::Scratch, empty_config(node), None),
             // Both are there: the images were asked for, and FROM names earlier stages only.
             Origin::Image(image) => {
                 (Base::Image(image.clone()), self.images.get(image).cloned().unwrap_or_default(), None)
@@ -175,7 +179,7 @@ fn empty_config(node: &Node) -> ImageConfig {
 
 fn empty_stage(graph: &Graph<'_>) -> Stage {
     let platform = graph.options.target_platform().clone();
-    let node = Node { name: "scratch".to_owned(), origin: Origin::Scratch, platform };
+    let node = Node { name: "scratch".to_owned(), origin: Origin::Scratch, platform, replaced: false };
     let config = empty_config(&node);
     Stage {
         name: node.name,

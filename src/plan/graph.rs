@@ -6,7 +6,7 @@ use crate::dockerfile::{self, Dockerfile, Instruction, Kind, Span, Stage, sugges
 use crate::image::{ImageConfig, Platform};
 
 use super::scope::{Scope, globals};
-use super::{ImageRef, PlanError, PlanFault, PlanOptions, mount};
+use super::{ImageRef, NamedContext, PlanError, PlanFault, PlanOptions, mount};
 
 /// The stages of a Dockerfile with their names resolved, checked as far as that is possible
 /// without the configurations of base images.
@@ -32,6 +32,8 @@ pub(super) struct Node {
     pub(super) origin: Origin,
     /// That of its processes.
     pub(super) platform: Platform,
+    /// A named context stands in its place: its instructions do not count.
+    pub(super) replaced: bool,
 }
 
 /// What FROM, `--from` or a mount's `from` names.
@@ -43,6 +45,8 @@ pub(super) enum Origin {
     Image(ImageRef),
     /// A stage, by its number in the file.
     Stage(usize),
+    /// Files of a named context, by its key.
+    Files(String),
 }
 
 /// What the target needs.
@@ -128,11 +132,46 @@ impl<'a> Graph<'a> {
             Some(&earlier) => (Origin::Stage(earlier), self.nodes[earlier].platform.clone()),
             None if base == "scratch" => (Origin::Scratch, target.clone()),
             None => {
-                let platform = own.unwrap_or_else(|| target.clone());
-                (Origin::Image(image(&base, platform.clone())?), platform)
+                let platform = own.clone().unwrap_or_else(|| target.clone());
+                (self.named_or_image(&base, &platform)?, platform)
             }
         };
-        Ok(Node { name: stage.name.clone().unwrap_or_else(|| format!("stage-{index}")), origin, platform })
+        let name = stage.name.clone().unwrap_or_else(|| format!("stage-{index}"));
+        let wanted = own.unwrap_or_else(|| target.clone());
+        match stage.name.as_ref().and_then(|name| self.replacement(name, &wanted)) {
+            Some(origin) => Ok(Node { name, origin, platform: wanted, replaced: true }),
+            None => Ok(Node { name, origin, platform, replaced: false }),
+        }
+    }
+
+    /// The named context of that name.
+    fn replacement(&self, name: &str, platform: &Platform) -> Option<Origin> {
+        let (key, context) = self.options.contexts.find(name, platform)?;
+        Some(match context {
+            NamedContext::Files => Origin::Files(key.to_owned()),
+            NamedContext::Scratch => Origin::Scratch,
+            NamedContext::Image(reference) => {
+                Origin::Image(ImageRef { reference: reference.clone(), platform: platform.clone() })
+            }
+        })
+    }
+
+    fn named_or_image(&self, name: &str, platform: &Platform) -> Result<Origin, PlanFault> {
+        match self.replacement(name, platform) {
+            Some(origin) => Ok(origin),
+            None => image(name, platform.clone()).map(Origin::Image),
+        }
+    }
+
+    /// Those of a stage that count.
+    pub(super) fn instructions(&self, index: usize) -> &'a [Instruction] {
+        if self.nodes[index].replaced { &[] } else { &self.dockerfile.stages[index].instructions }
+    }
+
+    /// A stage, or what stands in its place.
+    fn stage_origin(&self, index: usize) -> Origin {
+        let node = &self.nodes[index];
+        if node.replaced { node.origin.clone() } else { Origin::Stage(index) }
     }
 
     fn platform(&self, word: &str) -> Result<Platform, PlanFault> {
@@ -163,15 +202,15 @@ impl<'a> Graph<'a> {
     pub(super) fn copy_origin(&self, from: &str) -> Result<Origin, PlanFault> {
         let Ok(index) = from.parse::<i64>() else { return self.named_origin(from) };
         let stage = usize::try_from(index).ok().filter(|stage| *stage < self.nodes.len());
-        stage.map(Origin::Stage).ok_or(PlanFault::StageIndex(index))
+        stage.map(|stage| self.stage_origin(stage)).ok_or(PlanFault::StageIndex(index))
     }
 
     /// What a mount's `from` names: a stage by name, or an image for the target platform.
     pub(super) fn named_origin(&self, from: &str) -> Result<Origin, PlanFault> {
         match self.names.get(&from.to_lowercase()) {
-            Some(&stage) => Ok(Origin::Stage(stage)),
+            Some(&stage) => Ok(self.stage_origin(stage)),
             None if from == "scratch" => Ok(Origin::Scratch),
-            None => image(from, self.options.target_platform().clone()).map(Origin::Image),
+            None => self.named_or_image(from, self.options.target_platform()),
         }
     }
 
@@ -202,9 +241,9 @@ impl<'a> Graph<'a> {
 
     /// The stages that each stage takes files from, with the instruction that does.
     fn dependencies(&self) -> Result<Vec<Vec<(usize, Span)>>, PlanError> {
-        let of_stage = |stage: &Stage| {
+        let of_stage = |index: usize| {
             let mut needed = Vec::new();
-            for instruction in &stage.instructions {
+            for instruction in self.instructions(index) {
                 for origin in self.origins(instruction)? {
                     if let Origin::Stage(index) = origin {
                         needed.push((index, instruction.span));
@@ -213,7 +252,7 @@ impl<'a> Graph<'a> {
             }
             Ok(needed)
         };
-        self.dockerfile.stages.iter().map(of_stage).collect()
+        (0..self.nodes.len()).map(of_stage).collect()
     }
 
     /// Refuses stages that take files from each other; FROM alone cannot make a circle.
@@ -242,16 +281,17 @@ impl<'a> Graph<'a> {
             }
             let triggers = self.triggers(index, images)?;
             let mut needed = match &self.nodes[index].origin {
-                Origin::Scratch => Vec::new(),
+                Origin::Scratch | Origin::Files(_) => Vec::new(),
                 origin => vec![origin.clone()],
             };
-            for instruction in triggers.iter().chain(&self.dockerfile.stages[index].instructions) {
+            for instruction in triggers.iter().chain(self.instructions(index)) {
                 needed.extend(self.origins(instruction)?);
             }
             reach.stages.insert(index, triggers);
             for origin in needed {
                 match origin {
                     Origin::Scratch => reach.scratch = true,
+                    Origin::Files(_) => {}
                     Origin::Stage(stage) => open.push(stage),
                     Origin::Image(image) => {
                         reach.images.insert(image);
@@ -265,14 +305,15 @@ impl<'a> Graph<'a> {
     /// The triggers that the base of stage `index` left, as instructions at its FROM.
     fn triggers(&self, index: usize, images: &BTreeMap<ImageRef, ImageConfig>) -> Result<Vec<Instruction>, PlanError> {
         let texts: Vec<&String> = match &self.nodes[index].origin {
-            Origin::Scratch => Vec::new(),
+            _ if self.nodes[index].replaced => Vec::new(),
+            Origin::Scratch | Origin::Files(_) => Vec::new(),
             Origin::Image(image) => images.get(image).into_iter().flat_map(|c| &c.config.on_build).collect(),
             Origin::Stage(base) => {
                 let text = |instruction: &'a Instruction| match &instruction.kind {
                     Kind::OnBuild(text) => Some(text),
                     _ => None,
                 };
-                self.dockerfile.stages[*base].instructions.iter().filter_map(text).collect()
+                self.instructions(*base).iter().filter_map(text).collect()
             }
         };
         let span = self.dockerfile.stages[index].span;

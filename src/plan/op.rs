@@ -136,6 +136,8 @@ pub enum Source {
     Stage(StageIndex),
     /// An image.
     Image(ImageRef),
+    /// Files of a named context, by its key.
+    Named(String),
 }
 
 /// One `--mount`, evaluated.

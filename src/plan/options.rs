@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::NamedContexts;
 use crate::image::Platform;
 
 /// What a plan depends on besides the Dockerfile.
@@ -17,13 +18,15 @@ pub struct PlanOptions {
     pub build_platform: Platform,
     /// Labels for the image, over those of the Dockerfile; later ones win.
     pub labels: Vec<(String, String)>,
+    /// What takes the place of stages and images.
+    pub contexts: NamedContexts,
 }
 
 impl PlanOptions {
     /// Options with nothing asked for.
     pub fn new(build_platform: Platform) -> Self {
-        let (build_args, labels) = Default::default();
-        Self { build_args, target: None, platform: None, build_platform, labels }
+        let (build_args, labels, contexts) = Default::default();
+        Self { build_args, target: None, platform: None, build_platform, labels, contexts }
     }
 
     /// The platform of stages that do not name another.

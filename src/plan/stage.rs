@@ -7,7 +7,7 @@ use crate::image::{ImageConfig, Platform};
 use super::evaluate::Sources;
 use super::graph::Node;
 use super::scope::Scope;
-use super::{Base, HistoryEntry, Op, PlanError, Stage, Step, path};
+use super::{Base, CopyOp, CopySource, HistoryEntry, Op, PlanError, Source, Stage, Step, path};
 
 /// Where programs are looked for when a base image does not say.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -98,6 +98,24 @@ impl<'a> StageBuilder<'a> {
         if !config.working_dir.is_empty() {
             config.working_dir = path::join("/", &config.working_dir);
         }
+    }
+
+    /// FROM of a named context with files: they are its first layer, as they are.
+    pub(super) fn adopt_files(&mut self, name: &str, span: Span) {
+        let op = CopyOp {
+            add: None,
+            from: Source::Named(name.to_owned()),
+            sources: vec![CopySource::Path("/".to_owned())],
+            destination: "/".to_owned(),
+            chown: None,
+            chmod: None,
+            link: false,
+            parents: false,
+            excludes: Vec::new(),
+        };
+        let title = format!("FROM {name}");
+        let step = Some(self.push_step(span, &title, Op::Copy(op)));
+        self.history.push(HistoryEntry { created_by: title, step });
     }
 
     /// Evaluates one instruction.

@@ -10,6 +10,7 @@
 //! | `credentials`, `helper` | Docker's config.json and its credential programs |
 //! | `pull`, `blob`, `resolve` | reading manifests, blobs, whole images |
 //! | `push` | writing blobs and manifests |
+//! | `web` | a client for servers that are no registries |
 //!
 //! Everything a registry sends is bounded and checked; credentials never leave their origin.
 
@@ -29,6 +30,7 @@ mod resolve;
 mod tls;
 mod token;
 mod transport;
+mod web;
 
 pub use blob::BlobReader;
 pub use client::Client;
@@ -38,3 +40,4 @@ pub use options::{ClientOptions, Purpose};
 pub use proxy::ProxySettings;
 pub use pull::Fetched;
 pub use resolve::ResolvedImage;
+pub use web::web_agent;

@@ -3,6 +3,9 @@
 // Each test file uses a part of it.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod fetched;
+pub mod web;
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use yadokari::build::{self, BuildError, CheckReport, CheckRequest, DockerfileText};
-use yadokari::context;
 use yadokari::dockerfile::lint::{CheckError, to_json, to_text};
 use yadokari::image::ImageConfig;
 use yadokari::plan::ImageRef;
@@ -16,15 +15,16 @@ use crate::command_line::flags::LogFormat;
 use crate::command_line::settings::{credentials, env};
 use crate::failure::Failure;
 use crate::flags::{CheckFormat, CommandLine};
+use crate::session::find_context;
 use crate::settings;
 
 /// Carries out the command line.
 pub(crate) fn run(line: &CommandLine) -> Result<(), Failure> {
     let observer = display::observer(&line.log, &env);
-    let directory = context::find(&line.build.context)?;
-    let (path, dockerfile) = settings::dockerfile(&line.build, &directory)?;
+    let found = find_context(line, &std::env::temp_dir())?;
+    let (path, dockerfile) = settings::dockerfile(&line.build, &found)?;
     let options = settings::plan_options(&line.build, &env)?;
-    let ignore = context::ignore_patterns(&directory, Some(&path))?;
+    let ignore = found.ignore_patterns(Some(&path))?;
     let client = Client::new(settings::client_options(&line.registry, &env)?, credentials(&env)?)?;
     let request = CheckRequest { dockerfile: &dockerfile.bytes, options: &options, ignore: &ignore };
     let report = build::check(request, &|image| configuration(&client, image, &observer));

@@ -52,9 +52,22 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Build")]
 pub(crate) struct BuildFlags {
-    /// Build context: a directory, or dir://PATH.
+    /// Build context: a directory, dir://PATH, tar://FILE, tar://stdin, https://HOST/FILE.tar.gz,
+    /// git://HOST/PATH[#REFERENCE[#COMMIT]], https://HOST/PATH.git[#REFERENCE[:DIRECTORY]],
+    /// ssh://HOST/PATH, USER@HOST:PATH.
     #[arg(short, long, value_name = "CONTEXT", default_value = "/workspace/")]
     pub(crate) context: String,
+    /// Takes the place of the stage or image NAME: a directory, a git repository, the URL of a file, or
+    /// docker-image://REFERENCE. Repeatable.
+    #[arg(long, value_name = "NAME=CONTEXT", value_parser = parse_key_value)]
+    pub(crate) build_context: Vec<KeyValue>,
+    /// Directory of the context that is the context.
+    #[arg(long, value_name = "DIRECTORY", default_value = "", hide_default_value = true)]
+    pub(crate) context_sub_path: String,
+    /// How a git context is fetched: branch=NAME, depth=COUNT (0: all), recurse-submodules=BOOL,
+    /// single-branch=BOOL, insecure-skip-tls=BOOL. Repeatable.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_key_value)]
+    pub(crate) git: Vec<KeyValue>,
     /// Dockerfile: looked for in the working directory, then in the context.
     #[arg(short = 'f', long, value_name = "FILE", default_value = "Dockerfile")]
     pub(crate) dockerfile: PathBuf,

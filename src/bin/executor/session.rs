@@ -1,14 +1,16 @@
 //! One build: opens what it works with, runs it, cleans up.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use yadokari::build::{self, BuildRequest, SandboxChoice, Services};
 use yadokari::cache::{LocalCache, RegistryCache, RegistryCacheOptions, TieredCache};
-use yadokari::context::{self, ContextDirectory};
+use yadokari::context::{self, ContextDirectory, Fetching, FoundContext, Git, GitLogin};
 use yadokari::image::Reference;
-use yadokari::registry::Client;
+use yadokari::registry::{Client, web_agent};
 use yadokari::report::{Event, Observer};
 use yadokari::sandbox::{self, Cancel, IgnoreList, InPlaceSandbox, Kind, OverlaySandbox, Probe, Sandbox, ignore_list};
 
@@ -17,7 +19,7 @@ use crate::command_line::settings::{credentials, env};
 use crate::failure::Failure;
 use crate::flags::CommandLine;
 use crate::settings;
-use crate::workplace::{Workplace, executor_directory};
+use crate::workplace::{Workplace, executor_directory, state_parent};
 
 /// Carries out the command line.
 pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
@@ -25,8 +27,9 @@ pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
     // First of all, while there is one thread: it may start this program again inside a namespace.
     let probe = choose_sandbox(line)?;
     let observer = display::observer(&line.log, &env);
-    let context_directory = context::find(&line.build.context)?;
-    let (path, dockerfile) = settings::dockerfile(&line.build, &context_directory)?;
+    let (parent, holds_overlay) = state_parent(line, &probe)?;
+    let found = find_context(line, &parent)?;
+    let (path, dockerfile) = settings::dockerfile(&line.build, &found)?;
     let request = BuildRequest {
         options: settings::plan_options(&line.build, &env)?,
         caching: settings::caching(&line.cache),
@@ -35,10 +38,11 @@ pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
         outputs: settings::outputs(&line.output)?,
         dockerfile,
     };
-    let context = context::open(&line.build.context, Some(&path))?;
-    let workplace = Workplace::new(line, &probe)?;
+    let context = found.read(Some(&path))?;
+    let contexts = named_contexts(line, &parent)?;
+    let workplace = Workplace::new(line, &parent, holds_overlay)?;
     observer.event(Event::Debug(probe.reason.clone()));
-    run(line, &request, &context, &workplace, probe, &observer)?
+    run(line, &request, &Contexts { main: context, named: contexts }, &workplace, probe, &observer)?
         .map_err(|error| Failure::build(error, &request.dockerfile))
 }
 
@@ -56,10 +60,42 @@ fn choose_sandbox(line: &CommandLine) -> Result<Probe, Failure> {
     Ok(probe)
 }
 
+/// The build context, fetched when it is not a directory. Git gets to know its login here only:
+/// what a Dockerfile names is none of its business.
+pub(crate) fn find_context(line: &CommandLine, parent: &Path) -> Result<FoundContext, Failure> {
+    let spec = settings::context(&line.build, &env)?;
+    let location = spec.location()?;
+    // Over plain http only to the host that GIT_PULL_METHOD was set for.
+    let is_plain = spec.text.starts_with("http://");
+    let login = GitLogin::from_lookup(&env).filter(|_| !is_plain);
+    let git = Git::new(std::env::vars_os()).with_login(login);
+    let agent = web_agent(!is_plain);
+    Ok(context::find(&location, &spec.sub_path, Fetching { agent: &agent, git: &git, parent })?)
+}
+
+/// The named contexts that are files. Each has its own ignore file; there is no login for them.
+fn named_contexts(line: &CommandLine, parent: &Path) -> Result<BTreeMap<String, ContextDirectory>, Failure> {
+    let git = Git::new(std::env::vars_os());
+    let mut contexts = BTreeMap::new();
+    for (key, spec) in settings::named_files(&line.build) {
+        let agent = web_agent(spec.text.starts_with("https://"));
+        let fetching = Fetching { agent: &agent, git: &git, parent };
+        contexts.insert(key, context::find(&spec.named_location()?, "", fetching)?.read(None)?);
+    }
+    Ok(contexts)
+}
+
+/// Where the files of this build come from.
+struct Contexts {
+    main: ContextDirectory,
+    /// By key.
+    named: BTreeMap<String, ContextDirectory>,
+}
+
 fn run(
     line: &CommandLine,
     request: &BuildRequest,
-    context: &ContextDirectory,
+    contexts: &Contexts,
     workplace: &Workplace,
     probe: Probe,
     observer: &Arc<dyn Observer>,
@@ -77,9 +113,10 @@ fn run(
         warm_ttl: line.cache.cache_ttl.0,
         cache: cache.as_ref(),
         cache_repositories: &repositories,
-        context,
+        context: &contexts.main,
+        contexts: &contexts.named,
         sandbox: &sandbox,
-        http: &http_agent(),
+        http: &web_agent(false),
         git_environment: &git_environment,
         work: workplace.work.path(),
         observer: observer.as_ref(),
@@ -89,11 +126,6 @@ fn run(
         cache.finish();
     }
     Ok(result)
-}
-
-/// For ADD of URLs: certificates of the system, proxies of the environment.
-fn http_agent() -> ureq::Agent {
-    ureq::Agent::config_builder().timeout_connect(Some(Duration::from_secs(10))).build().new_agent()
 }
 
 fn layer_cache(

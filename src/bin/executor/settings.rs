@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use yadokari::build::{Caching, DockerfileText, Outputs, Secret};
+use yadokari::context::{ContextSpec, FoundContext, GitOptions};
 use yadokari::image::{Platform, Reference};
-use yadokari::plan::PlanOptions;
+use yadokari::plan::{NamedContext, NamedContexts, PlanOptions};
 use yadokari::registry::ClientOptions;
 use yadokari::sandbox::Requested;
 
@@ -38,18 +39,68 @@ pub(crate) fn check(line: &CommandLine) -> Result<(), SettingsError> {
     Ok(())
 }
 
+/// The build context. `GIT_PULL_METHOD=http` is Kaniko's.
+pub(crate) fn context(flags: &BuildFlags, env: Environment<'_>) -> Result<ContextSpec, SettingsError> {
+    let mut git = GitOptions::default();
+    for KeyValue { name, value } in &flags.git {
+        git.set(name, value).map_err(|error| usage(format!("--git: {error}")))?;
+    }
+    let build_args = command_line::build_args(&flags.build_arg, env);
+    let keep_git_dir = build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR");
+    Ok(ContextSpec {
+        text: flags.context.clone(),
+        sub_path: flags.context_sub_path.clone(),
+        git,
+        git_over_http: env("GIT_PULL_METHOD").is_some_and(|method| method == "http"),
+        keep_git_dir: keep_git_dir.is_some_and(|value| matches!(value.as_str(), "1" | "true")),
+    })
+}
+
 /// The Dockerfile: relative to the working directory first, then to the context.
-pub(crate) fn dockerfile(flags: &BuildFlags, context: &Path) -> Result<(PathBuf, DockerfileText), SettingsError> {
-    let in_context = context.join(&flags.dockerfile);
-    let candidates = [flags.dockerfile.clone(), in_context.clone(), in_context.with_file_name("dockerfile")];
-    let fallback = flags.dockerfile.file_name().is_some_and(|name| name == "Dockerfile");
-    let count = if fallback { 3 } else { 2 };
-    let path =
-        candidates.into_iter().take(count).find(|path| path.is_file()).unwrap_or_else(|| flags.dockerfile.clone());
+pub(crate) fn dockerfile(
+    flags: &BuildFlags,
+    context: &FoundContext,
+) -> Result<(PathBuf, DockerfileText), SettingsError> {
+    let named = &flags.dockerfile;
+    let is_default_name = named.file_name().is_some_and(|name| name == "Dockerfile");
+    let lower_case = || context.file(&named.with_file_name("dockerfile")).filter(|_| is_default_name);
+    let here = Some(named.clone()).filter(|path| path.is_file());
+    let path = here.or_else(|| context.file(named)).or_else(lower_case).unwrap_or_else(|| named.clone());
     let bytes =
         fs::read(&path).map_err(|source| SettingsError::Read { what: "Dockerfile", path: path.clone(), source })?;
-    let name = path.display().to_string();
+    let name = match context {
+        // Not the temporary directory.
+        FoundContext::Fetched(_) => named.display().to_string(),
+        FoundContext::Directory(_) => path.display().to_string(),
+    };
     Ok((path, DockerfileText { name, bytes }))
+}
+
+/// What takes the place of stages and images.
+fn named_contexts(flags: &BuildFlags) -> Result<NamedContexts, SettingsError> {
+    let mut contexts = NamedContexts::default();
+    for KeyValue { name, value } in &flags.build_context {
+        let context = match value.split_once("://") {
+            Some(("docker-image", "scratch")) => NamedContext::Scratch,
+            Some(("docker-image", text)) => NamedContext::Image(reference(text)?),
+            Some((kind @ ("oci-layout" | "local" | "input" | "target"), _)) => {
+                return Err(usage(format!("--build-context {name}: {kind}:// is not supported")));
+            }
+            None if value.starts_with("target:") => {
+                return Err(usage(format!("--build-context {name}: target: is not supported")));
+            }
+            _ => NamedContext::Files,
+        };
+        contexts.insert(name, context);
+    }
+    Ok(contexts)
+}
+
+/// The named contexts that are files, by key.
+pub(crate) fn named_files(flags: &BuildFlags) -> BTreeMap<String, ContextSpec> {
+    let files = flags.build_context.iter().filter(|context| !context.value.starts_with("docker-image://"));
+    let spec = |text: &String| ContextSpec { text: text.clone(), ..ContextSpec::default() };
+    files.map(|KeyValue { name, value }| (NamedContexts::key(name), spec(value))).collect()
 }
 
 /// What planning needs.
@@ -60,6 +111,7 @@ pub(crate) fn plan_options(flags: &BuildFlags, env: Environment<'_>) -> Result<P
         platform: command_line::platform(flags.custom_platform.as_deref())?,
         build_platform: Platform::host(),
         labels: flags.label.iter().map(|KeyValue { name, value }| (name.clone(), value.clone())).collect(),
+        contexts: named_contexts(flags)?,
     })
 }
 

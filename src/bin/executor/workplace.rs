@@ -31,10 +31,10 @@ pub(crate) struct Workplace {
 }
 
 impl Workplace {
-    pub(crate) fn new(line: &CommandLine, probe: &Probe) -> Result<Self, Failure> {
-        let (parent, holds_overlay) = state_parent(line, probe)?;
-        remove_abandoned(&parent);
-        let state = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&parent)?;
+    /// Below `parent`, see [`state_parent`].
+    pub(crate) fn new(line: &CommandLine, parent: &Path, holds_overlay: bool) -> Result<Self, Failure> {
+        remove_abandoned(parent);
+        let state = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
         let lock = File::create(state.path().join(LOCK))?;
         lock.lock()?;
         let work = tempfile::Builder::new().prefix("work-").tempdir_in(state.path())?;
@@ -65,7 +65,7 @@ fn cache_directory(line: &CommandLine) -> Result<Option<Store>, Failure> {
 
 /// Where throw-away files go. In place, only the executor's own directory outlives a stage; an
 /// overlay needs a file system that can hold its upper directory; tells whether there is one.
-fn state_parent(line: &CommandLine, probe: &Probe) -> Result<(PathBuf, bool), Failure> {
+pub(crate) fn state_parent(line: &CommandLine, probe: &Probe) -> Result<(PathBuf, bool), Failure> {
     let own = executor_directory()?;
     if probe.kind == Kind::InPlace {
         return Ok((own, false));

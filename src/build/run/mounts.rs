@@ -91,7 +91,7 @@ impl Evaluator<'_> {
     fn source_state(&mut self, from: &Source) -> Result<Option<StageState>, BuildError> {
         match self.source(from)? {
             StageSource::Layers(state) => Ok(Some(state)),
-            StageSource::Context => Ok(None),
+            StageSource::Files(_) => Ok(None),
         }
     }
 

@@ -1,27 +1,33 @@
-//! Git repositories, for ADD: the `git` program does the work, kept on a short leash.
+//! Git repositories, for ADD and as contexts: the `git` program does the work, kept on a short leash.
 
+mod login;
+mod options;
 mod source;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+pub use login::GitLogin;
+pub use options::{GitOptions, GitOptionsError};
 pub use source::{GitReference, GitSource, GitSourceError};
 
-use super::{ContextError, read_directory};
+use super::{ContextError, read_directory, subtree};
 use crate::layer::EntryPath;
 use crate::pattern::Patterns;
-use crate::view::{LastLink, Node, NodeKind, ResolveError, View};
+use crate::view::{Node, NodeKind, ResolveError, View};
 
 /// What remotes and submodules may be fetched over.
 const PROTOCOLS: &str = "git:http:https:ssh";
 /// Configuration of every run, in place of all files: nothing of the host, nothing executed.
-const CONFIGURATION: [(&str, &str); 8] = [
+const CONFIGURATION: [(&str, &str); 9] = [
     ("core.hooksPath", "/dev/null"),
     ("core.fsmonitor", "false"),
     ("core.symlinks", "true"),
     ("core.autocrlf", "false"),
+    // Would hold the time of the checkout.
+    ("core.logAllRefUpdates", "false"),
     ("gc.auto", "0"),
     ("maintenance.auto", "false"),
     ("advice.detachedHead", "false"),
@@ -83,6 +89,7 @@ pub enum GitError {
 pub struct Git {
     environment: Vec<(OsString, OsString)>,
     protocols: &'static str,
+    login: Option<GitLogin>,
 }
 
 /// Files of a commit.
@@ -99,7 +106,14 @@ impl Git {
     /// `HOME` and `SSH_AUTH_SOCK`, for proxies `https_proxy` and the like.
     pub fn new(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let environment = environment.into_iter().filter(|(name, _)| !name.as_encoded_bytes().starts_with(b"GIT_"));
-        Self { environment: environment.collect(), protocols: PROTOCOLS }
+        Self { environment: environment.collect(), protocols: PROTOCOLS, login: None }
+    }
+
+    /// Introduces itself so to the host of every http or https remote, also to one that names a
+    /// user of its own; submodules elsewhere do not get to see it.
+    #[must_use]
+    pub fn with_login(self, login: Option<GitLogin>) -> Self {
+        Self { login, ..self }
     }
 
     /// Asks the remote which commit the source names, without fetching it. `None` when only a
@@ -122,7 +136,7 @@ impl Git {
     pub fn checkout(&self, source: &GitSource, directory: &Path) -> Result<Checkout, GitError> {
         let run = Run { git: self, source, directory };
         run.git(&["init", "--quiet", "--template="], "set up a copy of")?;
-        run.git(&["remote", "add", "--", "origin", &source.remote], "set up a copy of")?;
+        run.git(&["remote", "add", "--", "origin", &source.address()], "set up a copy of")?;
         let wanted = match self.find(source)? {
             Target::Known { reference, .. } => run.fetch(&reference)?,
             Target::Abbreviated(commit) => run.fetch_all(&commit)?,
@@ -130,10 +144,15 @@ impl Git {
         let commit = check(source, wanted)?;
         run.git(&["checkout", "--quiet", "--force", "--detach", &commit], "check out")?;
         if source.submodules && directory.join(".gitmodules").symlink_metadata().is_ok_and(|found| found.is_file()) {
-            let update = ["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"];
+            let depth = if source.depth == 0 { &[][..] } else { &["--depth=1"] };
+            let update = [&["submodule", "--quiet", "update", "--init", "--recursive"], depth].concat();
             run.git(&update, "fetch submodules of")?;
         }
         run.git(&["remote", "set-url", "origin", &source.public_remote()], "set up a copy of")?;
+        if run.keeps_git_dir() {
+            // An index without inodes and times: the same commit gives the same files.
+            run.git(&["read-tree", &commit], "set up a copy of")?;
+        }
         let view = run.view()?;
         Ok(Checkout { commit, view })
     }
@@ -144,7 +163,7 @@ impl Git {
             return Ok(Target::Known { commit: commit.clone(), reference: commit.clone() });
         }
         let run = Run { git: self, source, directory: Path::new("/") };
-        let listed = run.git(&["ls-remote", "--", &source.remote], "list references of")?;
+        let listed = run.git(&["ls-remote", "--", &source.address()], "list references of")?;
         let listed: Vec<(&str, &str)> = listed.lines().filter_map(|line| line.split_once('\t')).collect();
         let commit_of = |name: &str| listed.iter().find(|(_, listed)| *listed == name).map(|(commit, _)| *commit);
         for candidate in &names {
@@ -216,8 +235,9 @@ impl Run<'_> {
     /// Fetches one reference, without history where the remote can do that.
     fn fetch(&self, reference: &str) -> Result<String, GitError> {
         let rest = ["--quiet", "--no-tags", "--no-recurse-submodules", "--", "origin", reference];
-        let shallow = [&["fetch", "--depth=1"][..], &rest].concat();
-        if self.git(&shallow, "fetch").is_err() {
+        let depth = format!("--depth={}", self.source.depth);
+        let shallow = [&["fetch", &depth][..], &rest].concat();
+        if self.source.depth == 0 || self.git(&shallow, "fetch").is_err() {
             let is_commit = is_hex(reference) && matches!(reference.len(), 40 | 64);
             if is_commit {
                 return self.fetch_all(reference);
@@ -230,7 +250,8 @@ impl Run<'_> {
     /// Fetches everything, for commits that cannot be asked for by name.
     fn fetch_all(&self, commit: &str) -> Result<String, GitError> {
         let branches = "+refs/heads/*:refs/remotes/origin/*";
-        let fetch = ["fetch", "--quiet", "--no-recurse-submodules", "--tags", "--", "origin", branches];
+        let mut fetch = vec!["fetch", "--quiet", "--no-recurse-submodules", "--tags", "--", "origin", branches];
+        fetch.extend(self.source.containing.as_deref());
         self.git(&fetch, "fetch")?;
         self.commit(commit)
             .map_err(|error| if matches!(error, GitError::Program(_)) { error } else { self.no_reference() })
@@ -250,23 +271,22 @@ impl Run<'_> {
         GitError::NoReference { remote: self.source.public_remote(), reference }
     }
 
+    fn keeps_git_dir(&self) -> bool {
+        self.source.keep_git_dir == Some(true) && self.source.subdirectory.is_empty()
+    }
+
     /// The checked-out files, as ADD copies them.
     fn view(&self) -> Result<View, GitError> {
         let all = read_directory(self.directory, &Patterns::default())?;
-        let keeps_git_dir = self.source.keep_git_dir == Some(true) && self.source.subdirectory.is_empty();
-        let root = all.resolve(&self.source.subdirectory, LastLink::Follow)?;
-        let top = all.get(&root).filter(|node| matches!(node.kind, NodeKind::Directory));
-        let Some(top) = top else {
+        let Some(part) = subtree(&all, &self.source.subdirectory)? else {
             let (remote, path) = (self.source.public_remote(), self.source.subdirectory.clone());
             return Err(GitError::NoDirectory { remote, path });
         };
         let mut view = View::new();
-        view.insert(b"", normal(top));
-        let strip = if root.is_empty() { 0 } else { root.len() + 1 };
-        for (path, node) in all.walk(&root) {
-            let path = &path[strip..];
-            if keeps_git_dir || !path.split(|byte| *byte == b'/').any(|name| name == b".git") {
-                view.insert(path, normal(node));
+        part.get(b"").into_iter().for_each(|top| view.insert(b"", normal(top)));
+        for (path, node) in part.walk(b"") {
+            if self.keeps_git_dir() || !path.split(|byte| *byte == b'/').any(|name| name == b".git") {
+                view.insert(&path, normal(node));
             }
         }
         Ok(view)
@@ -299,13 +319,30 @@ impl Run<'_> {
             ("GIT_ALLOW_PROTOCOL".into(), self.git.protocols.into()),
             ("GIT_LFS_SKIP_SMUDGE".into(), "1".into()),
             ("LC_ALL".into(), "C.UTF-8".into()),
-            ("GIT_CONFIG_COUNT".into(), CONFIGURATION.len().to_string().into()),
         ];
-        for (index, (key, value)) in CONFIGURATION.iter().enumerate() {
-            settings.push((format!("GIT_CONFIG_KEY_{index}"), OsStr::new(key).into()));
-            settings.push((format!("GIT_CONFIG_VALUE_{index}"), OsStr::new(value).into()));
+        let configuration = self.configuration();
+        settings.push(("GIT_CONFIG_COUNT".into(), configuration.len().to_string().into()));
+        for (index, (key, value)) in configuration.into_iter().enumerate() {
+            settings.push((format!("GIT_CONFIG_KEY_{index}"), key.into()));
+            settings.push((format!("GIT_CONFIG_VALUE_{index}"), value.into()));
         }
         settings
+    }
+
+    /// Passwords go this way: a command line can be seen by everybody.
+    fn configuration(&self) -> Vec<(String, String)> {
+        let mut all: Vec<(String, String)> =
+            CONFIGURATION.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+        let Some(url) = self.source.web_url() else { return all };
+        let host = &url[..url::Position::BeforePath];
+        let host = format!("{}://{}/", url.scheme(), host.rsplit(['@', '/']).next().unwrap_or_default());
+        if let Some(login) = self.git.login.clone().or_else(|| GitLogin::of_url(&url)) {
+            all.push((format!("http.{host}.extraHeader"), login.header()));
+        }
+        if !self.source.verify_tls {
+            all.push((format!("http.{host}.sslVerify"), "false".to_owned()));
+        }
+        all
     }
 
     fn public_message(&self, message: &str) -> String {

@@ -20,6 +20,12 @@ pub struct GitSource {
     pub keep_git_dir: Option<bool>,
     /// Whether submodules are fetched too.
     pub submodules: bool,
+    /// A reference whose history has the commit, for remotes that give out no single commits.
+    pub containing: Option<String>,
+    /// How many commits of history come along; 0 for all.
+    pub depth: u32,
+    /// Whether the certificate of an https remote counts.
+    pub verify_tls: bool,
 }
 
 /// How a commit is named.
@@ -81,6 +87,9 @@ impl GitSource {
             checksum: None,
             keep_git_dir: None,
             submodules: true,
+            containing: None,
+            depth: 1,
+            verify_tls: true,
         };
         source.set_fragment(fragment)?;
         let mut seen = Vec::new();
@@ -92,6 +101,62 @@ impl GitSource {
             seen.push(key);
         }
         Ok(source)
+    }
+
+    /// Reads what follows `git://` in Kaniko's `--context`: `HOST/PATH[#REFERENCE[#COMMIT]]`, which
+    /// is fetched over `scheme`; `.git` stays, submodules do not come along.
+    ///
+    /// # Errors
+    /// See [`GitSourceError`].
+    ///
+    /// # Source
+    /// Kaniko `pkg/buildcontext/git.go`.
+    pub fn parse_kaniko(text: &str, scheme: &str) -> Result<Self, GitSourceError> {
+        let mut parts = text.split('#');
+        let mut source = Self::parse(&format!("{scheme}://{}", parts.next().unwrap_or_default()))?;
+        source.keep_git_dir = source.keep_git_dir.or(Some(true));
+        source.submodules = false;
+        let mut next = || parts.next().filter(|part| !part.is_empty());
+        let (reference, commit) = (next(), next());
+        if parts.next().is_some() {
+            return Err(GitSourceError::Form);
+        }
+        if let Some(reference) = reference {
+            source.set_reference(reference, GitReference::Any)?;
+        }
+        if let Some(commit) = commit {
+            source.containing = reference.map(str::to_owned);
+            source.reference = GitReference::Default;
+            source.set_reference(commit, GitReference::Any)?;
+        }
+        Ok(source)
+    }
+
+    /// Asks for a branch, else a tag, of that name instead.
+    ///
+    /// # Errors
+    /// [`GitSourceError::Reference`].
+    pub fn set_branch(&mut self, name: &str) -> Result<(), GitSourceError> {
+        self.containing = None;
+        self.reference = GitReference::Default;
+        self.set_reference(name, GitReference::Any)
+    }
+
+    /// Narrows it to a directory of what it names.
+    pub fn enter(&mut self, directory: &str) {
+        let below = clean_path(directory);
+        let slash: &[u8] = if self.subdirectory.is_empty() || below.is_empty() { b"" } else { b"/" };
+        self.subdirectory = [&self.subdirectory, slash, &below].concat();
+    }
+
+    /// What git is told: without the user and password of a web address, which go another way.
+    pub(super) fn address(&self) -> String {
+        if self.web_url().is_some() { self.public_remote() } else { self.remote.clone() }
+    }
+
+    /// The remote when it is reached over http or https.
+    pub(super) fn web_url(&self) -> Option<Url> {
+        Url::parse(&self.remote).ok().filter(|url| matches!(url.scheme(), "http" | "https"))
     }
 
     /// Adds what the flags of ADD say.
@@ -186,7 +251,7 @@ fn is_key(key: &str) -> bool {
     matches!(key, "ref" | "branch" | "tag" | "subdir" | "checksum" | "commit" | "mtime")
 }
 
-fn boolean(value: &str) -> Option<bool> {
+pub(super) fn boolean(value: &str) -> Option<bool> {
     match value {
         "" | "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),

@@ -47,6 +47,66 @@ fn sources_that_are_none() {
     assert_eq!(not_kept.with_flags(false, Some("12")).unwrap().checksum.as_deref(), Some("12"));
 }
 
+#[test]
+fn sources_as_kaniko_writes_them() {
+    let parsed = |text: &str| GitSource::parse_kaniko(text, "https");
+    let plain = parsed("token@h/a/r").unwrap();
+    assert_eq!((plain.remote.as_str(), plain.address().as_str()), ("https://token@h/a/r", "https://h/a/r"));
+    assert_eq!((plain.keep_git_dir, plain.submodules, plain.depth), (Some(true), false, 1));
+    let named = parsed("h/r#refs/pull/3/head").unwrap();
+    assert_eq!(named.reference, GitReference::Any("refs/pull/3/head".into()));
+    let commit = "0123456789012345678901234567890123456789";
+    let both = parsed(&format!("h/r#main#{commit}")).unwrap();
+    assert_eq!((both.reference, both.containing.as_deref()), (GitReference::Any(commit.into()), Some("main")));
+    assert_eq!(parsed("h/r?keep-git-dir=0").unwrap().keep_git_dir, Some(false));
+    assert!(parsed("h/r#a#b#c").is_err() && parsed("h/r#-x").is_err() && parsed("h/r#a#-x").is_err());
+    let mut narrowed = parsed("h/r").unwrap();
+    narrowed.enter("/a/../b/");
+    narrowed.enter("../c");
+    assert_eq!(narrowed.subdirectory, b"b/c");
+}
+
+#[test]
+fn flags_change_what_is_fetched() {
+    let mut options = GitOptions::default();
+    for (key, value) in [("branch", "b"), ("depth", "5"), ("recurse-submodules", "true"), ("insecure-skip-tls", "1")] {
+        options.set(key, value).unwrap();
+    }
+    let mut source = GitSource::parse_kaniko("h/r#a#0123", "https").unwrap();
+    options.apply(&mut source).unwrap();
+    assert_eq!((source.reference, source.containing), (GitReference::Any("b".into()), None));
+    assert_eq!((source.depth, source.submodules, source.verify_tls), (5, true, false));
+    for (key, value) in [("depth", "x"), ("depth", "-1"), ("single-branch", ""), ("x", "1")] {
+        assert!(GitOptions::default().set(key, value).is_err(), "{key}={value}");
+    }
+}
+
+#[test]
+fn a_login_goes_to_one_host_by_the_environment() {
+    let variables = |names: &'static [(&str, &str)]| {
+        move |wanted: &str| names.iter().find(|(name, _)| *name == wanted).map(|(_, value)| (*value).to_owned())
+    };
+    let login = GitLogin::from_lookup(&variables(&[("GIT_TOKEN", "t"), ("GIT_USERNAME", "u"), ("GIT_PASSWORD", "p")]));
+    assert_eq!(login.as_ref().map(GitLogin::header).as_deref(), Some("Authorization: Basic dDo="));
+    let user = GitLogin::from_lookup(&variables(&[("GIT_TOKEN", ""), ("GIT_USERNAME", "u"), ("GIT_PASSWORD", "p")]));
+    assert_eq!(user.as_ref().map(GitLogin::header).as_deref(), Some("Authorization: Basic dTpw"));
+    assert!(GitLogin::from_lookup(&|_| None).is_none());
+    assert!(!format!("{login:?}").contains("\"t\""));
+    let added = |git: &Git, text: &str| {
+        let source = GitSource::parse(text).unwrap();
+        let run = Run { git, source: &source, directory: Path::new("/") };
+        run.configuration().split_off(CONFIGURATION.len())
+    };
+    let pair = |key: &str, value: &str| vec![(key.to_owned(), value.to_owned())];
+    let git = Git::new([]);
+    let known = git.clone().with_login(login);
+    assert_eq!(added(&git, "https://h/r.git"), []);
+    assert_eq!(added(&known, "https://h:8/r.git"), pair("http.https://h:8/.extraHeader", "Authorization: Basic dDo="));
+    let of_url = pair("http.https://h/.extraHeader", "Authorization: Basic YUBiOnA=");
+    assert_eq!(added(&git, "https://a%40b:p@h/r.git"), of_url);
+    assert_eq!(added(&known, "ssh://git@h/r.git"), []);
+}
+
 /// A repository with two branches, a lightweight and an annotated tag.
 struct Repository(tempfile::TempDir);
 

@@ -4,6 +4,7 @@ mod arguments;
 mod configuration;
 mod copying;
 mod lint;
+mod named;
 mod properties;
 mod running;
 mod stages;
