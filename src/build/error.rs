@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use crate::context::{ArchiveError, ContextError, FetchError, GitError, GitSourceError};
 use crate::dockerfile::{ParseError, Span};
 use crate::extract::ExtractError;
-use crate::image::ImageConfig;
+use crate::image::{ImageConfig, Platform};
 use crate::layer::{DecodeError, EncodeError};
 use crate::plan::PlanError;
 use crate::registry::RegistryError;
@@ -23,6 +23,12 @@ pub enum BuildError {
     /// The Dockerfile cannot be carried out.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// An archive for `docker load` was asked for, and several platforms.
+    #[error("an archive holds an image for one platform, but {platforms} were asked for: write an OCI image layout")]
+    ArchiveOfSeveral {
+        /// How many.
+        platforms: usize,
+    },
     /// A base image could not be had.
     #[error("failed to resolve image {image}")]
     Resolve {
@@ -86,6 +92,16 @@ pub enum BuildError {
     NoSandbox {
         /// Why.
         reason: String,
+    },
+    /// The step's programs are for another architecture, which this machine cannot run.
+    #[error("RUN needs programs for {platform}, which this machine ({host}) cannot run: {reason}")]
+    Foreign {
+        /// Of the step's file system.
+        platform: Platform,
+        /// Of the builder.
+        host: Platform,
+        /// Why, and what can be done.
+        reason: &'static str,
     },
     /// RUN cannot run here.
     #[error(transparent)]

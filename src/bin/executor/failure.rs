@@ -33,6 +33,7 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Settings(SettingsError::Usage(_)) => 2,
+            Self::Build { error, .. } if matches!(**error, BuildError::ArchiveOfSeveral { .. }) => 2,
             Self::Build { error, .. } => match error.process_code() {
                 Some(code) => u8::try_from(code).ok().filter(|code| *code != 0).unwrap_or(1),
                 None if error.killed_by_signal() => 255,

@@ -64,9 +64,13 @@ pub(crate) struct BuildFlags {
     /// Stage to build; the last one by default.
     #[arg(long, value_name = "STAGE")]
     pub(crate) target: Option<String>,
-    /// Platform of the image: os/arch[/variant]. RUN of another architecture needs binfmt.
-    #[arg(long, alias = "customPlatform", value_name = "PLATFORM")]
-    pub(crate) custom_platform: Option<String>,
+    /// Platform of the image: os/arch[/variant]. Several, repeated or between commas, give an image
+    /// index. RUN for another architecture needs a binfmt_misc handler.
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
+    pub(crate) platform: Vec<String>,
+    /// The same under Kaniko's name.
+    #[arg(long, alias = "customPlatform", value_name = "PLATFORM", value_delimiter = ',')]
+    pub(crate) custom_platform: Vec<String>,
     /// Label of the image. Repeatable.
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_key_value)]
     pub(crate) label: Vec<KeyValue>,

@@ -32,8 +32,12 @@ pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
     let observer = display::observer(&line.log, &env);
     let context_directory = context::find(&line.build.context)?;
     let (path, dockerfile) = settings::dockerfile(&line.build, &context_directory)?;
+    let options = settings::plan_options(&line.build, &env)?;
+    let platforms = settings::platforms(&line.build)?;
     let request = BuildRequest {
-        options: settings::plan_options(&line.build, &env)?,
+        index: settings::index(&options, &platforms)?,
+        options,
+        platforms,
         caching: settings::caching(&line.cache),
         reproducible: line.build.reproducible,
         secrets: settings::secrets(&line.build, &env)?,

@@ -100,7 +100,8 @@ impl Evaluator<'_> {
         if let Some(path) = self.copied.get(&memo) {
             return Ok(path.clone());
         }
-        let directory = self.services.work.join("mounts").join(self.copied.len().to_string());
+        self.mounted_files += 1;
+        let directory = self.services.work.join("mounts").join(self.mounted_files.to_string());
         let missing = || BuildError::Mount { target: target.to_owned(), reason: format!("{source:?}: not found") };
         let view = self.source_view(from)?;
         let path = write_tree(&view, source, &directory, &self.materials)?.ok_or_else(missing)?;
@@ -156,8 +157,8 @@ impl Evaluator<'_> {
     fn private_file(&mut self, bytes: &[u8], owner: Ownership) -> Result<PathBuf, BuildError> {
         let directory = self.services.work.join("private");
         fs::create_dir_all(&directory).map_err(BuildError::file("create", &directory))?;
-        self.private_files += 1;
-        let path = directory.join(self.private_files.to_string());
+        self.mounted_files += 1;
+        let path = directory.join(self.mounted_files.to_string());
         let write = || -> std::io::Result<()> {
             let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
             file.write_all(bytes)?;
