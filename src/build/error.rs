@@ -97,9 +97,9 @@ pub enum BuildError {
     #[error("RUN needs programs for {platform}, which this machine ({host}) cannot run: {reason}")]
     Foreign {
         /// Of the step's file system.
-        platform: Platform,
+        platform: Box<Platform>,
         /// Of the builder.
-        host: Platform,
+        host: Box<Platform>,
         /// Why, and what can be done.
         reason: &'static str,
     },

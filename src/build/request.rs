@@ -30,6 +30,8 @@ pub struct BuildRequest {
     pub reproducible: bool,
     /// For `RUN --mount=type=secret`.
     pub secrets: BTreeMap<String, Secret>,
+    /// Sockets of ssh agents by id, for `RUN --mount=type=ssh`.
+    pub ssh: BTreeMap<String, PathBuf>,
     /// Where the image goes.
     pub outputs: Outputs,
 }

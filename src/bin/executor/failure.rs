@@ -8,6 +8,7 @@ use yadokari::store::StoreError;
 
 use crate::command_line::failure::{Source, chain, show};
 use crate::command_line::settings::SettingsError;
+use crate::ssh::AgentError;
 
 /// Why the executor gives up.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,8 @@ pub(crate) enum Failure {
     Store(#[from] StoreError),
     #[error("error: {}\n", chain(.0))]
     Sandbox(#[from] SandboxError),
+    #[error("error: {}\n", chain(.0))]
+    Agent(#[from] AgentError),
     #[error("error: failed to make a temporary directory: {0}\n")]
     Temporary(#[from] std::io::Error),
     #[error("{}", show(.error, .error.span(), .dockerfile))]

@@ -9,6 +9,7 @@ mod failure;
 mod flags;
 mod session;
 mod settings;
+mod ssh;
 
 use std::process::ExitCode;
 

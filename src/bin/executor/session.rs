@@ -1,5 +1,6 @@
 //! One build: opens what it works with, runs it, cleans up.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::command_line::failure::Source;
 use crate::command_line::settings::{credentials, env};
 use crate::failure::Failure;
 use crate::flags::CommandLine;
-use crate::settings;
+use crate::{settings, ssh};
 
 /// Carries out the command line.
 pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
@@ -41,11 +42,15 @@ pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
         caching: settings::caching(&line.cache),
         reproducible: line.build.reproducible,
         secrets: settings::secrets(&line.build, &env)?,
+        ssh: BTreeMap::new(),
         outputs: settings::outputs(&line.output)?,
         dockerfile,
     };
+    let agents = ssh::requests(&line.build.ssh, &env)?;
     let context = context::open(&line.build.context, Some(&path))?;
     let workplace = Workplace::new(line, &probe)?;
+    let agents = agents.start(workplace.work.path())?;
+    let request = BuildRequest { ssh: agents.sockets.clone(), ..request };
     observer.event(Event::Debug(probe.reason.clone()));
     let source = || Source {
         name: request.dockerfile.name.clone(),

@@ -16,7 +16,7 @@ impl Evaluator<'_> {
         let platform = self.variant().programs(self.images, stage);
         let host = Platform::host();
         match obstacle(&platform, &host, &|name| sandbox::runs(name, self.services.work)) {
-            Some(reason) => Err(BuildError::Foreign { platform, host, reason }),
+            Some(reason) => Err(BuildError::Foreign { platform: platform.into(), host: host.into(), reason }),
             None => Ok(()),
         }
     }

@@ -1,5 +1,6 @@
 //! RUN: a process on the stage's file system, and what it changed.
 
+mod agent;
 mod foreign;
 mod mounts;
 mod rooms;
