@@ -77,7 +77,7 @@ pub(crate) struct BuildFlags {
     /// Secret for RUN --mount=type=secret: id=ID[,src=FILE|,env=VARIABLE]. Repeatable.
     #[arg(long, value_name = "SPEC")]
     pub(crate) secret: Vec<String>,
-    /// Agent for RUN --mount=type=ssh: ID (the agent of SSH_AUTH_SOCK), ID=SOCKET or ID=KEY[,KEY]. Repeatable.
+    /// Agent for RUN --mount=type=ssh: ID (that of SSH_AUTH_SOCK), ID=SOCKET, or ID=KEY (more between commas). Repeatable.
     #[arg(long, value_name = "SPEC")]
     pub(crate) ssh: Vec<String>,
     /// Give every time in the image's layers and history the epoch, so that equal inputs give equal digests.
