@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 say() { printf '\n== %s\n' "$*"; }
 
-packages=(build-essential musl-tools python3 openssl docker-registry busybox-static skopeo podman runc uidmap git zstd xz-utils bzip2 curl procps util-linux)
+packages=(build-essential musl-tools python3 openssl docker-registry busybox-static skopeo openssh-client podman runc uidmap git zstd xz-utils bzip2 curl procps util-linux)
 missing=()
 for package in "${packages[@]}"; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")

@@ -5,7 +5,7 @@ use crate::context::{ArchiveError, ContextError, FetchError, GitError, GitSource
 use crate::dockerfile::lint::CheckOptionsError;
 use crate::dockerfile::{ParseError, Span};
 use crate::extract::ExtractError;
-use crate::image::ImageConfig;
+use crate::image::{ImageConfig, Platform};
 use crate::layer::{DecodeError, EncodeError};
 use crate::plan::PlanError;
 use crate::registry::RegistryError;
@@ -32,6 +32,12 @@ pub enum BuildError {
     Lint {
         /// Sorted, with commas.
         rules: String,
+    },
+    /// An archive for `docker load` was asked for, and several platforms.
+    #[error("an archive holds an image for one platform, but {platforms} were asked for: write an OCI image layout")]
+    ArchiveOfSeveral {
+        /// How many.
+        platforms: usize,
     },
     /// A base image could not be had.
     #[error("failed to resolve image {image}")]
@@ -102,6 +108,16 @@ pub enum BuildError {
     NoSandbox {
         /// Why.
         reason: String,
+    },
+    /// The step's programs are for another architecture, which this machine cannot run.
+    #[error("RUN needs programs for {platform}, which this machine ({host}) cannot run: {reason}")]
+    Foreign {
+        /// Of the step's file system.
+        platform: Box<Platform>,
+        /// Of the builder.
+        host: Box<Platform>,
+        /// Why, and what can be done.
+        reason: &'static str,
     },
     /// RUN cannot run here.
     #[error(transparent)]

@@ -18,6 +18,7 @@ mod run;
 mod sources;
 mod state;
 mod trees;
+mod variant;
 mod written;
 
 use std::collections::{BTreeMap, HashMap};
@@ -29,6 +30,7 @@ pub use request::{BuildReport, BuildRequest, Caching, DockerfileText, Outputs, S
 
 use crate::report::{Event, Observer, Summary};
 use evaluate::Evaluator;
+use export::{Image, Product};
 use materials::{Materials, OverlayForm};
 use progress::Progress;
 use records::Records;
@@ -45,16 +47,15 @@ use sources::Remotes;
 pub fn build(request: &BuildRequest, services: &Services<'_>) -> Result<BuildReport, BuildError> {
     let started = Instant::now();
     let mut clock = Clock { observer: services.observer, since: started };
+    if request.outputs.tar.is_some() && request.platforms.len() > 1 {
+        return Err(BuildError::ArchiveOfSeveral { platforms: request.platforms.len() });
+    }
     let dockerfile = crate::dockerfile::parse(&request.dockerfile.bytes)?;
-    let mut found = Vec::new();
-    let (plan, images) = resolve::plan(&dockerfile, &request.options, services, &mut found)?;
-    let (options, ignore) = (&request.options, services.context.ignore());
-    let planned = check::Planned { dockerfile: &dockerfile, options, plan: &plan, ignore, found };
-    check::warn(planned, services.observer)?;
+    let (plans, images) = variant::plan(&dockerfile, request, services)?;
     clock.phase("resolve");
     let remotes = Remotes::new(services.http.clone(), services.git_environment.to_vec(), services.work);
     let salt = salt(request);
-    let keys = keys::definition_keys(&plan, &images, services, &remotes, &salt)?;
+    let variants = variant::with_keys(plans, &images, services, &remotes, &salt)?;
     clock.phase("keys");
     let form = OverlayForm::current();
     let keep_blobs = request.outputs.tar.is_some() || request.outputs.oci_layout.is_some();
@@ -62,36 +63,42 @@ pub fn build(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
         request,
         salt: &salt,
         services,
-        plan: &plan,
+        variants: &variants,
+        current: 0,
         images: &images,
-        keys: &keys,
         materials: Materials::new(services, form, keep_blobs),
         records: Records::new(services, &request.caching),
-        progress: Progress::new(&plan, services.observer),
+        progress: Progress::new(&variants, services.observer),
         remotes: &remotes,
         rooms: Rooms::new(services.sandbox, form, services.work),
         finished: BTreeMap::new(),
+        made: BTreeMap::new(),
         copied: HashMap::new(),
-        private_files: 0,
+        mounted_files: 0,
     };
-    let state = evaluator.stage(plan.target)?;
+    let mut built = Vec::with_capacity(variants.len());
+    for (number, variant) in variants.iter().enumerate() {
+        evaluator.turn_to(number);
+        let state = evaluator.stage(variant.plan.target)?;
+        built.push(export::assemble(&variant.plan, &images, &state, request.reproducible));
+    }
+    let product = Product::new(built, request.index);
     clock.phase("steps");
-    let image = export::assemble(&plan, &images, &state, request.reproducible);
     finish_uploads(services);
     clock.phase("cache upload");
-    let outputs = export::export(&image, &request.outputs, &evaluator.materials, services)?;
+    let outputs = export::export(&product, &request.outputs, &evaluator.materials, services)?;
     clock.phase("export");
     let (cached_steps, run_steps) = evaluator.progress.counts();
     services.observer.event(Event::Finished(Summary {
-        digest: image.digest(),
-        image_bytes: image.size_bytes(),
-        layers: image.layers.len(),
+        digest: product.digest(),
+        image_bytes: product.images().iter().map(Image::size_bytes).sum(),
+        layers: product.images().iter().map(|image| image.layers.len()).sum(),
         outputs,
         cached_steps,
         run_steps,
         took: started.elapsed(),
     }));
-    Ok(BuildReport { digest: image.digest() })
+    Ok(BuildReport { digest: product.digest() })
 }
 
 /// Layers whose times are the epoch's must not be taken for others.

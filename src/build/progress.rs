@@ -1,46 +1,58 @@
-//! Numbers the steps of a plan and tells the observer about them.
+//! Numbers the steps of a build and tells the observer about them.
 
-use std::cell::Cell;
-use std::ops::Range;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::plan::{Plan, StageIndex};
+use super::variant::Variant;
+use crate::image::Platform;
+use crate::key::CacheKey;
+use crate::plan::Stage;
 use crate::report::{CacheTier, Event, Observer, StepInfo, StepNumber};
 
 /// The steps of a build, as the observer knows them.
 pub(super) struct Progress<'a> {
     observer: &'a dyn Observer,
-    /// Number of each stage's first step, and of one stage more.
-    first: Vec<StepNumber>,
+    /// By stage and definition key: what several platforms share is one step.
+    numbers: BTreeMap<(String, CacheKey), StepNumber>,
+    /// Steps that the observer knows the end of.
+    settled: RefCell<BTreeSet<StepNumber>>,
     cached: Cell<usize>,
     run: Cell<usize>,
 }
 
 impl<'a> Progress<'a> {
     /// Announces the plan.
-    pub(super) fn new(plan: &Plan, observer: &'a dyn Observer) -> Self {
-        let mut first = vec![0];
+    pub(super) fn new(variants: &[Variant], observer: &'a dyn Observer) -> Self {
+        let mut numbers = BTreeMap::new();
         let mut steps = Vec::new();
-        for stage in &plan.stages {
-            steps.extend(stage.steps.iter().map(|step| StepInfo {
-                stage: stage.name.clone(),
-                title: step.title.clone(),
-                line: step.span.start,
-            }));
-            first.push(steps.len());
+        for variant in variants {
+            for (stage, keys) in variant.plan.stages.iter().zip(&variant.keys) {
+                for (step, key) in stage.steps.iter().zip(&keys.steps) {
+                    let key = key.keyed.key;
+                    numbers.entry((stage.name.clone(), key)).or_insert_with(|| {
+                        let stage = label(stage, &key, variant, variants);
+                        steps.push(StepInfo { stage, title: step.title.clone(), line: step.span.start });
+                        steps.len() - 1
+                    });
+                }
+            }
         }
         observer.event(Event::Planned { steps });
-        Self { observer, first, cached: Cell::new(0), run: Cell::new(0) }
+        Self { observer, numbers, settled: RefCell::default(), cached: Cell::new(0), run: Cell::new(0) }
     }
 
-    /// The numbers of a stage's steps.
-    pub(super) fn numbers(&self, stage: StageIndex) -> Range<StepNumber> {
-        self.first[stage.0]..self.first[stage.0 + 1]
+    /// The number of the step of `stage` that has this definition key.
+    pub(super) fn number(&self, stage: &str, key: &CacheKey) -> StepNumber {
+        self.numbers.get(&(stage.to_owned(), *key)).copied().unwrap_or_default()
     }
 
+    /// Says nothing when the step was settled for another platform.
     pub(super) fn cached(&self, step: StepNumber, by: CacheTier) {
-        self.cached.set(self.cached.get() + 1);
-        self.observer.event(Event::StepCached { step, by });
+        if self.settled.borrow_mut().insert(step) {
+            self.cached.set(self.cached.get() + 1);
+            self.observer.event(Event::StepCached { step, by });
+        }
     }
 
     pub(super) fn started(&self, step: StepNumber, miss: &str) {
@@ -52,6 +64,7 @@ impl<'a> Progress<'a> {
     }
 
     pub(super) fn finished(&self, step: StepNumber, took: Duration, layer_bytes: u64) {
+        self.settled.borrow_mut().insert(step);
         self.run.set(self.run.get() + 1);
         self.observer.event(Event::StepFinished { step, took, layer_bytes: Some(layer_bytes) });
     }
@@ -64,4 +77,25 @@ impl<'a> Progress<'a> {
     pub(super) fn counts(&self) -> (usize, usize) {
         (self.cached.get(), self.run.get())
     }
+}
+
+/// The stage's name; of several platforms with its own in front, and the image's behind that where
+/// a step on one platform works for another.
+///
+/// # Source
+/// BuildKit: `[linux/amd64->arm64 build 1/2]`.
+fn label(stage: &Stage, key: &CacheKey, variant: &Variant, variants: &[Variant]) -> String {
+    if variants.len() < 2 {
+        return stage.name.clone();
+    }
+    let has = |other: &&Variant| other.keys.iter().any(|keys| keys.steps.iter().any(|step| step.keyed.key == *key));
+    let crosses = stage.platform != variant.platform && variants.iter().filter(has).count() == 1;
+    let target = if crosses { arrow(&stage.platform, &variant.platform) } else { String::new() };
+    format!("{}{target} {}", stage.platform, stage.name)
+}
+
+fn arrow(own: &Platform, target: &Platform) -> String {
+    let whole = target.to_string();
+    let short = whole.strip_prefix(&format!("{}/", own.os)).unwrap_or(&whole);
+    format!("->{short}")
 }

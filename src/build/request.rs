@@ -7,7 +7,7 @@ use super::error::BuildError;
 use crate::cache::TieredCache;
 use crate::context::ContextDirectory;
 use crate::digest::Digest;
-use crate::image::Reference;
+use crate::image::{Platform, Reference};
 use crate::plan::{PlanOptions, Source};
 use crate::registry::Client;
 use crate::report::Observer;
@@ -19,14 +19,20 @@ use crate::store::Store;
 pub struct BuildRequest {
     /// The Dockerfile.
     pub dockerfile: DockerfileText,
-    /// Build arguments, target, platform, labels.
+    /// Build arguments, target, labels; the platform when `platforms` names none.
     pub options: PlanOptions,
+    /// One image is built for each, in this order; none: one, for the platform of `options`.
+    pub platforms: Vec<Platform>,
+    /// Make an index of one image too; of several there always is one.
+    pub index: bool,
     /// What the layer cache is used for.
     pub caching: Caching,
     /// Set every time in the image to the epoch (`--reproducible`).
     pub reproducible: bool,
     /// For `RUN --mount=type=secret`.
     pub secrets: BTreeMap<String, Secret>,
+    /// Sockets of ssh agents by id, for `RUN --mount=type=ssh`.
+    pub ssh: BTreeMap<String, PathBuf>,
     /// Where the image goes.
     pub outputs: Outputs,
 }
@@ -54,6 +60,17 @@ pub struct Caching {
 /// The bytes of a secret; never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub Vec<u8>);
+
+impl BuildRequest {
+    /// What to plan: once per platform.
+    pub(super) fn variants(&self) -> Vec<PlanOptions> {
+        if self.platforms.is_empty() {
+            return vec![self.options.clone()];
+        }
+        let of = |platform: &Platform| PlanOptions { platform: Some(platform.clone()), ..self.options.clone() };
+        self.platforms.iter().map(of).collect()
+    }
+}
 
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -141,6 +158,6 @@ pub struct SandboxChoice {
 /// What came out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildReport {
-    /// Of the image manifest.
+    /// Of the image manifest; of the index when there is one.
     pub digest: Digest,
 }

@@ -26,25 +26,26 @@ pub(super) struct BaseImage {
     pub(super) layers: Vec<StateLayer>,
 }
 
-/// The base images of a plan.
+/// The base images of all plans of a build.
 pub(super) type BaseImages = BTreeMap<ImageRef, BaseImage>;
 
 /// Plans the build. ONBUILD triggers of base images can ask for more images, so planning
-/// and resolving take turns. `warnings` get what is bad style in the stages that are built.
+/// and resolving take turns. What `images` has is not resolved again; it gets what is missing.
+/// `warnings` get what is bad style in the stages that are built.
 pub(super) fn plan(
     dockerfile: &Dockerfile,
     options: &PlanOptions,
     services: &Services<'_>,
+    images: &mut BaseImages,
     warnings: &mut Vec<Warning>,
-) -> Result<(Plan, BaseImages), BuildError> {
+) -> Result<Plan, BuildError> {
     let graph = Graph::new(dockerfile, options)?;
-    let mut images = BaseImages::new();
     let mut wanted = graph.images().clone();
     loop {
-        resolve_all(&wanted, services, &mut images)?;
+        resolve_all(&wanted, services, images)?;
         let configs = images.iter().map(|(image, base)| (image.clone(), base.config.clone())).collect();
         match graph.evaluate(&configs, warnings)? {
-            Evaluation::Ready(plan) => return Ok((plan, images)),
+            Evaluation::Ready(plan) => return Ok(plan),
             Evaluation::NeedsImages(more) => wanted = more,
         }
     }
@@ -77,7 +78,10 @@ fn resolve_all(
 fn resolve(image: &ImageRef, services: &Services<'_>) -> Result<BaseImage, BuildError> {
     let name = image.reference.to_string();
     match services.registry.resolve_image(&image.reference, &image.platform) {
-        Ok(found) => base_image(&name, found.config, &found.manifest, &Origin::Image(found.source)),
+        Ok(found) => {
+            check_platform(image, &found.config, services);
+            base_image(&name, found.config, &found.manifest, &Origin::Image(found.source))
+        }
         Err(error) => match warmed(image, services)? {
             Some(base) => {
                 let text = format!("{}; taking the image that was warmed into the cache directory", chain(&error));
@@ -86,6 +90,20 @@ fn resolve(image: &ImageRef, services: &Services<'_>) -> Result<BaseImage, Build
             }
             None => Err(resolve_error(name, error)),
         },
+    }
+}
+
+/// An image that is for one platform only is taken as it is.
+///
+/// # Source
+/// BuildKit: the lint `InvalidBaseImagePlatform`.
+fn check_platform(image: &ImageRef, config: &ImageConfig, services: &Services<'_>) {
+    let (wanted, found) = (&image.platform, config.platform());
+    let names_one = !config.os.is_empty() && !config.architecture.is_empty();
+    if names_one && wanted.rank(&found).is_none() {
+        let name = &image.reference;
+        let text = format!("base image {name} is for {found} only, but {wanted} was wanted: taking it as it is");
+        services.observer.event(Event::Warning(text));
     }
 }
 

@@ -16,6 +16,7 @@
 mod cancel;
 mod child;
 mod container;
+mod emulation;
 mod error;
 mod ignore;
 mod in_place;
@@ -33,6 +34,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cancel::Cancel;
 pub use child::run_if_child;
+pub use emulation::runs;
 pub use error::SandboxError;
 pub use ignore::{IgnoreList, ignore_list, wipe};
 pub use in_place::InPlaceSandbox;

@@ -23,7 +23,7 @@ pub(crate) struct Wanted {
 impl Wanted {
     /// Reads the Dockerfile, if one is named.
     pub(crate) fn read(line: &CommandLine, env: Environment<'_>) -> Result<Self, Failure> {
-        let platform = settings::platform(line.custom_platform.as_deref())?;
+        let platform = line.custom_platform.as_deref().map(settings::platform).transpose()?;
         let build_args = settings::build_args(&line.build_arg, env);
         let options = PlanOptions { platform, build_args, ..PlanOptions::new(Platform::host()) };
         let image = |reference| ImageRef { reference, platform: options.target_platform().clone() };

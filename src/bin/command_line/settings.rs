@@ -40,8 +40,8 @@ pub(crate) fn env(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-pub(crate) fn platform(text: Option<&str>) -> Result<Option<Platform>, SettingsError> {
-    text.map(|text| text.parse::<Platform>().map_err(|error| usage(error.to_string()))).transpose()
+pub(crate) fn platform(text: &str) -> Result<Platform, SettingsError> {
+    text.trim().parse::<Platform>().map_err(|error| usage(error.to_string()))
 }
 
 /// The last of a name counts; a bare name takes the variable's value, empty when it is not set

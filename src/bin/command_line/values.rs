@@ -48,7 +48,8 @@ pub(crate) fn boolean() -> ValueParser {
     clap::builder::StringValueParser::new().try_map(|text| parse_boolean(&text)).into()
 }
 
-fn parse_boolean(text: &str) -> Result<bool, String> {
+/// See [`boolean`].
+pub(crate) fn parse_boolean(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),

@@ -8,6 +8,7 @@ use yadokari::store::StoreError;
 
 use crate::command_line::failure::{Source, chain, show};
 use crate::command_line::settings::SettingsError;
+use crate::ssh::AgentError;
 
 /// Why the executor gives up.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,8 @@ pub(crate) enum Failure {
     Store(#[from] StoreError),
     #[error("error: {}\n", chain(.0))]
     Sandbox(#[from] SandboxError),
+    #[error("error: {}\n", chain(.0))]
+    Agent(#[from] AgentError),
     #[error("error: failed to make a temporary directory: {0}\n")]
     Temporary(#[from] std::io::Error),
     #[error("{}", show(.error, .error.span(), .dockerfile))]
@@ -42,6 +45,7 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Settings(SettingsError::Usage(_)) => 2,
+            Self::Build { error, .. } if matches!(**error, BuildError::ArchiveOfSeveral { .. }) => 2,
             Self::Build { error, .. } => match error.process_code() {
                 Some(code) => u8::try_from(code).ok().filter(|code| *code != 0).unwrap_or(1),
                 None if error.killed_by_signal() => 255,

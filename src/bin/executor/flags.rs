@@ -77,15 +77,22 @@ pub(crate) struct BuildFlags {
     /// Stage to build; the last one by default.
     #[arg(long, value_name = "STAGE")]
     pub(crate) target: Option<String>,
-    /// Platform of the image: os/arch[/variant]. RUN of another architecture needs binfmt.
-    #[arg(long, alias = "customPlatform", value_name = "PLATFORM")]
-    pub(crate) custom_platform: Option<String>,
+    /// Platform of the image: os/arch[/variant]. Several, repeated or between commas, give an image
+    /// index. RUN for another architecture needs a binfmt_misc handler.
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
+    pub(crate) platform: Vec<String>,
+    /// The same under Kaniko's name.
+    #[arg(long, alias = "customPlatform", value_name = "PLATFORM", value_delimiter = ',')]
+    pub(crate) custom_platform: Vec<String>,
     /// Label of the image. Repeatable.
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_key_value)]
     pub(crate) label: Vec<KeyValue>,
     /// Secret for RUN --mount=type=secret: id=ID[,src=FILE|,env=VARIABLE]. Repeatable.
     #[arg(long, value_name = "SPEC")]
     pub(crate) secret: Vec<String>,
+    /// Agent for RUN --mount=type=ssh: ID (that of SSH_AUTH_SOCK), ID=SOCKET, or ID=KEY (more between commas). Repeatable.
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) ssh: Vec<String>,
     /// Give every time in the image's layers and history the epoch, so that equal inputs give equal digests.
     #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) reproducible: bool,

@@ -11,6 +11,7 @@ mod failure;
 mod flags;
 mod session;
 mod settings;
+mod ssh;
 mod workplace;
 
 use std::process::ExitCode;

@@ -18,8 +18,8 @@ use crate::command_line::display;
 use crate::command_line::settings::{credentials, env};
 use crate::failure::Failure;
 use crate::flags::CommandLine;
-use crate::settings;
 use crate::workplace::{Workplace, executor_directory, state_parent};
+use crate::{settings, ssh};
 
 /// Carries out the command line.
 pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
@@ -30,17 +30,25 @@ pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
     let (parent, holds_overlay) = state_parent(line, &probe)?;
     let found = find_context(line, &parent)?;
     let (path, dockerfile) = settings::dockerfile(&line.build, &found)?;
+    let options = settings::plan_options(&line.build, &env)?;
+    let platforms = settings::platforms(&line.build)?;
     let request = BuildRequest {
-        options: settings::plan_options(&line.build, &env)?,
+        index: settings::index(&options, &platforms)?,
+        options,
+        platforms,
         caching: settings::caching(&line.cache),
         reproducible: line.build.reproducible,
         secrets: settings::secrets(&line.build, &env)?,
+        ssh: BTreeMap::new(),
         outputs: settings::outputs(&line.output)?,
         dockerfile,
     };
+    let agents = ssh::requests(&line.build.ssh, &env)?;
     let context = found.read(Some(&path))?;
     let contexts = named_contexts(line, &parent)?;
     let workplace = Workplace::new(line, &parent, holds_overlay)?;
+    let agents = agents.start(workplace.work.path())?;
+    let request = BuildRequest { ssh: agents.sockets.clone(), ..request };
     observer.event(Event::Debug(probe.reason.clone()));
     run(line, &request, &Contexts { main: context, named: contexts }, &workplace, probe, &observer)?
         .map_err(|error| Failure::build(error, &request.dockerfile))

@@ -12,7 +12,7 @@ use yadokari::registry::ClientOptions;
 use yadokari::sandbox::Requested;
 
 use crate::command_line::settings::{self as command_line, Environment, SettingsError, usage};
-use crate::command_line::values::KeyValue;
+use crate::command_line::values::{KeyValue, parse_boolean};
 use crate::flags::{BuildFlags, CacheFlags, CommandLine, OutputFlags, RegistryFlags, SandboxFlag};
 
 /// Flags that only make sense together.
@@ -108,11 +108,37 @@ pub(crate) fn plan_options(flags: &BuildFlags, env: Environment<'_>) -> Result<P
     Ok(PlanOptions {
         build_args: command_line::build_args(&flags.build_arg, env),
         target: flags.target.clone(),
-        platform: command_line::platform(flags.custom_platform.as_deref())?,
+        platform: None,
         build_platform: Platform::host(),
         labels: flags.label.iter().map(|KeyValue { name, value }| (name.clone(), value.clone())).collect(),
         contexts: named_contexts(flags)?,
     })
+}
+
+/// The platforms asked for, each once, in order.
+pub(crate) fn platforms(flags: &BuildFlags) -> Result<Vec<Platform>, SettingsError> {
+    let mut platforms = Vec::new();
+    for text in flags.platform.iter().chain(&flags.custom_platform) {
+        let platform = command_line::platform(text)?;
+        if !platforms.contains(&platform) {
+            platforms.push(platform);
+        }
+    }
+    Ok(platforms)
+}
+
+/// Whether one image gets an index, too.
+///
+/// # Source
+/// BuildKit: the build argument `BUILDKIT_MULTI_PLATFORM`.
+pub(crate) fn index(options: &PlanOptions, platforms: &[Platform]) -> Result<bool, SettingsError> {
+    const NAME: &str = "BUILDKIT_MULTI_PLATFORM";
+    let Some(text) = options.build_args.get(NAME).filter(|text| !text.is_empty()) else { return Ok(false) };
+    let wanted = parse_boolean(text).map_err(|error| usage(format!("--build-arg {NAME}={text}: {error}")))?;
+    if !wanted && platforms.len() > 1 {
+        return Err(usage(format!("--build-arg {NAME}={text} contradicts {} platforms", platforms.len())));
+    }
+    Ok(wanted)
 }
 
 pub(crate) fn caching(flags: &CacheFlags) -> Caching {

@@ -22,7 +22,7 @@ pub(in super::super) fn assemble(plan: &Plan, images: &BaseImages, state: &Stage
     let config_bytes = config.to_bytes();
     let manifest = manifest(&config_bytes, state.layers());
     let manifest_bytes = manifest.to_bytes();
-    Image { config_bytes, manifest, manifest_bytes, layers: state.layers().to_vec() }
+    Image { platform: config.platform(), config_bytes, manifest, manifest_bytes, layers: state.layers().to_vec() }
 }
 
 fn manifest(config_bytes: &[u8], layers: &[StateLayer]) -> Manifest {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::super::error::BuildError;
 use super::super::request::Outputs;
-use super::Image;
+use crate::digest::Digest;
 use crate::image::Reference;
 
 /// Writes the files that pipelines read the image's name from.
@@ -14,8 +14,8 @@ use crate::image::Reference;
 /// # Source
 /// Kaniko: the digest without a newline; names one per line, Docker Hub as `index.docker.io`; when
 /// both name files are asked for, both hold the tag.
-pub(super) fn write(image: &Image, outputs: &Outputs) -> Result<(), BuildError> {
-    let digest = image.digest().to_string();
+pub(super) fn write(digest: &Digest, outputs: &Outputs) -> Result<(), BuildError> {
+    let digest = digest.to_string();
     let with_tag = outputs.name_tag_with_digest_file.is_some();
     let names: String =
         outputs.destinations.iter().map(|name| format!("{}@{digest}\n", display_name(name, with_tag))).collect();

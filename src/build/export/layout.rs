@@ -9,32 +9,44 @@ use serde_json::json;
 use super::super::error::BuildError;
 use super::super::materials::Materials;
 use super::super::request::Services;
-use super::Image;
-use crate::image::Descriptor;
+use super::{Image, Product};
+use crate::image::media_type;
 
-/// Writes an OCI image layout with this one image: blobs first, `index.json` last.
+/// Writes an OCI image layout with this one image or index: blobs first, `index.json` last.
 ///
 /// # Source
-/// OCI image-spec, `image-layout.md`; Kaniko writes no reference name.
+/// OCI image-spec, `image-layout.md`; BuildKit's `index.json` lists the index of several platforms,
+/// not its manifests; Kaniko writes no reference name.
 pub(super) fn write(
-    image: &Image,
+    product: &Product,
     directory: &Path,
     materials: &Materials<'_>,
     services: &Services<'_>,
 ) -> Result<(), BuildError> {
     let blobs = directory.join("blobs/sha256");
     fs::create_dir_all(&blobs).map_err(BuildError::file("create", &blobs))?;
+    for image in product.images() {
+        write_image(image, &blobs, materials, services)?;
+    }
+    write_new(&blobs.join(product.digest().hex()), product.bytes())?;
+    write_new(&directory.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+    let index = json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [product.descriptor()] });
+    write_new(&directory.join("index.json"), index.to_string().as_bytes())
+}
+
+fn write_image(
+    image: &Image,
+    blobs: &Path,
+    materials: &Materials<'_>,
+    services: &Services<'_>,
+) -> Result<(), BuildError> {
     for layer in &image.layers {
         materials.keep_blob(layer)?;
         let from = services.store.blob_path(&layer.blob.digest);
         link_or_copy(&from, &blobs.join(layer.blob.digest.hex()))?;
     }
     write_new(&blobs.join(image.manifest.config.digest.hex()), &image.config_bytes)?;
-    write_new(&blobs.join(image.digest().hex()), &image.manifest_bytes)?;
-    write_new(&directory.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
-    let entry = Descriptor::of(image.manifest.media_type(), &image.manifest_bytes);
-    let index = json!({ "schemaVersion": 2, "mediaType": crate::image::media_type::OCI_INDEX, "manifests": [entry] });
-    write_new(&directory.join("index.json"), index.to_string().as_bytes())
+    write_new(&blobs.join(image.digest().hex()), &image.manifest_bytes)
 }
 
 /// A reader never sees half a file.

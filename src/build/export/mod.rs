@@ -3,6 +3,7 @@
 mod archive;
 mod assemble;
 mod files;
+mod index;
 mod layout;
 mod push;
 
@@ -11,13 +12,15 @@ use super::materials::Materials;
 use super::request::{Outputs, Services};
 use super::state::StateLayer;
 use crate::digest::Digest;
-use crate::image::Manifest;
+use crate::image::{Manifest, Platform};
 
 pub(super) use assemble::assemble;
+pub(super) use index::Product;
 
 /// An image ready to be written: documents, and layers that may still be elsewhere.
 #[derive(Debug, Clone)]
 pub(super) struct Image {
+    pub(super) platform: Platform,
     pub(super) config_bytes: Vec<u8>,
     pub(super) manifest: Manifest,
     pub(super) manifest_bytes: Vec<u8>,
@@ -37,28 +40,28 @@ impl Image {
     }
 }
 
-/// Writes the image everywhere it was asked for: files first, so that they exist after a failed
+/// Writes what was built everywhere it was asked for: files first, so that they exist after a failed
 /// push (Kaniko's order). Returns what was written, for display.
 pub(super) fn export(
-    image: &Image,
+    product: &Product,
     outputs: &Outputs,
     materials: &Materials<'_>,
     services: &Services<'_>,
 ) -> Result<Vec<String>, BuildError> {
     let mut written = Vec::new();
-    files::write(image, outputs)?;
+    files::write(&product.digest(), outputs)?;
     if let Some(directory) = &outputs.oci_layout {
-        layout::write(image, directory, materials, services)?;
+        layout::write(product, directory, materials, services)?;
         written.push(format!("oci layout {}", directory.display()));
     }
-    if let Some(path) = &outputs.tar {
+    if let (Some(path), [image]) = (&outputs.tar, product.images()) {
         archive::write(image, path, &outputs.destinations, materials, services)?;
         written.push(format!("archive {}", path.display()));
     }
     if outputs.push {
         for destination in &outputs.destinations {
-            push::push(image, destination, outputs.push_retries, materials, services)?;
-            written.push(format!("{destination}@{}", image.digest()));
+            push::push(product, destination, outputs.push_retries, materials, services)?;
+            written.push(format!("{destination}@{}", product.digest()));
         }
     }
     Ok(written)

@@ -10,7 +10,7 @@ use super::super::error::BuildError;
 use super::super::materials::Materials;
 use super::super::request::Services;
 use super::super::state::{Origin, StateLayer};
-use super::Image;
+use super::{Image, Product};
 use crate::digest::Digest;
 use crate::image::{Descriptor, Reference};
 use crate::registry::{Purpose, RegistryError};
@@ -21,21 +21,22 @@ const JOBS: usize = 8;
 
 /// One destination.
 struct Push<'a> {
-    image: &'a Image,
+    product: &'a Product,
     destination: &'a Reference,
     materials: &'a Materials<'a>,
     services: &'a Services<'a>,
 }
 
-/// Pushes blobs, then the manifest. Does nothing when the destination names this image already.
+/// Pushes blobs, then manifests, then the index when there is one. Does nothing when the destination
+/// names this very document already.
 pub(super) fn push(
-    image: &Image,
+    product: &Product,
     destination: &Reference,
     retries: u32,
     materials: &Materials<'_>,
     services: &Services<'_>,
 ) -> Result<(), BuildError> {
-    let push = Push { image, destination, materials, services };
+    let push = Push { product, destination, materials, services };
     let mut attempt = 0;
     loop {
         match push.once() {
@@ -53,20 +54,33 @@ pub(super) fn push(
 
 impl Push<'_> {
     fn once(&self) -> Result<(), BuildError> {
-        let digest = self.image.digest();
+        let digest = self.product.digest();
         if self.names(self.destination)?.is_some_and(|there| there.digest == digest) {
             return Ok(());
         }
-        // A registry that has the manifest has its blobs: only the tag is missing.
+        // A registry that has the document has what it names: only the tag is missing.
         if self.names(&self.destination.with_digest(digest))?.is_none() {
-            self.push_blobs()?;
+            match self.product {
+                Product::Image(image) => self.push_blobs(image)?,
+                Product::Index { images, .. } => images.iter().try_for_each(|image| self.push_entry(image))?,
+            }
         }
-        let manifest = &self.image.manifest;
-        self.services
-            .registry
-            .push_manifest(self.destination, manifest.media_type(), &self.image.manifest_bytes)
-            .map_err(|error| self.failed(error))?;
-        Ok(())
+        self.push_document(self.destination, self.product.media_type(), self.product.bytes())
+    }
+
+    /// An index's image has no name, only its digest.
+    fn push_entry(&self, image: &Image) -> Result<(), BuildError> {
+        let name = self.destination.with_digest(image.digest());
+        if self.names(&name)?.is_some() {
+            return Ok(());
+        }
+        self.push_blobs(image)?;
+        self.push_document(&name, image.manifest.media_type(), &image.manifest_bytes)
+    }
+
+    fn push_document(&self, name: &Reference, media_type: &str, bytes: &[u8]) -> Result<(), BuildError> {
+        let pushed = self.services.registry.push_manifest(name, media_type, bytes);
+        pushed.map(drop).map_err(|error| self.failed(error))
     }
 
     fn names(&self, reference: &Reference) -> Result<Option<Descriptor>, BuildError> {
@@ -78,9 +92,9 @@ impl Push<'_> {
     }
 
     /// A few threads take one blob after the other; the first failure stops them all.
-    fn push_blobs(&self) -> Result<(), BuildError> {
+    fn push_blobs(&self, image: &Image) -> Result<(), BuildError> {
         let mut seen = BTreeSet::new();
-        let layers = self.image.layers.iter().filter(|layer| seen.insert(layer.blob.digest.clone()));
+        let layers = image.layers.iter().filter(|layer| seen.insert(layer.blob.digest.clone()));
         let queue: Mutex<Vec<&StateLayer>> = Mutex::new(layers.rev().collect());
         let next = || queue.lock().ok().and_then(|mut queue| queue.pop());
         let work = || -> Result<(), BuildError> {
@@ -93,21 +107,21 @@ impl Push<'_> {
             Ok(())
         };
         thread::scope(|scope| {
-            let jobs = JOBS.min(self.image.layers.len());
+            let jobs = JOBS.min(image.layers.len());
             let running: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
-            let config = self.push_config();
+            let config = self.push_config(image);
             let results =
                 running.into_iter().map(|job| job.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
             results.fold(config, |so_far, result| so_far.and(result))
         })
     }
 
-    fn push_config(&self) -> Result<(), BuildError> {
-        let config = &self.image.manifest.config;
+    fn push_config(&self, image: &Image) -> Result<(), BuildError> {
+        let config = &image.manifest.config;
         if self.has(&config.digest)? {
             return Ok(());
         }
-        let bytes = self.image.config_bytes.clone();
+        let bytes = image.config_bytes.clone();
         let open = || -> io::Result<Box<dyn Read + Send>> { Ok(Box::new(io::Cursor::new(bytes.clone()))) };
         self.upload(config, &open)
     }

@@ -1,5 +1,7 @@
 //! RUN: a process on the stage's file system, and what it changed.
 
+mod agent;
+mod foreign;
 mod mounts;
 mod rooms;
 
@@ -36,6 +38,7 @@ impl Evaluator<'_> {
         if let Some(hit) = self.content_hit(state, content.as_ref(), place) {
             return Ok(hit);
         }
+        self.check_architecture(place.stage)?;
         self.progress.started(place.number, miss);
         let mut changes = self.execute(state, op, place.number)?;
         let disk_times = self.request.reproducible.then(|| reset_times(&mut changes));

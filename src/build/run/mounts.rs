@@ -9,17 +9,19 @@ use super::super::error::BuildError;
 use super::super::evaluate::Evaluator;
 use super::super::state::StageState;
 use super::super::trees::{StageSource, write_tree};
+use super::agent::AgentSocket;
 use crate::digest::ContentHash;
 use crate::plan::{Mount, RunOp, Sharing, Source};
 use crate::sandbox::{self, MountKind};
 
-/// Mounts ready for the sandbox. Dropping it releases the locks of cache mounts.
+/// Mounts ready for the sandbox. Dropping it releases the locks of cache mounts and closes agents.
 #[derive(Default)]
 pub(super) struct Prepared {
     pub(super) mounts: Vec<sandbox::Mount>,
     /// From secrets.
     pub(super) env: Vec<(String, String)>,
     locks: Vec<File>,
+    agents: Vec<AgentSocket>,
 }
 
 impl Prepared {
@@ -28,12 +30,12 @@ impl Prepared {
     }
 }
 
-/// Who a file or directory made for a mount belongs to.
+/// Who a file, socket or directory made for a mount belongs to.
 #[derive(Clone, Copy)]
-struct Ownership {
-    mode: u32,
-    uid: u32,
-    gid: u32,
+pub(super) struct Ownership {
+    pub(super) mode: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
 }
 
 impl Evaluator<'_> {
@@ -63,12 +65,7 @@ impl Evaluator<'_> {
             }
             Mount::Tmpfs { target, size_bytes } => prepared.add(target, MountKind::Tmpfs { size_bytes: *size_bytes }),
             Mount::Secret { .. } => self.secret(mount, prepared)?,
-            Mount::Ssh { id, target, required, .. } => {
-                if *required {
-                    let reason = format!("no ssh agent {id:?} was given");
-                    return Err(BuildError::Mount { target: target.clone(), reason });
-                }
-            }
+            Mount::Ssh { .. } => self.ssh(mount, prepared)?,
         }
         Ok(())
     }
@@ -101,7 +98,8 @@ impl Evaluator<'_> {
         if let Some(path) = self.copied.get(&memo) {
             return Ok(path.clone());
         }
-        let directory = self.services.work.join("mounts").join(self.copied.len().to_string());
+        self.mounted_files += 1;
+        let directory = self.services.work.join("mounts").join(self.mounted_files.to_string());
         let missing = || BuildError::Mount { target: target.to_owned(), reason: format!("{source:?}: not found") };
         let view = self.source_view(from)?;
         let path = write_tree(&view, source, &directory, &self.materials)?.ok_or_else(missing)?;
@@ -153,12 +151,34 @@ impl Evaluator<'_> {
         Ok(())
     }
 
-    /// A file of the work directory that only its owner can read while it is written.
-    fn private_file(&mut self, bytes: &[u8], owner: Ownership) -> Result<PathBuf, BuildError> {
+    /// An agent that was not given is left out, unless the step needs it. The variable that tells ssh
+    /// where it is comes from the plan.
+    fn ssh(&mut self, mount: &Mount, prepared: &mut Prepared) -> Result<(), BuildError> {
+        let Mount::Ssh { id, target, required, mode, uid, gid } = mount else { return Ok(()) };
+        let unusable = |reason: String| BuildError::Mount { target: target.clone(), reason };
+        let Some(agent) = self.request.ssh.get(id) else {
+            return if *required { Err(unusable(format!("no ssh agent {id:?} was given; see --ssh"))) } else { Ok(()) };
+        };
+        let path = self.private_path()?;
+        let owner = Ownership { mode: *mode, uid: *uid, gid: *gid };
+        let socket = AgentSocket::open(&path, agent, owner);
+        let socket = socket.map_err(|error| unusable(format!("ssh agent {id:?} at {}: {error}", agent.display())))?;
+        prepared.agents.push(socket);
+        prepared.add(target, MountKind::Bind { source: path, readonly: false });
+        Ok(())
+    }
+
+    /// A new name in a directory that only the executor reaches.
+    fn private_path(&mut self) -> Result<PathBuf, BuildError> {
         let directory = self.services.work.join("private");
         fs::create_dir_all(&directory).map_err(BuildError::file("create", &directory))?;
-        self.private_files += 1;
-        let path = directory.join(self.private_files.to_string());
+        self.mounted_files += 1;
+        Ok(directory.join(self.mounted_files.to_string()))
+    }
+
+    /// A file of the work directory that only its owner can read while it is written.
+    fn private_file(&mut self, bytes: &[u8], owner: Ownership) -> Result<PathBuf, BuildError> {
+        let path = self.private_path()?;
         let write = || -> std::io::Result<()> {
             let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
             file.write_all(bytes)?;

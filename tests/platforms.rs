@@ -1,0 +1,204 @@
+//! Images for several platforms: the real executor, a real registry, skopeo as the judge.
+
+#![allow(clippy::expect_used)]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use support::{Registry, assert_success, context, executor, run, text};
+use tempfile::TempDir;
+
+const BOTH: &str = "--platform=linux/arm64,linux/amd64";
+
+fn build(context: &TempDir, arguments: &[&str]) -> Output {
+    executor().arg("--context").arg(context.path()).args(arguments).output().expect("executor runs")
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).expect("JSON")
+}
+
+/// The manifest or index of a name, as the registry has it.
+fn raw(name: &str) -> Value {
+    json(&run("skopeo", &["inspect", "--raw", "--tls-verify=false", &format!("docker://{name}")]))
+}
+
+fn digest(name: &str) -> String {
+    let name = format!("docker://{name}");
+    run("skopeo", &["inspect", "--tls-verify=false", "--format", "{{.Digest}}", &name]).trim().to_owned()
+}
+
+fn platforms(index: &Value) -> Vec<String> {
+    let entry = |entry: &Value| {
+        let platform = &entry["platform"];
+        format!("{}/{}", platform["os"].as_str().expect("os"), platform["architecture"].as_str().expect("arch"))
+    };
+    index["manifests"].as_array().expect("manifests").iter().map(entry).collect()
+}
+
+fn read_json(path: &Path) -> Value {
+    json(&fs::read_to_string(path).expect("file"))
+}
+
+/// A file of the image's layers, taken from a layout that skopeo wrote.
+fn file_of(name: &str, architecture: &str, path: &str) -> String {
+    let layout = tempfile::tempdir().expect("temporary directory");
+    let target = format!("dir:{}", layout.path().display());
+    let source = format!("docker://{name}");
+    run("skopeo", &["--override-arch", architecture, "copy", "--src-tls-verify=false", &source, &target]);
+    let manifest = read_json(&layout.path().join("manifest.json"));
+    let layers = manifest["layers"].as_array().expect("layers").iter().rev();
+    let hex = |layer: &Value| layer["digest"].as_str().expect("digest").replace("sha256:", "");
+    let found = layers.map(hex).find_map(|hex| {
+        let archive = layout.path().join(hex).display().to_string();
+        let output = Command::new("tar").args(["-xzOf", &archive, path]).output().expect("tar");
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    });
+    found.unwrap_or_else(|| panic!("{path} is in no layer of {name}"))
+}
+
+/// Pushes `base:1` for both platforms: busybox of this machine, and a file that tells the platform.
+fn push_bases(registry: &Registry) -> String {
+    let one = registry.push_base();
+    let name = format!("{}/both:1", registry.address);
+    let dockerfile = format!(
+        "FROM --platform=linux/amd64 {one} AS bin\nFROM scratch\nARG TARGETARCH\nCOPY --from=bin / /\nCOPY <<EOF /arch\n$TARGETARCH\nEOF\nENV PATH=/bin\n"
+    );
+    assert_success(&build(&context(&dockerfile, &[]), &["-d", &name, BOTH]));
+    name
+}
+
+#[test]
+fn several_platforms_are_pushed_as_one_index() {
+    let registry = Registry::start();
+    let base = push_bases(&registry);
+    let index = raw(&base);
+    assert_eq!(index["mediaType"], "application/vnd.oci.image.index.v1+json");
+    assert_eq!(platforms(&index), ["linux/arm64", "linux/amd64"], "in the order asked for");
+    for architecture in ["arm64", "amd64"] {
+        assert_eq!(file_of(&base, architecture, "arch"), format!("{architecture}\n"));
+        let name = format!("docker://{base}");
+        let arguments = ["--override-arch", architecture, "inspect", "--config", "--tls-verify=false", &name];
+        assert_eq!(json(&run("skopeo", &arguments))["architecture"], architecture);
+    }
+}
+
+#[test]
+fn each_platform_is_built_from_its_own_base() {
+    let registry = Registry::start();
+    let base = push_bases(&registry);
+    let name = format!("{}/app:1", registry.address);
+    let files = tempfile::tempdir().expect("temporary directory");
+    let (layout, digest_file) = (files.path().join("layout"), files.path().join("digest"));
+    let project = context(&format!("FROM {base}\nCOPY --from={base} /arch /copied\n"), &[]);
+    let mut outputs = vec!["-d".to_owned(), name.clone(), BOTH.to_owned()];
+    outputs.push(format!("--oci-layout-path={}", layout.display()));
+    outputs.push(format!("--digest-file={}", digest_file.display()));
+    let output = build(&project, &outputs.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_success(&output);
+    assert_eq!(file_of(&name, "arm64", "copied"), "arm64\n");
+    assert_eq!(file_of(&name, "amd64", "copied"), "amd64\n");
+    assert!(text(&output).contains("[linux/arm64 stage-0 1/2] COPY"), "{}", text(&output));
+    assert!(text(&output).contains("[linux/amd64 stage-0 2/2] COPY"), "{}", text(&output));
+
+    let written = fs::read_to_string(&digest_file).expect("digest file");
+    assert_eq!(written, digest(&name), "of the index");
+    let top = read_json(&layout.join("index.json"));
+    assert_eq!(top["manifests"].as_array().map(Vec::len), Some(1));
+    assert_eq!(top["manifests"][0]["digest"], written.as_str());
+    assert_eq!(top["manifests"][0]["mediaType"], "application/vnd.oci.image.index.v1+json");
+    let copy = format!("oci:{}", files.path().join("copy").display());
+    run("skopeo", &["copy", "--all", &format!("oci:{}", layout.display()), &copy]);
+}
+
+#[test]
+fn what_runs_on_the_build_platform_runs_once() {
+    let registry = Registry::start();
+    let base = push_bases(&registry);
+    let name = format!("{}/app:1", registry.address);
+    let dockerfile = format!(
+        "FROM --platform=$BUILDPLATFORM {base} AS tool\nRUN echo tool > /tool\nARG TARGETARCH\n\
+         RUN echo for $TARGETARCH > /out\nFROM {base}\nCOPY --from=tool /tool /out /\n"
+    );
+    let output = build(&context(&dockerfile, &[]), &["-d", &name, BOTH]);
+    assert_success(&output);
+    let log = text(&output);
+    assert_eq!(log.matches("RUN echo tool > /tool: ").count(), 1, "without a cache, too:\n{log}");
+    assert!(log.contains("[linux/amd64 tool 1/5] RUN echo tool"), "{log}");
+    assert!(log.contains("[linux/amd64->arm64 tool 2/5] RUN echo for"), "{log}");
+    assert!(log.contains("0 steps cached, 5 run"), "{log}");
+    assert_eq!(file_of(&name, "arm64", "out"), "for arm64\n");
+    assert_eq!(file_of(&name, "amd64", "out"), "for amd64\n");
+}
+
+#[test]
+fn a_rebuild_of_an_index_runs_nothing() {
+    let registry = Registry::start();
+    let base = push_bases(&registry);
+    let name = format!("{}/app:1", registry.address);
+    let project = context(&format!("FROM {base}\nCOPY file /\n"), &[("file", "text")]);
+    let arguments = ["-d", &name, BOTH, "--cache"];
+    assert_success(&build(&project, &arguments));
+    let first = digest(&name);
+    let output = build(&project, &arguments);
+    assert_success(&output);
+    assert!(text(&output).contains("2 steps cached, 0 run"), "{}", text(&output));
+    assert_eq!(digest(&name), first);
+}
+
+#[test]
+fn one_platform_gets_an_index_only_when_told_to() {
+    let registry = Registry::start();
+    let project = context("FROM scratch\nCOPY file /\n", &[("file", "text")]);
+    let name = format!("{}/app:1", registry.address);
+    assert_success(&build(&project, &["-d", &name, "--custom-platform=linux/arm/v7"]));
+    assert_eq!(raw(&name)["mediaType"], "application/vnd.oci.image.manifest.v1+json");
+    let arguments = ["-d", &name, "--customPlatform=linux/arm/v7", "--build-arg=BUILDKIT_MULTI_PLATFORM=1"];
+    assert_success(&build(&project, &arguments));
+    let index = raw(&name);
+    assert_eq!(platforms(&index), ["linux/arm"]);
+    assert_eq!(index["manifests"][0]["platform"]["variant"], "v7");
+}
+
+#[test]
+fn a_step_for_another_architecture_says_what_it_needs() {
+    if yadokari::sandbox::runs("s390x", std::env::temp_dir().as_path()) {
+        return; // This machine has a handler: there is nothing to say.
+    }
+    let project = context("FROM scratch\nCOPY file /\nRUN /file\n", &[("file", "text")]);
+    let output = build(&project, &["--no-push", "--platform=linux/s390x"]);
+    assert_eq!(output.status.code(), Some(1));
+    let log = text(&output);
+    assert!(log.contains("RUN needs programs for linux/s390x, which this machine (linux/"), "{log}");
+    assert!(log.contains("binfmt_misc") && log.contains("qemu-user-static"), "{log}");
+    assert!(!log.contains("RUN /file: "), "it does not start:\n{log}");
+}
+
+#[test]
+fn a_base_without_the_platform_tells_which_it_has() {
+    let registry = Registry::start();
+    let base = push_bases(&registry);
+    let project = context(&format!("FROM {base}\nCOPY --from={base} /arch /copied\n"), &[]);
+    let output = build(&project, &["--no-push", "--platform=linux/amd64", "--platform=linux/s390x"]);
+    assert_eq!(output.status.code(), Some(1));
+    let log = text(&output);
+    assert!(log.contains("linux/s390x") && log.contains("linux/arm64") && log.contains("linux/amd64"), "{log}");
+}
+
+#[test]
+fn wrong_usage_is_told_before_anything_is_built() {
+    let project = context("FROM scratch\nCOPY file /\n", &[("file", "text")]);
+    let fails = |arguments: &[&str], message: &str| {
+        let output = build(&project, &[&["--no-push"], arguments].concat());
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+        assert!(text(&output).contains(message), "{}", text(&output));
+    };
+    fails(&[BOTH, "--tar-path=/nonexistent/image.tar"], "an archive holds an image for one platform");
+    fails(&["--platform=linux/amd64,"], "invalid platform \"\"");
+    fails(&[BOTH, "--build-arg=BUILDKIT_MULTI_PLATFORM=0"], "contradicts 2 platforms");
+    fails(&["--build-arg=BUILDKIT_MULTI_PLATFORM=maybe"], "expected true or false");
+}
