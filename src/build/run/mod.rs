@@ -18,7 +18,7 @@ use crate::view::with_ancestors;
 
 pub(super) use mounts::CopiedSources;
 pub(super) use rooms::Rooms;
-use rooms::SCRIPT_DIRECTORY;
+use rooms::{SCRIPT_DIRECTORY, StepRun};
 
 /// BuildKit's name of the host that a RUN sees.
 const HOSTNAME: &str = "buildkitsandbox";
@@ -71,8 +71,9 @@ impl Evaluator<'_> {
         let progress = &self.progress;
         let mut output =
             |stream: Stream, bytes: &[u8]| progress.output(number, matches!(stream, Stream::Stderr), bytes);
-        let sandbox = self.services.sandbox;
-        let (exit, changes) = self.rooms.run(sandbox, state, &self.materials, &process, &mut output)?;
+        let sandbox = self.services.sandbox.sandbox.as_ref();
+        let step = StepRun { sandbox, state, materials: &self.materials, process: &process };
+        let (exit, changes) = self.rooms.run(&step, &mut output)?;
         if exit != Exit::Code(0) {
             return Err(BuildError::Process { command: op.argv.join(" "), exit });
         }

@@ -9,7 +9,7 @@ use super::super::state::{StageState, StateLayer};
 use crate::digest::DiffId;
 use crate::extract::{Form, Ownership, extract};
 use crate::layer::Change;
-use crate::sandbox::{self, Exit, IgnoreList, Process, Root, Stream, wipe};
+use crate::sandbox::{self, Exit, IgnoreList, Process, Root, Sandbox, Stream, wipe};
 use crate::snapshot;
 
 /// The places where RUN steps run.
@@ -65,6 +65,17 @@ impl Place {
     }
 }
 
+/// One RUN: what runs, and on which file system.
+pub(in super::super) struct StepRun<'r> {
+    pub(in super::super) sandbox: &'r dyn Sandbox,
+    pub(in super::super) state: &'r StageState,
+    pub(in super::super) materials: &'r Materials<'r>,
+    pub(in super::super) process: &'r Process,
+}
+
+/// How the process ended, and what it changed.
+type Ran = Result<(Exit, Vec<Change>), BuildError>;
+
 type Output<'o> = &'o mut dyn FnMut(Stream, &[u8]);
 
 impl<'a> Rooms<'a> {
@@ -95,18 +106,11 @@ impl<'a> Rooms<'a> {
         }
     }
 
-    /// Runs `process` on the file system of `state`; returns what it changed.
-    pub(in super::super) fn run(
-        &mut self,
-        choice: &SandboxChoice,
-        state: &StageState,
-        materials: &Materials<'_>,
-        process: &Process,
-        output: Output<'_>,
-    ) -> Result<(Exit, Vec<Change>), BuildError> {
+    /// Runs one step.
+    pub(in super::super) fn run(&mut self, step: &StepRun<'_>, output: Output<'_>) -> Ran {
         match self {
-            Self::Overlay(rooms) => rooms.run(choice, state, materials, process, output),
-            Self::Tree(room) => room.run(choice, state, materials, process, output),
+            Self::Overlay(rooms) => rooms.run(step, output),
+            Self::Tree(room) => room.run(step, output),
             Self::Nowhere(reason) => Err(BuildError::NoSandbox { reason: reason.clone() }),
         }
     }
@@ -126,18 +130,12 @@ impl<'a> Rooms<'a> {
 }
 
 impl OverlayRooms<'_> {
-    fn run(
-        &mut self,
-        choice: &SandboxChoice,
-        state: &StageState,
-        materials: &Materials<'_>,
-        process: &Process,
-        output: Output<'_>,
-    ) -> Result<(Exit, Vec<Change>), BuildError> {
+    fn run(&mut self, step: &StepRun<'_>, output: Output<'_>) -> Ran {
+        let StepRun { sandbox, state, materials, process } = step;
         let lowers = materials.lowers(state.layers())?;
         let (upper, work) = self.next_upper()?;
         let root = Root::Overlay { lowers: &lowers, upper: &upper, work: &work, user_xattr: self.user_xattr };
-        let exit = choice.sandbox.run(process, &root, output)?;
+        let exit = sandbox.run(process, &root, output)?;
         let changes = snapshot::overlay(&upper, &state.contents().view, self.user_xattr)?;
         self.last_upper = Some(upper);
         Ok((exit, changes))
@@ -155,17 +153,11 @@ impl OverlayRooms<'_> {
 }
 
 impl TreeRoom<'_> {
-    fn run(
-        &mut self,
-        choice: &SandboxChoice,
-        state: &StageState,
-        materials: &Materials<'_>,
-        process: &Process,
-        output: Output<'_>,
-    ) -> Result<(Exit, Vec<Change>), BuildError> {
+    fn run(&mut self, step: &StepRun<'_>, output: Output<'_>) -> Ran {
+        let StepRun { sandbox, state, materials, process } = step;
         self.fill(state.layers(), materials)?;
         let before = snapshot::index(self.place.path(), self.ignore)?;
-        let exit = choice.sandbox.run(process, &self.place.root(), output)?;
+        let exit = sandbox.run(process, &self.place.root(), output)?;
         let changes = snapshot::changed(self.place.path(), &before, &state.contents().view, self.ignore)?;
         Ok((exit, changes))
     }
