@@ -316,7 +316,7 @@ fn unpacked(
     }
 }
 
-/// What the ignore file of the context at `root` says, see [`open`].
+/// What the ignore file of the context at `root` says, see [`FoundContext::read`].
 ///
 /// # Errors
 /// When it cannot be read or understood.
