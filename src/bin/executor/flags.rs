@@ -1,5 +1,8 @@
 //! The command line: records and validates only; `settings` turns it into what the library takes.
 
+// Doc comments are help texts here: brackets mean optional parts.
+#![allow(rustdoc::broken_intra_doc_links)]
+
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
