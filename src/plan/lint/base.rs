@@ -27,13 +27,15 @@ const TARGET_PLATFORM: &str = "TARGETPLATFORM";
 pub fn check_bases(dockerfile: &Dockerfile, options: &PlanOptions) -> Result<Vec<Warning>, PlanError> {
     let given = Words { scope: globals(dockerfile, options)?, escape: dockerfile.directives.escape };
     let without = PlanOptions { build_args: BTreeMap::new(), ..options.clone() };
-    let defaults = Words { scope: globals(dockerfile, &without)?, escape: given.escape };
+    // The build may never need these defaults: one that cannot be expanded is no fault.
+    let defaults = globals(dockerfile, &without).ok().map(|scope| Words { scope, escape: given.escape });
     let declared = declared(dockerfile);
     let mut warnings = Vec::new();
     for (index, stage) in dockerfile.stages.iter().enumerate() {
         warnings.extend(undeclared(stage, &given, &declared));
         warnings.extend(platform(stage, &given));
-        warnings.extend(invalid_default(stage, &dockerfile.stages[..index], &defaults));
+        let earlier = &dockerfile.stages[..index];
+        warnings.extend(defaults.as_ref().and_then(|defaults| invalid_default(stage, earlier, defaults)));
     }
     Ok(warnings)
 }

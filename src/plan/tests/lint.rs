@@ -246,3 +246,10 @@ fn every_stage_can_be_evaluated() {
     let Ok(Evaluation::Ready(plan)) = graph.evaluate(&images, &mut warnings) else { panic!("not ready") };
     assert_eq!((plan.stages.len(), plan.target, warnings.len()), (2, StageIndex(1), 1));
 }
+
+#[test]
+fn defaults_that_the_build_does_not_need_may_be_broken() {
+    let mut options = options();
+    options.build_args.insert("A".into(), "1".into());
+    assert_eq!(bases("ARG A=${NOPE:?no}\nFROM base", &options), [""; 0]);
+}
