@@ -15,7 +15,7 @@ use crate::context::{Archive, MemberKind};
 use crate::digest::{ChainId, ContentHash, DiffId, chain_id};
 use crate::extract::{ExtractError, Form, Ownership, extract};
 use crate::image::media_type;
-use crate::layer::{Content, DecodeError, EntryKind, Scanned, Toc, decompress, read_files, scan};
+use crate::layer::{Content, DecodeError, Entry, EntryKind, Scanned, Toc, decompress, read_files, scan};
 use crate::registry::Purpose;
 use crate::report::Event;
 use crate::sandbox;
@@ -55,6 +55,8 @@ impl OverlayForm {
 struct Known {
     layers: BTreeMap<DiffId, StateLayer>,
     tocs: BTreeMap<DiffId, Arc<Toc>>,
+    /// For tables that were asked: offset of a file to the index of its entry.
+    offsets: BTreeMap<DiffId, HashMap<u64, usize>>,
     /// By the chain ID of the layer with all below it.
     directories: BTreeMap<ChainId, PathBuf>,
     /// Any directory that holds a layer's files under their own paths.
@@ -65,6 +67,22 @@ struct Known {
     hashes: HashMap<Content, ContentHash>,
     /// Files copied out of layers.
     spooled: HashMap<Content, PathBuf>,
+}
+
+impl Known {
+    /// The file whose bytes start at `offset`. A COPY asks this for every file that it takes, so
+    /// the table is gone through once.
+    fn file_at(&mut self, layer: &DiffId, offset: u64) -> Option<&Entry> {
+        let entries = &self.tocs.get(layer)?.entries;
+        let offsets = self.offsets.entry(layer.clone()).or_insert_with(|| {
+            let file = |(index, entry): (usize, &Entry)| match entry.kind {
+                EntryKind::File { offset, .. } => Some((offset, index)),
+                _ => None,
+            };
+            entries.iter().enumerate().filter_map(file).collect()
+        });
+        entries.get(*offsets.get(&offset)?)
+    }
 }
 
 impl<'a> Materials<'a> {
@@ -112,16 +130,15 @@ impl<'a> Materials<'a> {
     }
 
     fn known_hash(&self, content: &Content) -> Option<ContentHash> {
-        let known = self.known();
+        let mut known = self.known();
         if let Some(hash) = known.hashes.get(content) {
             return Some(*hash);
         }
-        let Content::Layer { layer, offset: wanted } = content else { return None };
-        let entries = &known.tocs.get(layer)?.entries;
-        entries.iter().find_map(|entry| match entry.kind {
-            EntryKind::File { hash, offset, .. } if offset == *wanted => Some(hash),
+        let Content::Layer { layer, offset } = content else { return None };
+        match known.file_at(layer, *offset)?.kind {
+            EntryKind::File { hash, .. } => Some(hash),
             _ => None,
-        })
+        }
     }
 
     /// Takes note of the directory that serves as the overlay's lower for the top of `layers`.
@@ -311,13 +328,10 @@ impl<'a> Materials<'a> {
 
     /// Finds a file of a layer that is extracted.
     fn find_in_directory(&self, content: &Content) -> bool {
-        let Content::Layer { layer, offset: wanted } = content else { return false };
+        let Content::Layer { layer, offset } = content else { return false };
         let mut known = self.known();
-        let (Some(directory), Some(toc)) = (known.holders.get(layer).cloned(), known.tocs.get(layer).cloned()) else {
-            return false;
-        };
-        let at = |kind: &EntryKind| matches!(kind, EntryKind::File { offset, .. } if offset == wanted);
-        let Some(entry) = toc.entries.iter().find(|entry| at(&entry.kind)) else { return false };
+        let Some(directory) = known.holders.get(layer).cloned() else { return false };
+        let Some(entry) = known.file_at(layer, *offset) else { return false };
         let path = directory.join(os_path(&entry.path));
         let is_there = path.symlink_metadata().is_ok_and(|found| found.is_file());
         if is_there {
