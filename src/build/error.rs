@@ -21,6 +21,9 @@ pub enum BuildError {
     /// The Dockerfile is malformed.
     #[error(transparent)]
     Parse(#[from] ParseError),
+    /// Another step failed: its error says why.
+    #[error("the build was stopped")]
+    Stopped,
     /// The Dockerfile cannot be carried out.
     #[error(transparent)]
     Plan(#[from] PlanError),

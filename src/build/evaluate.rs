@@ -1,12 +1,17 @@
 //! Demand-driven evaluation: from the target back, a stage is looked at only when a miss needs it.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Instant;
 
 use super::error::BuildError;
+use super::failure::Failure;
+use super::flights::Flights;
 use super::inputs::mounted_source;
+use super::jobs::Jobs;
 use super::keys::{StageKeys, at_step};
+use super::made::MadeSteps;
 use super::materials::Materials;
 use super::progress::Progress;
 use super::records::{Outcome, Records};
@@ -21,37 +26,33 @@ use crate::key::{CacheKey, Keyed, stage_key};
 use crate::plan::{Base, Op, Plan, Source, StageIndex, Step};
 use crate::report::{CacheTier, StepNumber};
 
-/// Brings stages into being, one platform after the other.
-pub(super) struct Evaluator<'a> {
+/// What the evaluators of all platforms share.
+#[derive(Clone, Copy)]
+pub(super) struct Workshop<'a> {
     pub(super) request: &'a BuildRequest,
     /// Part of every key.
     pub(super) salt: &'a str,
     pub(super) services: &'a Services<'a>,
-    pub(super) variants: &'a [Variant],
-    /// Which of them is being built.
-    pub(super) current: usize,
     pub(super) images: &'a BaseImages,
-    pub(super) materials: Materials<'a>,
-    pub(super) records: Records<'a>,
-    pub(super) progress: Progress<'a>,
+    pub(super) materials: &'a Materials<'a>,
+    pub(super) records: &'a Records<'a>,
+    pub(super) progress: &'a Progress<'a>,
     pub(super) remotes: &'a Remotes,
-    pub(super) rooms: Rooms<'a>,
-    /// Of this variant.
-    pub(super) finished: BTreeMap<StageIndex, Arc<StageState>>,
-    /// Of all variants so far: what does not depend on the platform is made once.
-    pub(super) made: BTreeMap<CacheKey, Made>,
-    /// Sources of bind mounts that were copied out, of this variant.
-    pub(super) copied: CopiedSources,
-    /// Number of files and directories made for mounts.
-    pub(super) mounted_files: usize,
+    pub(super) rooms: &'a Rooms<'a>,
+    pub(super) made: &'a MadeSteps,
+    pub(super) jobs: &'a Jobs,
+    pub(super) failure: &'a Failure<'a>,
 }
 
-/// The result of a step of this build, by its definition key.
-#[derive(Clone)]
-pub(super) struct Made {
-    layer: StateLayer,
-    /// It, or a step before it in its stage, really ran.
-    diverged: bool,
+/// Brings the stages of one platform into being, side by side.
+pub(super) struct Evaluator<'a> {
+    pub(super) shop: Workshop<'a>,
+    pub(super) variant: &'a Variant,
+    /// Nothing for a stage that failed.
+    finished: Mutex<BTreeMap<StageIndex, Option<Arc<StageState>>>>,
+    stages: Flights<StageIndex>,
+    /// Sources of bind mounts that were copied out.
+    pub(super) copied: CopiedSources,
 }
 
 /// What a step needs to know about itself.
@@ -65,29 +66,28 @@ pub(super) struct StepPlace<'a> {
 }
 
 impl<'a> Evaluator<'a> {
-    /// Goes on with another platform; what was made so far is kept.
-    pub(super) fn turn_to(&mut self, variant: usize) {
-        self.current = variant;
-        self.finished.clear();
-        self.copied.clear();
+    pub(super) fn new(shop: Workshop<'a>, variant: &'a Variant) -> Self {
+        let copied = CopiedSources::default();
+        Self { shop, variant, finished: Mutex::default(), stages: Flights::default(), copied }
     }
 
-    pub(super) fn variant(&self) -> &'a Variant {
-        &self.variants[self.current]
-    }
-
-    /// The finished stage.
-    pub(super) fn stage(&mut self, index: StageIndex) -> Result<Arc<StageState>, BuildError> {
-        if let Some(done) = self.finished.get(&index) {
-            return Ok(Arc::clone(done));
+    /// The finished stage. Whoever asks first makes it, the others wait.
+    pub(super) fn stage(&self, index: StageIndex) -> Result<Arc<StageState>, BuildError> {
+        let _flight = self.stages.enter(index);
+        if let Some(done) = self.finished().get(&index) {
+            return done.clone().ok_or(BuildError::Stopped);
         }
-        let state = match self.whole_stage_hit(index) {
-            Some(state) => state,
-            None => self.step_by_step(index)?,
+        let made = match self.whole_stage_hit(index) {
+            Some(state) => Ok(state),
+            None => self.step_by_step(index),
         };
-        let state = Arc::new(state);
-        self.finished.insert(index, Arc::clone(&state));
-        Ok(state)
+        let state = made.map(Arc::new).map_err(|error| self.shop.failure.note(error));
+        self.finished().insert(index, state.as_ref().ok().cloned());
+        state
+    }
+
+    fn finished(&self) -> MutexGuard<'_, BTreeMap<StageIndex, Option<Arc<StageState>>>> {
+        self.finished.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One look-up for everything: the stage record.
@@ -97,7 +97,7 @@ impl<'a> Evaluator<'a> {
         if steps == 0 {
             return None;
         }
-        let hit = self.records.look_up(&[stage_key(&self.keys(index).last())]).pop().flatten()?;
+        let hit = self.shop.records.look_up(&[stage_key(&self.keys(index).last())]).pop().flatten()?;
         if hit.record.layers.len() != steps {
             return None;
         }
@@ -105,22 +105,22 @@ impl<'a> Evaluator<'a> {
         hit.record.layers.iter().for_each(|layer| state.push(StateLayer::of_record(layer)));
         for stage in chain.iter().rev() {
             let numbers = self.numbers(*stage);
-            numbers.into_iter().for_each(|number| self.progress.cached(number, hit.tier));
+            numbers.into_iter().for_each(|number| self.shop.progress.cached(number, hit.tier));
         }
         Some(state)
     }
 
     fn plan(&self) -> &'a Plan {
-        &self.variant().plan
+        &self.variant.plan
     }
 
     fn keys(&self, index: StageIndex) -> &'a StageKeys {
-        &self.variant().keys[index.0]
+        &self.variant.keys[index.0]
     }
 
     fn numbers(&self, index: StageIndex) -> Vec<StepNumber> {
         let name = &self.plan().stages[index.0].name;
-        self.keys(index).steps.iter().map(|step| self.progress.number(name, &step.keyed.key)).collect()
+        self.keys(index).steps.iter().map(|step| self.shop.progress.number(name, &step.keyed.key)).collect()
     }
 
     /// `index` and the stages that it is built FROM, down to the one that starts at an image.
@@ -137,83 +137,95 @@ impl<'a> Evaluator<'a> {
     fn image_state(&self, index: StageIndex) -> StageState {
         match &self.plan().stages[index.0].base {
             Base::Image(image) => {
-                StageState::of_image(self.images.get(image).map(|base| base.layers.clone()).unwrap_or_default())
+                StageState::of_image(self.shop.images.get(image).map(|base| base.layers.clone()).unwrap_or_default())
             }
             Base::Scratch | Base::Stage(_) => StageState::default(),
         }
     }
 
-    fn base_state(&mut self, index: StageIndex) -> Result<StageState, BuildError> {
+    fn base_state(&self, index: StageIndex) -> Result<StageState, BuildError> {
         match self.plan().stages[index.0].base {
             Base::Stage(below) => Ok(self.stage(below)?.as_ref().clone()),
             Base::Scratch | Base::Image(_) => Ok(self.image_state(index)),
         }
     }
 
-    fn step_by_step(&mut self, index: StageIndex) -> Result<StageState, BuildError> {
+    fn step_by_step(&self, index: StageIndex) -> Result<StageState, BuildError> {
+        let definition_keys: Vec<CacheKey> = self.keys(index).steps.iter().map(|step| step.keyed.key).collect();
+        let hits = self.shop.records.look_up(&definition_keys);
+        let needed = self.stages_needed(index, &hits);
+        if !self.shop.rooms.side_by_side() {
+            // One root for all: going back and forth between stages would fill it again and again.
+            needed.into_iter().try_for_each(|stage| self.stage(stage).map(drop))?;
+            return self.steps(index, hits);
+        }
+        thread::scope(|scope| {
+            for stage in needed {
+                // Its failure is noted; whoever needs the stage learns of it.
+                scope.spawn(move || self.stage(stage).map(drop));
+            }
+            self.steps(index, hits)
+        })
+    }
+
+    /// The stages that the steps without a hit take files from.
+    fn stages_needed(&self, index: StageIndex, hits: &[Option<Hit>]) -> BTreeSet<StageIndex> {
+        let steps = self.plan().stages[index.0].steps.iter().zip(hits);
+        let missed = steps.filter(|(step, hit)| hit.is_none() || !self.shop.records.covers(&step.op));
+        missed.flat_map(|(step, _)| stages_read(&step.op)).collect()
+    }
+
+    fn steps(&self, index: StageIndex, hits: Vec<Option<Hit>>) -> Result<StageState, BuildError> {
         let mut state = self.base_state(index)?;
         let (stage, keys) = (&self.plan().stages[index.0], self.keys(index));
-        let definition_keys: Vec<CacheKey> = keys.steps.iter().map(|step| step.keyed.key).collect();
-        let mut hits = self.records.look_up(&definition_keys);
-        // Once a step has run, what later records were made on may be something else: from there
-        // on only content keys count.
-        let mut diverged = false;
-        for ((step, keys), number) in stage.steps.iter().zip(&keys.steps).zip(self.numbers(index)) {
-            let hit = hits.remove(0).filter(|_| !diverged && self.records.covers(&step.op));
-            diverged |= match self.take_made(&mut state, &keys.keyed.key, number) {
-                Some(ran) => ran,
-                None => {
-                    let place = StepPlace { step, keys, number, stage: index };
-                    self.step(&mut state, place, hit, diverged).map_err(|error| at_step(step, error))?
-                }
-            };
-            self.note_made(keys.keyed.key, &state, diverged);
+        let numbers = self.numbers(index);
+        for (((step, keys), number), hit) in stage.steps.iter().zip(&keys.steps).zip(numbers).zip(hits) {
+            let _flight = self.shop.made.enter(keys.keyed.key);
+            if !self.take_made(&mut state, &keys.keyed.key, number) {
+                let place = StepPlace { step, keys, number, stage: index };
+                self.step(&mut state, place, hit).map_err(|error| at_step(step, error))?;
+                self.shop.made.note(keys.keyed.key, &state);
+            }
         }
-        self.records.save_stage(stage_key(&keys.last()), &state, stage);
+        self.shop.records.save_stage(stage_key(&keys.last()), &state, stage);
         Ok(state)
     }
 
-    /// Takes the result of the same step for another platform or stage; tells whether its stage had
-    /// really run something by then.
-    fn take_made(&self, state: &mut StageState, key: &CacheKey, number: StepNumber) -> Option<bool> {
-        let made = self.made.get(key)?;
-        state.push(made.layer.clone());
-        self.progress.cached(number, CacheTier::Local);
-        Some(made.diverged)
-    }
-
-    fn note_made(&mut self, key: CacheKey, state: &StageState, diverged: bool) {
-        if let Some(layer) = state.layers().last() {
-            self.made.insert(key, Made { layer: layer.clone(), diverged });
+    /// Takes the result of the same step for another platform or stage.
+    fn take_made(&self, state: &mut StageState, key: &CacheKey, number: StepNumber) -> bool {
+        let taken = self.shop.made.take(key, state);
+        if taken {
+            self.shop.progress.cached(number, CacheTier::Local);
         }
+        taken
     }
 
-    /// Returns whether the step really ran.
-    fn step(
-        &mut self,
-        state: &mut StageState,
-        place: StepPlace<'_>,
-        hit: Option<Hit>,
-        diverged: bool,
-    ) -> Result<bool, BuildError> {
+    /// A hit counts while nothing in the stage has really run: later records may have been made on
+    /// something else than what it left. From there on only content keys count.
+    fn step(&self, state: &mut StageState, place: StepPlace<'_>, hit: Option<Hit>) -> Result<(), BuildError> {
+        let hit = hit.filter(|_| !state.diverged && self.shop.records.covers(&place.step.op));
         if let Some((layer, tier)) = hit.as_ref().and_then(Records::only_layer) {
             state.push(layer);
-            self.progress.cached(place.number, tier);
-            return Ok(false);
+            self.shop.progress.cached(place.number, tier);
+            return Ok(());
         }
         // Their time is their own, not this step's.
         for stage in stages_read(&place.step.op) {
             self.stage(stage)?;
         }
+        let _permit = self.shop.jobs.permit();
+        self.shop.failure.check()?;
         let started = Instant::now();
-        let miss = self.records.reason(&place.step.op, &place.keys.keyed, diverged);
+        let miss = self.shop.records.reason(&place.step.op, &place.keys.keyed, state.diverged);
         let result = match &place.step.op {
             Op::Run(op) => self.run(state, op, place, &miss),
             Op::Copy(op) => self.copy(state, op, place, &miss),
             Op::Workdir(op) => self.workdir(state, op, place, &miss),
         };
-        let outcome = result.inspect_err(|_| self.progress.failed(place.number))?;
-        Ok(self.conclude(place, outcome, started))
+        let outcome = result.inspect_err(|_| self.shop.progress.failed(place.number))?;
+        state.diverged |= matches!(outcome, Outcome::Made { .. });
+        self.conclude(place, &outcome, started);
+        Ok(())
     }
 
     /// Takes the layer of a record under the content key, when there is one.
@@ -223,21 +235,20 @@ impl<'a> Evaluator<'a> {
         content: Option<&Keyed>,
         place: StepPlace<'_>,
     ) -> Option<Outcome> {
-        let hit = self.records.look_up(&[content?.key]).pop().flatten()?;
+        let hit = self.shop.records.look_up(&[content?.key]).pop().flatten()?;
         let (layer, tier) = Records::only_layer(&hit)?;
-        debug_assert!(self.records.covers(&place.step.op));
+        debug_assert!(self.shop.records.covers(&place.step.op));
         state.push(layer);
         Some(Outcome::Hit { hit: Box::new(hit.record), tier })
     }
 
-    fn conclude(&self, place: StepPlace<'_>, outcome: Outcome, started: Instant) -> bool {
+    fn conclude(&self, place: StepPlace<'_>, outcome: &Outcome, started: Instant) {
         let took = started.elapsed();
-        self.records.save_step(place.keys, &outcome, took);
-        match &outcome {
-            Outcome::Hit { tier, .. } => self.progress.cached(place.number, *tier),
-            Outcome::Made { layer, .. } => self.progress.finished(place.number, took, layer.blob.size),
+        self.shop.records.save_step(place.keys, outcome, took);
+        match outcome {
+            Outcome::Hit { tier, .. } => self.shop.progress.cached(place.number, *tier),
+            Outcome::Made { layer, .. } => self.shop.progress.finished(place.number, took, layer.blob.size),
         }
-        matches!(outcome, Outcome::Made { .. })
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::BuildError;
+use super::flights::Flights;
 use super::layers::toc_bytes;
 use super::request::Services;
 use super::state::{Contents, Origin, StageState, StateLayer};
@@ -29,6 +30,8 @@ pub(super) struct Materials<'a> {
     /// Whether blobs of base images will be needed whole (a layout or an archive is written).
     keep_blobs: bool,
     known: Mutex<Known>,
+    /// A layer is read by one thread at a time; the others find what it learned.
+    reading: Flights<DiffId>,
 }
 
 /// How layers are extracted for an overlay.
@@ -87,7 +90,7 @@ impl Known {
 
 impl<'a> Materials<'a> {
     pub(super) fn new(services: &'a Services<'a>, form: OverlayForm, keep_blobs: bool) -> Self {
-        Self { services, form, keep_blobs, known: Mutex::default() }
+        Self { services, form, keep_blobs, known: Mutex::default(), reading: Flights::default() }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -167,6 +170,7 @@ impl<'a> Materials<'a> {
     fn toc(&self, layers: &[StateLayer], below: &Contents, for_run: bool) -> Result<Arc<Toc>, BuildError> {
         let Some(layer) = layers.last() else { return Ok(Arc::default()) };
         self.known().layers.insert(layer.diff_id.clone(), layer.clone());
+        let _reading = self.reading.enter(layer.diff_id.clone());
         if let Some(toc) = self.known().tocs.get(&layer.diff_id) {
             return Ok(Arc::clone(toc));
         }
@@ -216,17 +220,24 @@ impl<'a> Materials<'a> {
         let mut below = View::new();
         let mut lowers = Vec::with_capacity(layers.len());
         for (upto, directory) in prefixes().zip(there) {
+            let Some(top) = upto.last() else { continue };
             let directory = match directory {
                 Some(directory) => directory,
-                None => self.extract_layer(upto, &below)?.0,
+                None => self.directory_made(upto, top, &below)?,
             };
-            if let Some(top) = upto.last() {
-                let toc = self.known().tocs.get(&top.diff_id).cloned().unwrap_or_default();
-                below.apply(&top.diff_id, &toc);
-            }
+            let toc = self.known().tocs.get(&top.diff_id).cloned().unwrap_or_default();
+            below.apply(&top.diff_id, &toc);
             lowers.push(directory);
         }
         Ok(lowers)
+    }
+
+    fn directory_made(&self, layers: &[StateLayer], top: &StateLayer, below: &View) -> Result<PathBuf, BuildError> {
+        let _reading = self.reading.enter(top.diff_id.clone());
+        match self.directory(layers) {
+            Some(directory) => Ok(directory),
+            None => Ok(self.extract_layer(layers, below)?.0),
+        }
     }
 
     fn directory(&self, layers: &[StateLayer]) -> Option<PathBuf> {
@@ -319,11 +330,20 @@ impl<'a> Materials<'a> {
         let mut by_layer: BTreeMap<DiffId, BTreeMap<u64, u64>> = BTreeMap::new();
         for (content, size) in contents {
             let Content::Layer { layer, offset } = content else { continue };
-            if !self.known().spooled.contains_key(content) && !self.find_in_directory(content) {
+            if !self.is_on_host(content) {
                 by_layer.entry(layer.clone()).or_default().insert(*offset, *size);
             }
         }
-        by_layer.into_iter().try_for_each(|(layer, wanted)| self.spool_layer(&layer, &wanted))
+        by_layer.into_iter().try_for_each(|(layer, mut wanted)| {
+            let _reading = self.reading.enter(layer.clone());
+            let content = |offset: u64| Content::Layer { layer: layer.clone(), offset };
+            wanted.retain(|offset, _| !self.is_on_host(&content(*offset)));
+            if wanted.is_empty() { Ok(()) } else { self.spool_layer(&layer, &wanted) }
+        })
+    }
+
+    fn is_on_host(&self, content: &Content) -> bool {
+        self.known().spooled.contains_key(content) || self.find_in_directory(content)
     }
 
     /// Finds a file of a layer that is extracted.

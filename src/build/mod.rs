@@ -5,9 +5,13 @@ pub mod copy;
 mod error;
 mod evaluate;
 mod export;
+mod failure;
+mod flights;
 mod inputs;
+mod jobs;
 mod keys;
 mod layers;
+mod made;
 mod materials;
 mod members;
 mod progress;
@@ -21,7 +25,7 @@ mod trees;
 mod variant;
 mod written;
 
-use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Instant;
 
 pub use check::{CheckReport, CheckRequest, check};
@@ -29,13 +33,18 @@ pub use error::BuildError;
 pub use request::{BuildReport, BuildRequest, Caching, DockerfileText, Outputs, SandboxChoice, Secret, Services};
 
 use crate::report::{Event, Observer, Summary};
-use evaluate::Evaluator;
+use evaluate::Workshop;
 use export::{Image, Product};
+use failure::Failure;
+use jobs::Jobs;
+use made::MadeSteps;
 use materials::{Materials, OverlayForm};
 use progress::Progress;
 use records::Records;
 use run::Rooms;
 use sources::Remotes;
+use state::StageState;
+use variant::Variant;
 
 /// Builds an image and writes it where it was asked for.
 ///
@@ -59,36 +68,36 @@ pub fn build(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
     clock.phase("keys");
     let form = OverlayForm::current();
     let keep_blobs = request.outputs.tar.is_some() || request.outputs.oci_layout.is_some();
-    let mut evaluator = Evaluator {
+    let records = Records::new(services, &request.caching);
+    let progress = Progress::new(&variants, services.observer);
+    let materials = Materials::new(services, form, keep_blobs);
+    let failure = Failure::new(&services.sandbox.cancel);
+    let shop = Workshop {
         request,
         salt: &salt,
         services,
-        variants: &variants,
-        current: 0,
         images: &images,
-        materials: Materials::new(services, form, keep_blobs),
-        records: Records::new(services, &request.caching),
-        progress: Progress::new(&variants, services.observer),
+        materials: &materials,
+        records: &records,
+        progress: &progress,
         remotes: &remotes,
-        rooms: Rooms::new(services.sandbox, form, services.work),
-        finished: BTreeMap::new(),
-        made: BTreeMap::new(),
-        copied: HashMap::new(),
-        mounted_files: 0,
+        rooms: &Rooms::new(services.sandbox, form, services.work),
+        made: &MadeSteps::default(),
+        jobs: &Jobs::new(request.jobs),
+        failure: &failure,
     };
-    let mut built = Vec::with_capacity(variants.len());
-    for (number, variant) in variants.iter().enumerate() {
-        evaluator.turn_to(number);
-        let state = evaluator.stage(variant.plan.target)?;
-        built.push(export::assemble(&variant.plan, &images, &state, request.reproducible));
-    }
+    let states = variant::evaluate(&variants, shop).map_err(|error| failure.take(error))?;
+    let assemble = |(variant, state): (&Variant, &Arc<StageState>)| {
+        export::assemble(&variant.plan, &images, state, request.reproducible)
+    };
+    let built = variants.iter().zip(&states).map(assemble).collect();
     let product = Product::new(built, request.index);
     clock.phase("steps");
     finish_uploads(services);
     clock.phase("cache upload");
-    let outputs = export::export(&product, &request.outputs, &evaluator.materials, services)?;
+    let outputs = export::export(&product, &request.outputs, &materials, services)?;
     clock.phase("export");
-    let (cached_steps, run_steps) = evaluator.progress.counts();
+    let (cached_steps, run_steps) = progress.counts();
     services.observer.event(Event::Finished(Summary {
         digest: product.digest(),
         image_bytes: product.images().iter().map(Image::size_bytes).sum(),

@@ -1,7 +1,8 @@
 //! Numbers the steps of a build and tells the observer about them.
 
-use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::variant::Variant;
@@ -16,9 +17,9 @@ pub(super) struct Progress<'a> {
     /// By stage and definition key: what several platforms share is one step.
     numbers: BTreeMap<(String, CacheKey), StepNumber>,
     /// Steps that the observer knows the end of.
-    settled: RefCell<BTreeSet<StepNumber>>,
-    cached: Cell<usize>,
-    run: Cell<usize>,
+    settled: Mutex<BTreeSet<StepNumber>>,
+    cached: AtomicUsize,
+    run: AtomicUsize,
 }
 
 impl<'a> Progress<'a> {
@@ -39,7 +40,7 @@ impl<'a> Progress<'a> {
             }
         }
         observer.event(Event::Planned { steps });
-        Self { observer, numbers, settled: RefCell::default(), cached: Cell::new(0), run: Cell::new(0) }
+        Self { observer, numbers, settled: Mutex::default(), cached: AtomicUsize::new(0), run: AtomicUsize::new(0) }
     }
 
     /// The number of the step of `stage` that has this definition key.
@@ -49,8 +50,8 @@ impl<'a> Progress<'a> {
 
     /// Says nothing when the step was settled for another platform.
     pub(super) fn cached(&self, step: StepNumber, by: CacheTier) {
-        if self.settled.borrow_mut().insert(step) {
-            self.cached.set(self.cached.get() + 1);
+        if self.settle(step) {
+            self.cached.fetch_add(1, Ordering::Relaxed);
             self.observer.event(Event::StepCached { step, by });
         }
     }
@@ -64,8 +65,8 @@ impl<'a> Progress<'a> {
     }
 
     pub(super) fn finished(&self, step: StepNumber, took: Duration, layer_bytes: u64) {
-        self.settled.borrow_mut().insert(step);
-        self.run.set(self.run.get() + 1);
+        self.settle(step);
+        self.run.fetch_add(1, Ordering::Relaxed);
         self.observer.event(Event::StepFinished { step, took, layer_bytes: Some(layer_bytes) });
     }
 
@@ -75,7 +76,12 @@ impl<'a> Progress<'a> {
 
     /// Steps cached and steps run so far.
     pub(super) fn counts(&self) -> (usize, usize) {
-        (self.cached.get(), self.run.get())
+        (self.cached.load(Ordering::Relaxed), self.run.load(Ordering::Relaxed))
+    }
+
+    /// Whether it was not settled before.
+    fn settle(&self, step: StepNumber) -> bool {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner).insert(step)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The layer cache as a build uses it: what is looked up, what is saved, and why a step missed.
 
-use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::keys::StepKey;
@@ -36,7 +36,7 @@ pub(super) struct Records<'a> {
     pub(super) cache: Option<&'a TieredCache>,
     pub(super) store: &'a Store,
     /// Read when the first miss asks for them.
-    pub(super) local_parts: OnceCell<Vec<BTreeMap<String, String>>>,
+    pub(super) local_parts: OnceLock<Vec<BTreeMap<String, String>>>,
     pub(super) settings: &'a Caching,
     pub(super) observer: &'a dyn Observer,
 }
@@ -44,7 +44,7 @@ pub(super) struct Records<'a> {
 impl<'a> Records<'a> {
     pub(super) fn new(services: &Services<'a>, settings: &'a Caching) -> Self {
         let Services { cache, store, observer, .. } = services;
-        Self { cache: *cache, store, local_parts: OnceCell::new(), settings, observer: *observer }
+        Self { cache: *cache, store, local_parts: OnceLock::new(), settings, observer: *observer }
     }
 
     /// One hit or nothing for each key.

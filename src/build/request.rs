@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub struct BuildRequest {
     pub caching: Caching,
     /// Set every time in the image to the epoch (`--reproducible`).
     pub reproducible: bool,
+    /// How many steps may work at a time (`--jobs`).
+    pub jobs: NonZeroUsize,
     /// For `RUN --mount=type=secret`.
     pub secrets: BTreeMap<String, Secret>,
     /// Sockets of ssh agents by id, for `RUN --mount=type=ssh`.
@@ -151,6 +154,8 @@ pub struct SandboxChoice {
     pub holds_overlay: bool,
     /// What runs the processes.
     pub sandbox: Box<dyn sandbox::Sandbox>,
+    /// Ends them all.
+    pub cancel: sandbox::Cancel,
     /// Directories that are no part of an in-place root.
     pub ignore: sandbox::IgnoreList,
 }

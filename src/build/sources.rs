@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::copy::{Prepared, SourceTrees, select};
 use super::error::BuildError;
+use super::flights::Flights;
 use super::materials::Materials;
 use crate::context::{self, Archive, Checkout, Fetched, Git, GitSource};
 use crate::digest::{ContentHash, Digest};
@@ -22,6 +23,8 @@ pub(super) struct Remotes {
     git: Git,
     directory: PathBuf,
     known: Mutex<Known>,
+    /// By address: one thread fetches it.
+    fetching: Flights<String>,
 }
 
 #[derive(Default)]
@@ -48,7 +51,7 @@ impl PreparedSources {
 impl Remotes {
     /// `environment` is for git; downloads are spooled below `work`.
     pub(super) fn new(agent: ureq::Agent, environment: Vec<(OsString, OsString)>, work: &Path) -> Self {
-        Self { agent, git: Git::new(environment), directory: work.join("remotes"), known: Mutex::default() }
+        Self { agent, git: Git::new(environment), directory: work.join("remotes"), known: Mutex::default(), fetching: Flights::default() }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -88,6 +91,7 @@ impl Remotes {
     }
 
     fn file(&self, url: &str, add: &AddOptions) -> Result<Fetched, BuildError> {
+        let _fetching = self.fetching.enter(url.to_owned());
         let name = (url.to_owned(), add.checksum.clone());
         if let Some(fetched) = self.known().files.get(&name) {
             return Ok(fetched.clone());
@@ -102,6 +106,8 @@ impl Remotes {
     }
 
     fn checkout(&self, url: &str, add: &AddOptions) -> Result<Checkout, BuildError> {
+        // Their directories are numbered: one after the other.
+        let _fetching = self.fetching.enter(String::new());
         let name = (url.to_owned(), add.keep_git_dir);
         if let Some(checkout) = self.known().checkouts.get(&name) {
             return Ok(checkout.clone());

@@ -74,6 +74,8 @@ pub(super) struct StageState {
     layers: Vec<StateLayer>,
     base_layers: usize,
     contents: Contents,
+    /// Some step really ran.
+    pub(super) diverged: bool,
 }
 
 /// What is known of the lowest layers of a stage.
@@ -102,7 +104,7 @@ impl Contents {
 impl StageState {
     /// A stage that starts from the layers of an image, base first; none for scratch.
     pub(super) fn of_image(layers: Vec<StateLayer>) -> Self {
-        Self { base_layers: layers.len(), layers, contents: Contents::default() }
+        Self { base_layers: layers.len(), layers, ..Self::default() }
     }
 
     /// Base first.

@@ -22,26 +22,26 @@ pub(super) enum StageSource {
 }
 
 impl Evaluator<'_> {
-    pub(super) fn source(&mut self, from: &Source) -> Result<StageSource, BuildError> {
-        if let Some(directory) = self.services.files(from)? {
+    pub(super) fn source(&self, from: &Source) -> Result<StageSource, BuildError> {
+        if let Some(directory) = self.shop.services.files(from)? {
             return Ok(StageSource::Files(directory.view().clone()));
         }
         match from {
             Source::Context | Source::Named(_) => Ok(StageSource::Files(View::new())),
             Source::Stage(stage) => Ok(StageSource::Layers(self.stage(*stage)?.as_ref().clone())),
             Source::Image(image) => {
-                let layers = self.images.get(image).map(|base| base.layers.clone()).unwrap_or_default();
+                let layers = self.shop.images.get(image).map(|base| base.layers.clone()).unwrap_or_default();
                 Ok(StageSource::Layers(StageState::of_image(layers)))
             }
         }
     }
 
     /// The files as a tree; nothing is unpacked for it.
-    pub(super) fn source_view(&mut self, from: &Source) -> Result<View, BuildError> {
+    pub(super) fn source_view(&self, from: &Source) -> Result<View, BuildError> {
         match self.source(from)? {
             StageSource::Files(view) => Ok(view),
             StageSource::Layers(mut state) => {
-                self.materials.learn(&mut state, false)?;
+                self.shop.materials.learn(&mut state, false)?;
                 Ok(state.contents().view.clone())
             }
         }

@@ -1,11 +1,17 @@
 //! One build for several platforms: the same Dockerfile, planned once for each.
 
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::thread;
+
 use super::check::{self, Planned};
 use super::error::BuildError;
+use super::evaluate::{Evaluator, Workshop};
 use super::keys::{StageKeys, definition_keys};
 use super::request::{BuildRequest, Services};
 use super::resolve::{self, BaseImages};
 use super::sources::Remotes;
+use super::state::StageState;
 use crate::dockerfile::Dockerfile;
 use crate::image::Platform;
 use crate::plan::{Base, Plan, StageIndex};
@@ -54,6 +60,21 @@ pub(super) fn with_keys(
         Ok(Variant { platform, plan, keys })
     };
     plans.into_iter().map(keyed).collect()
+}
+
+/// Builds the target of each, side by side.
+pub(super) fn evaluate<'a>(variants: &'a [Variant], shop: Workshop<'a>) -> Result<Vec<Arc<StageState>>, BuildError> {
+    let build = |variant: &'a Variant| Evaluator::new(shop, variant).stage(variant.plan.target);
+    if let [only] = variants {
+        return build(only).map(|state| vec![state]);
+    }
+    if !shop.rooms.side_by_side() {
+        return variants.iter().map(build).collect();
+    }
+    thread::scope(|scope| {
+        let threads: Vec<_> = variants.iter().map(|variant| scope.spawn(move || build(variant))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    })
 }
 
 impl Variant {

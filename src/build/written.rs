@@ -19,7 +19,7 @@ use crate::view::{View, with_ancestors};
 
 impl Evaluator<'_> {
     pub(super) fn copy(
-        &mut self,
+        &self,
         state: &mut StageState,
         op: &CopyOp,
         place: StepPlace<'_>,
@@ -32,16 +32,16 @@ impl Evaluator<'_> {
     }
 
     fn plan_copy(&self, op: &CopyOp, state: &StageState, source: &View) -> Result<Vec<Change>, BuildError> {
-        let hashes = match self.services.files(&op.from)? {
+        let hashes = match self.shop.services.files(&op.from)? {
             Some(directory) => selected_hashes(op, directory)?,
             None => BTreeMap::new(),
         };
-        let sources = self.remotes.prepare(op, source, hashes, &self.materials)?;
+        let sources = self.shop.remotes.prepare(op, source, hashes, self.shop.materials)?;
         Ok(plan_copy(op, &state.contents().view, &sources.with(source), now())?)
     }
 
     pub(super) fn workdir(
-        &mut self,
+        &self,
         state: &mut StageState,
         op: &WorkdirOp,
         place: StepPlace<'_>,
@@ -54,7 +54,7 @@ impl Evaluator<'_> {
 
     /// Learns what a stage holds; where a RUN is to come its files are extracted on the way.
     pub(super) fn learn(&self, state: &mut StageState) -> Result<(), BuildError> {
-        self.materials.learn(state, self.rooms.extracts())
+        self.shop.materials.learn(state, self.shop.rooms.extracts())
     }
 
     fn write(
@@ -65,22 +65,22 @@ impl Evaluator<'_> {
         miss: &str,
     ) -> Result<Outcome, BuildError> {
         let mut changes = with_ancestors(&state.contents().view, changes);
-        if self.request.reproducible {
+        if self.shop.request.reproducible {
             reset_times(&mut changes);
         }
-        let content = if self.records.covers(&place.step.op) { Some(self.content_key(&changes)?) } else { None };
+        let content = if self.shop.records.covers(&place.step.op) { Some(self.content_key(&changes)?) } else { None };
         if let Some(hit) = self.content_hit(state, content.as_ref(), place) {
             return Ok(hit);
         }
-        self.progress.started(place.number, miss);
+        self.shop.progress.started(place.number, miss);
         let layer = NewLayer { changes: &changes, disk_times: None, created: now() };
-        let layer = write_layer(state, &layer, &self.materials, self.services)?;
+        let layer = write_layer(state, &layer, self.shop.materials, self.shop.services)?;
         Ok(Outcome::Made { layer: Box::new(layer), content })
     }
 
     fn content_key(&self, changes: &[Change]) -> Result<crate::key::Keyed, BuildError> {
-        let members = members(changes, &|content| self.materials.content_hash(content))?;
-        Ok(content_key(self.salt, &members))
+        let members = members(changes, &|content| self.shop.materials.content_hash(content))?;
+        Ok(content_key(self.shop.salt, &members))
     }
 }
 

@@ -102,6 +102,9 @@ pub(crate) struct BuildFlags {
     /// How RUN steps run; auto takes the best that this container allows.
     #[arg(long, value_enum, default_value_t = SandboxFlag::Auto, value_name = "KIND")]
     pub(crate) sandbox: SandboxFlag,
+    /// How many steps work at a time; 0: as many as there are cores.
+    #[arg(long, value_name = "COUNT", default_value_t = 0, hide_default_value = true)]
+    pub(crate) jobs: usize,
     /// Build in place outside a container: it overwrites the root file system that it runs in.
     #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) force: bool,

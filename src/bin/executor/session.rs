@@ -38,6 +38,7 @@ pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
         platforms,
         caching: settings::caching(&line.cache),
         reproducible: line.build.reproducible,
+        jobs: settings::jobs(&line.build),
         secrets: settings::secrets(&line.build, &env)?,
         ssh: BTreeMap::new(),
         outputs: settings::outputs(&line.output)?,
@@ -174,8 +175,8 @@ fn sandbox_choice(probe: Probe, holds_overlay: bool) -> Result<SandboxChoice, Fa
         Kind::InPlace => ignore_list(&executor_directory()?, true, &[])?,
         _ => IgnoreList::default(),
     };
-    end_on_signal(cancel);
-    Ok(SandboxChoice { probe, holds_overlay, sandbox, ignore })
+    end_on_signal(cancel.clone());
+    Ok(SandboxChoice { probe, holds_overlay, sandbox, cancel, ignore })
 }
 
 /// A signal ends the running step, which fails the build and cleans up; a build that is busy with

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use yadokari::build::{Caching, DockerfileText, Outputs, Secret};
@@ -37,6 +38,12 @@ pub(crate) fn check(line: &CommandLine) -> Result<(), SettingsError> {
         return Err(usage("files with the image's name need a --destination"));
     }
     Ok(())
+}
+
+/// `--jobs`; the number of cores when it is 0.
+pub(crate) fn jobs(flags: &BuildFlags) -> NonZeroUsize {
+    let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    NonZeroUsize::new(flags.jobs).unwrap_or_else(cores)
 }
 
 /// The build context. `GIT_PULL_METHOD=http` is Kaniko's.

@@ -13,9 +13,9 @@ const OTHER_SYSTEM: &str = "that is another operating system";
 impl Evaluator<'_> {
     /// Says before a step runs that it cannot: what it would say itself is `exec format error`.
     pub(super) fn check_architecture(&self, stage: StageIndex) -> Result<(), BuildError> {
-        let platform = self.variant().programs(self.images, stage);
+        let platform = self.variant.programs(self.shop.images, stage);
         let host = Platform::host();
-        match obstacle(&platform, &host, &|name| sandbox::runs(name, self.services.work)) {
+        match obstacle(&platform, &host, &|name| sandbox::runs(name, self.shop.services.work)) {
             Some(reason) => Err(BuildError::Foreign { platform: platform.into(), host: host.into(), reason }),
             None => Ok(()),
         }

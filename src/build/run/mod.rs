@@ -18,33 +18,35 @@ use crate::view::with_ancestors;
 
 pub(super) use mounts::CopiedSources;
 pub(super) use rooms::Rooms;
-use rooms::{SCRIPT_DIRECTORY, StepRun};
+use rooms::{Room, SCRIPT_DIRECTORY, StepRun};
 
 /// BuildKit's name of the host that a RUN sees.
 const HOSTNAME: &str = "buildkitsandbox";
 
 impl Evaluator<'_> {
     pub(super) fn run(
-        &mut self,
+        &self,
         state: &mut StageState,
         op: &RunOp,
         place: StepPlace<'_>,
         miss: &str,
     ) -> Result<Outcome, BuildError> {
         self.learn(state)?;
-        let covered = self.records.covers(&place.step.op);
+        let covered = self.shop.records.covers(&place.step.op);
         let content =
-            covered.then(|| run_content_key(state.contents().state.as_ref(), self.salt, op, &place.keys.mounted));
+            covered.then(|| run_content_key(state.contents().state.as_ref(), self.shop.salt, op, &place.keys.mounted));
         if let Some(hit) = self.content_hit(state, content.as_ref(), place) {
             return Ok(hit);
         }
         self.check_architecture(place.stage)?;
-        self.progress.started(place.number, miss);
-        let mut changes = self.execute(state, op, place.number)?;
-        let disk_times = self.request.reproducible.then(|| reset_times(&mut changes));
+        self.shop.progress.started(place.number, miss);
+        // Until the layer is written, the files are read where they are.
+        let mut room = self.shop.rooms.enter()?;
+        let mut changes = self.execute(&mut room, state, op, place.number)?;
+        let disk_times = self.shop.request.reproducible.then(|| reset_times(&mut changes));
         let layer = NewLayer { changes: &changes, disk_times: disk_times.as_deref(), created: now() };
-        let layer = write_layer(state, &layer, &self.materials, self.services)?;
-        self.rooms.keep(state, &self.materials);
+        let layer = write_layer(state, &layer, self.shop.materials, self.shop.services)?;
+        room.keep(state, self.shop.materials);
         Ok(Outcome::Made { layer: Box::new(layer), content })
     }
 
@@ -52,12 +54,18 @@ impl Evaluator<'_> {
     fn argv(&self, op: &RunOp) -> Vec<String> {
         let Some(script) = &op.script else { return op.argv.clone() };
         let planned = format!("{SCRIPT_DIRECTORY}/{}", script.name);
-        let real = format!("{}/{}", self.rooms.script_directory(), script.name);
+        let real = format!("{}/{}", self.shop.rooms.script_directory(), script.name);
         op.argv.iter().map(|word| if *word == planned { real.clone() } else { word.clone() }).collect()
     }
 
     /// Runs the process; returns what its layer holds, in tar order.
-    fn execute(&mut self, state: &StageState, op: &RunOp, number: usize) -> Result<Vec<Change>, BuildError> {
+    fn execute(
+        &self,
+        room: &mut Room<'_>,
+        state: &StageState,
+        op: &RunOp,
+        number: usize,
+    ) -> Result<Vec<Change>, BuildError> {
         let mounts = self.prepare_mounts(op)?;
         let process = Process {
             argv: self.argv(op),
@@ -68,12 +76,12 @@ impl Evaluator<'_> {
             network: op.network,
             mounts: mounts.mounts,
         };
-        let progress = &self.progress;
+        let progress = self.shop.progress;
         let mut output =
             |stream: Stream, bytes: &[u8]| progress.output(number, matches!(stream, Stream::Stderr), bytes);
-        let sandbox = self.services.sandbox.sandbox.as_ref();
-        let step = StepRun { sandbox, state, materials: &self.materials, process: &process };
-        let (exit, changes) = self.rooms.run(&step, &mut output)?;
+        let sandbox = self.shop.services.sandbox.sandbox.as_ref();
+        let step = StepRun { sandbox, state, materials: self.shop.materials, process: &process };
+        let (exit, changes) = room.run(&step, &mut output)?;
         if exit != Exit::Code(0) {
             return Err(BuildError::Process { command: op.argv.join(" "), exit });
         }

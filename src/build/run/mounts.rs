@@ -1,9 +1,11 @@
 //! The `--mount`s of a RUN, made ready on the host.
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use super::super::error::BuildError;
 use super::super::evaluate::Evaluator;
@@ -39,12 +41,12 @@ pub(super) struct Ownership {
 }
 
 impl Evaluator<'_> {
-    pub(super) fn prepare_mounts(&mut self, op: &RunOp) -> Result<Prepared, BuildError> {
+    pub(super) fn prepare_mounts(&self, op: &RunOp) -> Result<Prepared, BuildError> {
         let mut prepared = Prepared::default();
         if let Some(script) = &op.script {
             let owner = Ownership { mode: 0o755, uid: 0, gid: 0 };
             let source = self.private_file(script.body.as_bytes(), owner)?;
-            let target = format!("{}/{}", self.rooms.script_directory(), script.name);
+            let target = format!("{}/{}", self.shop.rooms.script_directory(), script.name);
             prepared.add(&target, MountKind::Bind { source, readonly: true });
         }
         for mount in &op.mounts {
@@ -53,7 +55,7 @@ impl Evaluator<'_> {
         Ok(prepared)
     }
 
-    fn prepare_mount(&mut self, mount: &Mount, prepared: &mut Prepared) -> Result<(), BuildError> {
+    fn prepare_mount(&self, mount: &Mount, prepared: &mut Prepared) -> Result<(), BuildError> {
         match mount {
             Mount::Bind { from, source, target, writable } => {
                 let kind = self.bind(from, source, target, *writable)?;
@@ -71,10 +73,10 @@ impl Evaluator<'_> {
     }
 
     /// Files of the context, a stage or an image; writes to them are discarded.
-    fn bind(&mut self, from: &Source, source: &str, target: &str, writable: bool) -> Result<MountKind, BuildError> {
-        if let (Some(mut state), true) = (self.source_state(from)?, self.rooms.extracts()) {
+    fn bind(&self, from: &Source, source: &str, target: &str, writable: bool) -> Result<MountKind, BuildError> {
+        if let (Some(mut state), true) = (self.source_state(from)?, self.shop.rooms.extracts()) {
             self.learn(&mut state)?;
-            let lowers = self.materials.lowers(state.layers())?;
+            let lowers = self.shop.materials.lowers(state.layers())?;
             return Ok(MountKind::Layers { lowers, source: source.to_owned(), writable });
         }
         let copy = self.copied_source(from, source, target)?;
@@ -85,7 +87,7 @@ impl Evaluator<'_> {
         })
     }
 
-    fn source_state(&mut self, from: &Source) -> Result<Option<StageState>, BuildError> {
+    fn source_state(&self, from: &Source) -> Result<Option<StageState>, BuildError> {
         match self.source(from)? {
             StageSource::Layers(state) => Ok(Some(state)),
             StageSource::Files(_) => Ok(None),
@@ -93,25 +95,25 @@ impl Evaluator<'_> {
     }
 
     /// A copy below the work directory, made once per source and build.
-    fn copied_source(&mut self, from: &Source, source: &str, target: &str) -> Result<PathBuf, BuildError> {
+    fn copied_source(&self, from: &Source, source: &str, target: &str) -> Result<PathBuf, BuildError> {
         let memo = (from.clone(), source.to_owned());
-        if let Some(path) = self.copied.get(&memo) {
+        let mut copied = self.copied.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(path) = copied.get(&memo) {
             return Ok(path.clone());
         }
-        self.mounted_files += 1;
-        let directory = self.services.work.join("mounts").join(self.mounted_files.to_string());
+        let directory = self.shop.services.work.join("mounts").join(self.shop.rooms.next_number().to_string());
         let missing = || BuildError::Mount { target: target.to_owned(), reason: format!("{source:?}: not found") };
         let view = self.source_view(from)?;
-        let path = write_tree(&view, source, &directory, &self.materials)?.ok_or_else(missing)?;
-        self.copied.insert(memo, path.clone());
+        let path = write_tree(&view, source, &directory, self.shop.materials)?.ok_or_else(missing)?;
+        copied.insert(memo, path.clone());
         Ok(path)
     }
 
-    fn cache_mount(&mut self, mount: &Mount, prepared: &mut Prepared) -> Result<MountKind, BuildError> {
+    fn cache_mount(&self, mount: &Mount, prepared: &mut Prepared) -> Result<MountKind, BuildError> {
         let Mount::Cache { id, target, sharing, readonly, from, mode, uid, gid } = mount else {
             return Ok(MountKind::Tmpfs { size_bytes: None });
         };
-        let caches = self.services.store.directory().join("mounts");
+        let caches = self.shop.services.store.directory().join("mounts");
         fs::create_dir_all(&caches).map_err(BuildError::file("create", &caches))?;
         let (path, lock) = claim(&caches, id, *sharing)?;
         prepared.locks.extend(lock);
@@ -124,17 +126,17 @@ impl Evaluator<'_> {
         Ok(MountKind::Bind { source: path, readonly: *readonly })
     }
 
-    fn seed_cache(&mut self, from: &Source, source: &str, target: &str, path: &Path) -> Result<(), BuildError> {
+    fn seed_cache(&self, from: &Source, source: &str, target: &str, path: &Path) -> Result<(), BuildError> {
         let view = self.source_view(from)?;
         let partial = path.with_extension("partial");
         let missing = || BuildError::Mount { target: target.to_owned(), reason: format!("{source:?}: not found") };
-        let written = write_tree(&view, source, &partial, &self.materials)?.ok_or_else(missing)?;
+        let written = write_tree(&view, source, &partial, self.shop.materials)?.ok_or_else(missing)?;
         fs::rename(&written, path).map_err(BuildError::file("create", path))
     }
 
-    fn secret(&mut self, mount: &Mount, prepared: &mut Prepared) -> Result<(), BuildError> {
+    fn secret(&self, mount: &Mount, prepared: &mut Prepared) -> Result<(), BuildError> {
         let Mount::Secret { id, target, env, required, mode, uid, gid } = mount else { return Ok(()) };
-        let secret = self.request.secrets.get(id);
+        let secret = self.shop.request.secrets.get(id);
         if secret.is_none() && *required {
             let reason = format!("secret {id}: not found");
             return Err(BuildError::Mount { target: target.clone().unwrap_or_else(|| id.clone()), reason });
@@ -153,10 +155,10 @@ impl Evaluator<'_> {
 
     /// An agent that was not given is left out, unless the step needs it. The variable that tells ssh
     /// where it is comes from the plan.
-    fn ssh(&mut self, mount: &Mount, prepared: &mut Prepared) -> Result<(), BuildError> {
+    fn ssh(&self, mount: &Mount, prepared: &mut Prepared) -> Result<(), BuildError> {
         let Mount::Ssh { id, target, required, mode, uid, gid } = mount else { return Ok(()) };
         let unusable = |reason: String| BuildError::Mount { target: target.clone(), reason };
-        let Some(agent) = self.request.ssh.get(id) else {
+        let Some(agent) = self.shop.request.ssh.get(id) else {
             return if *required { Err(unusable(format!("no ssh agent {id:?} was given; see --ssh"))) } else { Ok(()) };
         };
         let path = self.private_path()?;
@@ -169,15 +171,14 @@ impl Evaluator<'_> {
     }
 
     /// A new name in a directory that only the executor reaches.
-    fn private_path(&mut self) -> Result<PathBuf, BuildError> {
-        let directory = self.services.work.join("private");
+    fn private_path(&self) -> Result<PathBuf, BuildError> {
+        let directory = self.shop.services.work.join("private");
         fs::create_dir_all(&directory).map_err(BuildError::file("create", &directory))?;
-        self.mounted_files += 1;
-        Ok(directory.join(self.mounted_files.to_string()))
+        Ok(directory.join(self.shop.rooms.next_number().to_string()))
     }
 
     /// A file of the work directory that only its owner can read while it is written.
-    fn private_file(&mut self, bytes: &[u8], owner: Ownership) -> Result<PathBuf, BuildError> {
+    fn private_file(&self, bytes: &[u8], owner: Ownership) -> Result<PathBuf, BuildError> {
         let path = self.private_path()?;
         let write = || -> std::io::Result<()> {
             let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
@@ -227,5 +228,5 @@ fn claim(caches: &Path, id: &str, sharing: Sharing) -> Result<(PathBuf, Option<F
     }
 }
 
-/// Sources are shared, not copied, while a step is prepared.
-pub(in super::super) type CopiedSources = std::collections::HashMap<(Source, String), PathBuf>;
+/// Sources of bind mounts that were copied out; locked while one is.
+pub(in super::super) type CopiedSources = Mutex<HashMap<(Source, String), PathBuf>>;

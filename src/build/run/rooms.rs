@@ -1,6 +1,8 @@
 //! Where RUN steps run: overlays of extracted layers, or the container's own root.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::super::error::BuildError;
 use super::super::materials::{Materials, OverlayForm, os_path};
@@ -13,21 +15,32 @@ use crate::sandbox::{self, Exit, IgnoreList, Process, Root, Sandbox, Stream, wip
 use crate::snapshot;
 
 /// The places where RUN steps run.
-pub(in super::super) enum Rooms<'a> {
+pub(in super::super) struct Rooms<'a> {
+    kind: RoomKind<'a>,
+    /// For names below the work directory.
+    numbers: AtomicUsize,
+}
+
+enum RoomKind<'a> {
     /// A fresh upper directory for each step.
-    Overlay(OverlayRooms<'a>),
+    Overlay { work: &'a Path, user_xattr: bool },
     /// One root, which is one stage at a time.
-    Tree(TreeRoom<'a>),
+    Tree(Mutex<TreeRoom<'a>>),
     /// RUN is impossible; the reason is the probe's.
     Nowhere(String),
 }
 
-/// Upper directories, one per step; a finished one is a lower directory of the next.
-pub(in super::super) struct OverlayRooms<'a> {
-    work: &'a Path,
+/// Where one step runs. A plain tree is let to the next when this is dropped.
+pub(in super::super) enum Room<'r> {
+    Overlay(OverlayRoom),
+    Tree(MutexGuard<'r, TreeRoom<'r>>),
+}
+
+/// An upper directory; when its step has finished, it is a lower directory of the next.
+pub(in super::super) struct OverlayRoom {
+    upper: PathBuf,
+    work: PathBuf,
     user_xattr: bool,
-    count: usize,
-    last_upper: Option<PathBuf>,
 }
 
 /// One plain tree: the container's own root, or a directory where no file system can hold an
@@ -50,6 +63,10 @@ enum Place {
 }
 
 impl Place {
+    fn is_container(&self) -> bool {
+        matches!(self, Self::Container)
+    }
+
     fn path(&self) -> &Path {
         match self {
             Self::Container => Path::new("/"),
@@ -82,73 +99,93 @@ impl<'a> Rooms<'a> {
     /// The rooms that the chosen sandbox has; `work` is for upper directories.
     pub(in super::super) fn new(choice: &'a SandboxChoice, form: OverlayForm, work: &'a Path) -> Self {
         let (ignore, ownership) = (&choice.ignore, form.ownership);
-        let tree = |place| Self::Tree(TreeRoom { place, ignore, ownership, holds: Vec::new() });
-        match choice.probe.kind {
+        let tree = |place| RoomKind::Tree(Mutex::new(TreeRoom { place, ignore, ownership, holds: Vec::new() }));
+        let kind = match choice.probe.kind {
             sandbox::Kind::Overlay | sandbox::Kind::UserNamespace if choice.holds_overlay => {
-                Self::Overlay(OverlayRooms { work, user_xattr: form.user_xattr, count: 0, last_upper: None })
+                RoomKind::Overlay { work, user_xattr: form.user_xattr }
             }
             sandbox::Kind::Overlay | sandbox::Kind::UserNamespace => tree(Place::Directory(work.join("root"))),
             sandbox::Kind::InPlace => tree(Place::Container),
-            sandbox::Kind::None => Self::Nowhere(choice.probe.reason.clone()),
-        }
+            sandbox::Kind::None => RoomKind::Nowhere(choice.probe.reason.clone()),
+        };
+        Self { kind, numbers: AtomicUsize::new(0) }
     }
 
     /// Whether a layer that must be read anyway had better be extracted in the same pass.
     pub(in super::super) fn extracts(&self) -> bool {
-        matches!(self, Self::Overlay(_))
+        matches!(self.kind, RoomKind::Overlay { .. })
+    }
+
+    /// Whether several stages can be at their RUN steps at once.
+    pub(in super::super) fn side_by_side(&self) -> bool {
+        !matches!(self.kind, RoomKind::Tree(_))
     }
 
     /// Where heredoc scripts with `#!` stand. A container's own `/dev` is often mounted noexec.
     pub(in super::super) fn script_directory(&self) -> &'static str {
-        match self {
-            Self::Tree(TreeRoom { place: Place::Container, .. }) => "/run/pipes",
+        match &self.kind {
+            RoomKind::Tree(room) if lock(room).place.is_container() => "/run/pipes",
             _ => SCRIPT_DIRECTORY,
         }
     }
 
-    /// Runs one step.
-    pub(in super::super) fn run(&mut self, step: &StepRun<'_>, output: Output<'_>) -> Ran {
-        match self {
-            Self::Overlay(rooms) => rooms.run(step, output),
-            Self::Tree(room) => room.run(step, output),
-            Self::Nowhere(reason) => Err(BuildError::NoSandbox { reason: reason.clone() }),
-        }
+    /// A name that nothing else in the work directory has.
+    pub(in super::super) fn next_number(&self) -> usize {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Takes note that the last step's layer is the top of `state`.
-    pub(in super::super) fn keep(&mut self, state: &StageState, materials: &Materials<'_>) {
-        match self {
-            Self::Overlay(rooms) => {
-                if let Some(upper) = rooms.last_upper.take() {
-                    materials.note_directory(state.layers(), upper);
-                }
+    /// Waits for a place to run a step.
+    pub(in super::super) fn enter(&'a self) -> Result<Room<'a>, BuildError> {
+        match &self.kind {
+            RoomKind::Overlay { work, user_xattr } => {
+                let room = work.join("steps").join(self.next_number().to_string());
+                OverlayRoom::new(&room, *user_xattr).map(Room::Overlay)
             }
-            Self::Tree(room) => room.holds = diff_ids(state.layers()),
-            Self::Nowhere(_) => {}
+            RoomKind::Tree(room) => Ok(Room::Tree(lock(room))),
+            RoomKind::Nowhere(reason) => Err(BuildError::NoSandbox { reason: reason.clone() }),
         }
     }
 }
 
-impl OverlayRooms<'_> {
-    fn run(&mut self, step: &StepRun<'_>, output: Output<'_>) -> Ran {
-        let StepRun { sandbox, state, materials, process } = step;
-        let lowers = materials.lowers(state.layers())?;
-        let (upper, work) = self.next_upper()?;
-        let root = Root::Overlay { lowers: &lowers, upper: &upper, work: &work, user_xattr: self.user_xattr };
-        let exit = sandbox.run(process, &root, output)?;
-        let changes = snapshot::overlay(&upper, &state.contents().view, self.user_xattr)?;
-        self.last_upper = Some(upper);
-        Ok((exit, changes))
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Room<'_> {
+    /// Runs the step.
+    pub(in super::super) fn run(&mut self, step: &StepRun<'_>, output: Output<'_>) -> Ran {
+        match self {
+            Self::Overlay(room) => room.run(step, output),
+            Self::Tree(room) => room.run(step, output),
+        }
     }
 
-    fn next_upper(&mut self) -> Result<(PathBuf, PathBuf), BuildError> {
-        self.count += 1;
-        let room = self.work.join("steps").join(self.count.to_string());
+    /// Takes note that the step's layer is the top of `state`.
+    pub(in super::super) fn keep(self, state: &StageState, materials: &Materials<'_>) {
+        match self {
+            Self::Overlay(room) => materials.note_directory(state.layers(), room.upper),
+            Self::Tree(mut room) => room.holds = diff_ids(state.layers()),
+        }
+    }
+}
+
+impl OverlayRoom {
+    fn new(room: &Path, user_xattr: bool) -> Result<Self, BuildError> {
         let (upper, work) = (room.join("upper"), room.join("work"));
         for directory in [&upper, &work] {
             std::fs::create_dir_all(directory).map_err(BuildError::file("create", directory.as_path()))?;
         }
-        Ok((upper, work))
+        Ok(Self { upper, work, user_xattr })
+    }
+
+    fn run(&self, step: &StepRun<'_>, output: Output<'_>) -> Ran {
+        let StepRun { sandbox, state, materials, process } = step;
+        let lowers = materials.lowers(state.layers())?;
+        let root =
+            Root::Overlay { lowers: &lowers, upper: &self.upper, work: &self.work, user_xattr: self.user_xattr };
+        let exit = sandbox.run(process, &root, output)?;
+        let changes = snapshot::overlay(&self.upper, &state.contents().view, self.user_xattr)?;
+        Ok((exit, changes))
     }
 }
 
