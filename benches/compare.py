@@ -114,7 +114,7 @@ def main():
         bench = Bench(args, work)
         try:
             bench.make()
-            for name in args.only or ["chain", "service"]:
+            for name in args.only or ["chain", "big", "files", "context", "stages", "service"]:
                 bench.compare(name)
         finally:
             bench.process.send_signal(signal.SIGTERM)

@@ -51,7 +51,13 @@ impl PreparedSources {
 impl Remotes {
     /// `environment` is for git; downloads are spooled below `work`.
     pub(super) fn new(agent: ureq::Agent, environment: Vec<(OsString, OsString)>, work: &Path) -> Self {
-        Self { agent, git: Git::new(environment), directory: work.join("remotes"), known: Mutex::default(), fetching: Flights::default() }
+        Self {
+            agent,
+            git: Git::new(environment),
+            directory: work.join("remotes"),
+            known: Mutex::default(),
+            fetching: Flights::default(),
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

@@ -3,10 +3,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use super::compress::BLOCK;
 use super::pipeline::{Block, TarHash, joined};
 use crate::digest::DiffId;
 
+/// Bytes that are handed on at a time: enough to make the hand-over cheap.
+const BLOCK: usize = 256 << 10;
 /// Blocks that may wait between two threads.
 const WAITING: usize = 4;
 

@@ -22,6 +22,7 @@ use flags::CommandLine;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    command_line::memory::return_freed();
     let matches = flags::command().get_matches();
     let line = match CommandLine::from_arg_matches(&matches) {
         Ok(line) => line,

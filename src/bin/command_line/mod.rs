@@ -7,5 +7,6 @@
 pub(crate) mod display;
 pub(crate) mod failure;
 pub(crate) mod flags;
+pub(crate) mod memory;
 pub(crate) mod settings;
 pub(crate) mod values;

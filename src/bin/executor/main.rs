@@ -27,6 +27,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // The same program, started by itself to run one step: never returns then.
     yadokari::sandbox::run_if_child();
+    command_line::memory::return_freed();
     let matches = flags::command().get_matches();
     let line = match CommandLine::from_arg_matches(&matches) {
         Ok(line) => line,

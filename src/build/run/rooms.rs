@@ -181,8 +181,7 @@ impl OverlayRoom {
     fn run(&self, step: &StepRun<'_>, output: Output<'_>) -> Ran {
         let StepRun { sandbox, state, materials, process } = step;
         let lowers = materials.lowers(state.layers())?;
-        let root =
-            Root::Overlay { lowers: &lowers, upper: &self.upper, work: &self.work, user_xattr: self.user_xattr };
+        let root = Root::Overlay { lowers: &lowers, upper: &self.upper, work: &self.work, user_xattr: self.user_xattr };
         let exit = sandbox.run(process, &root, output)?;
         let changes = snapshot::overlay(&self.upper, &state.contents().view, self.user_xattr)?;
         Ok((exit, changes))
