@@ -5,6 +5,9 @@
 //! network or clock; edge modules know the pure ones; only [`build`] knows them all.
 //! `tests/architecture.rs` reads the `use` lines and keeps it so.
 
+// Known to all.
+mod parallel;
+
 // Pure.
 pub mod digest;
 pub mod dockerfile;

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 /// What each module may know of the crate. A new arrow is a decision: make it here, with a reason
 /// in `docs/design.md`.
-const ALLOWED: [(&str, &[&str]); 17] = [
+const ALLOWED: [(&str, &[&str]); 18] = [
     // Pure.
     ("digest", &[]),
+    ("parallel", &[]),
     ("dockerfile", &[]),
     ("pattern", &[]),
     ("image", &["digest"]),
@@ -25,7 +26,7 @@ const ALLOWED: [(&str, &[&str]); 17] = [
     ("extract", &["digest", "layer", "view"]),
     ("store", &["digest", "image", "key"]),
     ("registry", &["digest", "image"]),
-    ("cache", &["digest", "image", "key", "registry", "report", "store"]),
+    ("cache", &["digest", "image", "key", "parallel", "registry", "report", "store"]),
     ("sandbox", &["plan"]),
     ("snapshot", &["digest", "layer", "sandbox", "view"]),
     // Everything meets.
@@ -40,6 +41,7 @@ const ALLOWED: [(&str, &[&str]); 17] = [
             "image",
             "key",
             "layer",
+            "parallel",
             "pattern",
             "plan",
             "registry",

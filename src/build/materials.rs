@@ -7,63 +7,45 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::BuildError;
+use super::extraction::{Ahead, OverlayForm};
 use super::flights::Flights;
 use super::layers::toc_bytes;
 use super::request::Services;
 use super::state::{Contents, Origin, StageState, StateLayer};
 use crate::cache::LayerCache as _;
 use crate::context::{Archive, MemberKind};
-use crate::digest::{ChainId, ContentHash, DiffId, chain_id};
-use crate::extract::{ExtractError, Form, Ownership, extract};
+use crate::digest::{ChainId, ContentHash, DiffId};
 use crate::image::media_type;
 use crate::layer::{Content, DecodeError, Entry, EntryKind, Scanned, Toc, decompress, read_files, scan};
 use crate::registry::Purpose;
 use crate::report::Event;
-use crate::sandbox;
-use crate::view::{Node, NodeKind, View};
+use crate::sandbox::Cancel;
+use crate::view::{Node, NodeKind};
 
 /// Layers' contents, each got once per build.
 pub(super) struct Materials<'a> {
-    services: &'a Services<'a>,
+    pub(super) services: &'a Services<'a>,
     /// How layers are extracted for an overlay.
-    form: OverlayForm,
+    pub(super) form: OverlayForm,
     /// Whether blobs of base images will be needed whole (a layout or an archive is written).
-    keep_blobs: bool,
+    pub(super) keep_blobs: bool,
     known: Mutex<Known>,
     /// A layer is read by one thread at a time; the others find what it learned.
-    reading: Flights<DiffId>,
-}
-
-/// How layers are extracted for an overlay.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct OverlayForm {
-    /// Markers as `user.overlay.*` (inside a user namespace).
-    pub(super) user_xattr: bool,
-    /// Whether all ids can be given to files.
-    pub(super) ownership: Ownership,
-}
-
-impl OverlayForm {
-    /// What this process may do.
-    pub(super) fn current() -> Self {
-        let ownership = match sandbox::ownership() {
-            sandbox::Ownership::Exact => Ownership::Exact,
-            sandbox::Ownership::BestEffort => Ownership::BestEffort,
-        };
-        Self { user_xattr: sandbox::in_user_namespace(), ownership }
-    }
+    pub(super) reading: Flights<DiffId>,
 }
 
 #[derive(Default)]
-struct Known {
-    layers: BTreeMap<DiffId, StateLayer>,
-    tocs: BTreeMap<DiffId, Arc<Toc>>,
+pub(super) struct Known {
+    pub(super) layers: BTreeMap<DiffId, StateLayer>,
+    pub(super) tocs: BTreeMap<DiffId, Arc<Toc>>,
     /// For tables that were asked: offset of a file to the index of its entry.
     offsets: BTreeMap<DiffId, HashMap<u64, usize>>,
     /// By the chain ID of the layer with all below it.
-    directories: BTreeMap<ChainId, PathBuf>,
+    pub(super) directories: BTreeMap<ChainId, PathBuf>,
     /// Any directory that holds a layer's files under their own paths.
-    holders: BTreeMap<DiffId, PathBuf>,
+    pub(super) holders: BTreeMap<DiffId, PathBuf>,
+    /// Layers that were extracted before what lies below them was known.
+    pub(super) ahead: BTreeMap<DiffId, Ahead>,
     /// Uncompressed tars of ADD.
     archives: BTreeMap<DiffId, PathBuf>,
     /// Of contents that are in no table.
@@ -93,7 +75,7 @@ impl<'a> Materials<'a> {
         Self { services, form, keep_blobs, known: Mutex::default(), reading: Flights::default() }
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    pub(super) fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -144,19 +126,13 @@ impl<'a> Materials<'a> {
         }
     }
 
-    /// Takes note of the directory that serves as the overlay's lower for the top of `layers`.
-    pub(super) fn note_directory(&self, layers: &[StateLayer], directory: PathBuf) {
-        if let (Some(chain), Some(top)) = (chain_of(layers), layers.last()) {
-            let mut known = self.known();
-            known.holders.insert(top.diff_id.clone(), directory.clone());
-            known.directories.insert(chain, directory);
-        }
-    }
-
     /// Learns the contents of all layers of `state`. `for_run` says that a RUN will need the
     /// files too: then what must be downloaded is extracted in the same pass.
     pub(super) fn learn(&self, state: &mut StageState, for_run: bool) -> Result<(), BuildError> {
         let (layers, contents) = state.split();
+        if for_run {
+            self.extract_ahead(&layers[contents.layers..])?;
+        }
         while contents.layers < layers.len() {
             let upto = &layers[..=contents.layers];
             let Some(layer) = upto.last() else { break };
@@ -171,16 +147,25 @@ impl<'a> Materials<'a> {
         let Some(layer) = layers.last() else { return Ok(Arc::default()) };
         self.known().layers.insert(layer.diff_id.clone(), layer.clone());
         let _reading = self.reading.enter(layer.diff_id.clone());
-        if let Some(toc) = self.known().tocs.get(&layer.diff_id) {
-            return Ok(Arc::clone(toc));
+        match self.known_toc(layer)? {
+            Some(toc) => Ok(toc),
+            None if for_run => Ok(self.extract_layer(layers, &below.view)?.1),
+            None => Ok(self.note_toc(layer, self.scan_layer(layer)?)),
         }
-        let toc = match self.stored_toc(layer)? {
-            Some(toc) => Arc::new(toc),
-            None if for_run => self.extract_layer(layers, &below.view)?.1,
-            None => Arc::new(self.scan_layer(layer)?),
-        };
+    }
+
+    /// The table of contents when it can be had without the layer.
+    pub(super) fn known_toc(&self, layer: &StateLayer) -> Result<Option<Arc<Toc>>, BuildError> {
+        if let Some(toc) = self.known().tocs.get(&layer.diff_id) {
+            return Ok(Some(Arc::clone(toc)));
+        }
+        Ok(self.stored_toc(layer)?.map(|toc| self.note_toc(layer, toc)))
+    }
+
+    pub(super) fn note_toc(&self, layer: &StateLayer, toc: Toc) -> Arc<Toc> {
+        let toc = Arc::new(toc);
         self.known().tocs.insert(layer.diff_id.clone(), Arc::clone(&toc));
-        Ok(toc)
+        toc
     }
 
     /// From the stores, the record, or the cache repository. A damaged one is made again.
@@ -210,74 +195,7 @@ impl<'a> Materials<'a> {
         Ok(scanned.toc)
     }
 
-    /// The directories of `layers` for an overlay, base first; extracts what is missing.
-    pub(super) fn lowers(&self, layers: &[StateLayer]) -> Result<Vec<PathBuf>, BuildError> {
-        let prefixes = || (1..=layers.len()).map(|n| &layers[..n]);
-        let there: Vec<Option<PathBuf>> = prefixes().map(|upto| self.directory(upto)).collect();
-        if there.iter().all(Option::is_some) {
-            return Ok(there.into_iter().flatten().collect());
-        }
-        let mut below = View::new();
-        let mut lowers = Vec::with_capacity(layers.len());
-        for (upto, directory) in prefixes().zip(there) {
-            let Some(top) = upto.last() else { continue };
-            let directory = match directory {
-                Some(directory) => directory,
-                None => self.directory_made(upto, top, &below)?,
-            };
-            let toc = self.known().tocs.get(&top.diff_id).cloned().unwrap_or_default();
-            below.apply(&top.diff_id, &toc);
-            lowers.push(directory);
-        }
-        Ok(lowers)
-    }
-
-    fn directory_made(&self, layers: &[StateLayer], top: &StateLayer, below: &View) -> Result<PathBuf, BuildError> {
-        let _reading = self.reading.enter(top.diff_id.clone());
-        match self.directory(layers) {
-            Some(directory) => Ok(directory),
-            None => Ok(self.extract_layer(layers, below)?.0),
-        }
-    }
-
-    fn directory(&self, layers: &[StateLayer]) -> Option<PathBuf> {
-        let chain = chain_of(layers)?;
-        if let Some(directory) = self.known().directories.get(&chain) {
-            return Some(directory.clone());
-        }
-        let directory = self.services.store.extracted_layer(&self.directory_id(&chain))?;
-        self.note_directory(layers, directory.clone());
-        Some(directory)
-    }
-
-    /// The two forms of overlay markers must not be mixed up.
-    fn directory_id(&self, chain: &ChainId) -> String {
-        let form = if self.form.user_xattr { "-user" } else { "" };
-        format!("{}{form}", chain.0.hex())
-    }
-
-    fn extract_layer(&self, layers: &[StateLayer], below: &View) -> Result<(PathBuf, Arc<Toc>), BuildError> {
-        let (Some(layer), Some(chain)) = (layers.last(), chain_of(layers)) else {
-            return Ok((PathBuf::new(), Arc::default()));
-        };
-        if self.keep_blobs {
-            self.keep_blob(layer)?;
-        }
-        let pending = self.services.store.begin_extracted_layer(&self.directory_id(&chain))?;
-        let form = Form::Overlay { below, user_xattr: self.form.user_xattr };
-        let extracted = extract(self.open_tar(layer)?, pending.path(), form, self.form.ownership)
-            .map_err(|error| extract_error(layer, error))?;
-        let scanned = extracted.scanned;
-        check_diff_id(layer, &scanned)?;
-        let directory = pending.commit()?;
-        self.save_toc(layer, &scanned.toc)?;
-        self.note_directory(layers, directory.clone());
-        let toc = Arc::new(scanned.toc);
-        self.known().tocs.insert(layer.diff_id.clone(), Arc::clone(&toc));
-        Ok((directory, toc))
-    }
-
-    fn save_toc(&self, layer: &StateLayer, toc: &Toc) -> Result<(), BuildError> {
+    pub(super) fn save_toc(&self, layer: &StateLayer, toc: &Toc) -> Result<(), BuildError> {
         let descriptor = self.services.store.put_blob(media_type::TOC, &toc_bytes(toc)?)?;
         self.services.store.put_toc(&layer.diff_id, &descriptor)?;
         let fault = self.services.cache.and_then(|cache| cache.save_layer_toc(&layer.diff_id, &descriptor).err());
@@ -288,8 +206,9 @@ impl<'a> Materials<'a> {
     }
 
     /// The uncompressed tar of a layer, verified while it streams.
-    pub(super) fn open_tar(&self, layer: &StateLayer) -> Result<Box<dyn Read + Send>, BuildError> {
-        decompress(self.open_blob(layer)?).map_err(|error| fetch_error(layer, error))
+    pub(super) fn open_tar(&self, layer: &StateLayer) -> Result<Box<dyn Read + Send + '_>, BuildError> {
+        let blob = UntilStopped { reader: self.open_blob(layer)?, cancel: &self.services.sandbox.cancel };
+        decompress(blob).map_err(|error| fetch_error(layer, error))
     }
 
     fn open_blob(&self, layer: &StateLayer) -> Result<Box<dyn Read + Send>, BuildError> {
@@ -376,7 +295,7 @@ impl<'a> Materials<'a> {
         Ok(())
     }
 
-    fn tar_of(&self, layer: &DiffId) -> Result<Box<dyn Read + Send>, BuildError> {
+    fn tar_of(&self, layer: &DiffId) -> Result<Box<dyn Read + Send + '_>, BuildError> {
         if let Some(path) = self.known().archives.get(layer) {
             return Ok(Box::new(File::open(path).map_err(BuildError::file("read", path))?));
         }
@@ -402,18 +321,28 @@ impl<'a> Materials<'a> {
     }
 }
 
+/// A reader that fails once the build is stopped: a layer may take minutes.
+struct UntilStopped<'a, R> {
+    reader: R,
+    cancel: &'a Cancel,
+}
+
+impl<R: Read> Read for UntilStopped<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.cancel.is_cancelled() {
+            return Err(std::io::Error::other("the build was stopped"));
+        }
+        self.reader.read(buffer)
+    }
+}
+
 /// A path of an archive as the host writes it.
 pub(super) fn os_path(path: &[u8]) -> &Path {
     use std::os::unix::ffi::OsStrExt;
     Path::new(std::ffi::OsStr::from_bytes(path))
 }
 
-fn chain_of(layers: &[StateLayer]) -> Option<ChainId> {
-    let diff_ids: Vec<DiffId> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
-    chain_id(&diff_ids)
-}
-
-fn check_diff_id(layer: &StateLayer, scanned: &Scanned) -> Result<(), BuildError> {
+pub(super) fn check_diff_id(layer: &StateLayer, scanned: &Scanned) -> Result<(), BuildError> {
     if scanned.diff_id == layer.diff_id {
         return Ok(());
     }
@@ -430,10 +359,6 @@ fn hash_file(path: &Path) -> Result<ContentHash, BuildError> {
 
 fn decode_error(layer: &StateLayer, source: DecodeError) -> BuildError {
     BuildError::Decode { layer: layer.blob.digest.to_string(), source }
-}
-
-fn extract_error(layer: &StateLayer, source: ExtractError) -> BuildError {
-    BuildError::Extract { layer: layer.blob.digest.to_string(), source }
 }
 
 fn fetch_error(layer: &StateLayer, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> BuildError {

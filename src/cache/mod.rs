@@ -7,7 +7,6 @@
 mod error;
 mod local;
 mod manifest;
-mod parallel;
 mod registry;
 mod saver;
 mod tiered;

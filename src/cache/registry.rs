@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::manifest::{self, EMPTY_JSON, Form, Packed};
-use super::parallel::in_parallel;
 use super::uploads::Uploads;
 use super::{CacheError, Hit, LayerCache, Record, chain, is_expired};
 use crate::digest::{DiffId, Digest};
 use crate::image::{Descriptor, Reference, media_type};
 use crate::key::CacheKey;
+use crate::parallel::in_parallel;
 use crate::registry::{Client, Fault, Purpose, RegistryError};
 use crate::report::{CacheTier, Direction, Event, Observer, Transfer};
 use crate::store::{MAX_TOC_BYTES, Store};

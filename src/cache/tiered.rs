@@ -1,12 +1,12 @@
 use std::io::Read;
 use std::sync::Arc;
 
-use super::parallel::in_parallel;
 use super::registry::read_toc;
 use super::{BackgroundSaver, CacheError, Hit, LayerCache, LocalCache, Record, RecordLayer, chain};
 use crate::digest::DiffId;
 use crate::image::{Descriptor, media_type};
 use crate::key::CacheKey;
+use crate::parallel::in_parallel;
 use crate::report::{Event, Observer};
 
 /// Threads that save into each remote cache.

@@ -11,17 +11,21 @@ mod objects;
 mod overlay;
 mod remove;
 mod tree;
+mod verify;
 
 use std::fmt;
 use std::io::{self, Read};
 use std::path::Path;
 
+use rustix::fs::{CWD, Mode, OFlags};
+
 use merge::Merge;
 use overlay::Overlay;
+pub use verify::is_intact;
 
 use crate::layer::scan::scan_with;
 use crate::layer::{DecodeError, EntryPath, Scanned};
-use crate::view::{ResolveError, View};
+use crate::view::{Node, ResolveError, View};
 
 /// How a layer lies on disk.
 #[derive(Clone, Copy)]
@@ -30,8 +34,10 @@ pub enum Form<'a> {
     /// whiteouts as character devices 0:0, opaque directories marked by an attribute.
     Overlay {
         /// The layers underneath: where links in them lead, and what directories that the layer
-        /// only implies look like.
-        below: &'a View,
+        /// only implies look like. `None` while they are not known: then a member whose directories
+        /// the layer does not have itself is [`ExtractError::NeedsBelow`], and the root is to be given
+        /// its looks afterwards ([`settle_root`]).
+        below: Option<&'a View>,
         /// Mark with `user.overlay.opaque`, for mounts with `userxattr`, and not
         /// `trusted.overlay.opaque`.
         user_xattr: bool,
@@ -100,6 +106,12 @@ pub enum ExtractError {
     /// A member's directory is reached through links that form a loop.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
+    /// Where a member belongs depends on layers that are not known.
+    #[error("failed to extract /{}: its place depends on the layers underneath", String::from_utf8_lossy(path))]
+    NeedsBelow {
+        /// The member.
+        path: EntryPath,
+    },
     /// A hard link to something that this layer does not have.
     #[error(
         "failed to extract /{}: hard link to /{}, which is not there",
@@ -152,6 +164,16 @@ pub fn extract(
         }
     };
     Ok(Extracted { scanned, skipped })
+}
+
+/// Gives the root of a tree that was extracted alone the looks that it has in its stage.
+///
+/// # Errors
+/// [`ExtractError::Write`].
+pub fn settle_root(root: &Path, node: &Node, ownership: Ownership) -> Result<(), ExtractError> {
+    let open = rustix::fs::openat(CWD, root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let set = open.and_then(|directory| objects::Metadata::from(node).set(directory, ownership));
+    set.map(drop).map_err(|error| write_error("set metadata of", b"", error))
 }
 
 fn write_error(operation: &'static str, path: &[u8], source: impl Into<io::Error>) -> ExtractError {

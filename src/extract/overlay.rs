@@ -21,22 +21,32 @@ use crate::view::{NodeKind, View};
 pub(super) struct Overlay<'a> {
     tree: Tree<'a>,
     view: View,
+    /// The layers underneath are not in the view.
+    is_alone: bool,
     /// The view wants a name for the layer; nobody asks for contents by it here.
     layer: DiffId,
 }
 
 impl<'a> Overlay<'a> {
-    pub(super) fn new(root: &Path, ownership: Ownership, below: &View, user_xattr: bool) -> Result<Self, ExtractError> {
+    pub(super) fn new(
+        root: &Path,
+        ownership: Ownership,
+        below: Option<&View>,
+        user_xattr: bool,
+    ) -> Result<Self, ExtractError> {
         let opaque = if user_xattr { "user.overlay.opaque" } else { "trusted.overlay.opaque" };
         let mut tree = Tree::new(root, ownership, &|_| false, Some(opaque))?;
         // The topmost layer's root is the root that processes see.
         tree.metadata.insert(EntryPath::new(), Metadata::implied());
-        let mut view = below.clone();
+        let mut view = below.cloned().unwrap_or_default();
         view.begin_layer();
-        Ok(Self { tree, view, layer: DiffId(Digest::sha256(b"")) })
+        Ok(Self { tree, view, is_alone: below.is_none(), layer: DiffId(Digest::sha256(b"")) })
     }
 
     pub(super) fn member(&mut self, entry: &Entry, contents: &mut Contents<'_>) -> Result<(), ExtractError> {
+        if self.is_alone && !self.has_parent(&entry.path) {
+            return Err(ExtractError::NeedsBelow { path: entry.path.clone() });
+        }
         match &entry.kind {
             EntryKind::Whiteout => return self.whiteout(entry),
             EntryKind::OpaqueWhiteout => return self.opaque(entry),
@@ -63,12 +73,19 @@ impl<'a> Overlay<'a> {
         self.tree.finish()
     }
 
+    /// Whether the layer itself says what directory the member is in.
+    fn has_parent(&self, path: &[u8]) -> bool {
+        let parent = path::split(path).map_or(&b""[..], |(parent, _)| parent);
+        self.view.get(parent).is_some_and(|node| matches!(node.kind, NodeKind::Directory))
+    }
+
     fn apply(&mut self, entry: &Entry) -> Result<EntryPath, ExtractError> {
         Ok(self.view.apply_entry(&self.layer, entry, &BTreeMap::new())?)
     }
 
     fn whiteout(&mut self, entry: &Entry) -> Result<(), ExtractError> {
-        let existed = self.view.get(&self.view.member_path(&entry.path)?).is_some();
+        // A whiteout of nothing hides nothing.
+        let existed = self.is_alone || self.view.get(&self.view.member_path(&entry.path)?).is_some();
         let path = self.apply(entry)?;
         match self.view.get(&path).map(|node| &node.kind) {
             None if existed => self.make_whiteout(&path),

@@ -14,6 +14,18 @@ impl Store {
         path.is_dir().then_some(path)
     }
 
+    /// Throws away a tree that turned out damaged. What cannot be removed stays out of the way.
+    pub fn discard_extracted_layer(&self, id: &str) {
+        let what = format!("extracted layer {id}");
+        let (Some(path), Ok(aside)) = (self.extracted_layer(id), self.layout.temporary_directory(&what)) else {
+            return;
+        };
+        // In one go: nobody finds half of it.
+        if rustix::fs::rename(&path, aside.join("damaged")).is_ok() {
+            remove(&aside);
+        }
+    }
+
     /// An empty directory to extract the layer `id` into. `id` is a plain name that is safe in
     /// overlayfs options: letters, digits, `-`, `_` and `.`, such as the hex of a diff ID.
     ///
@@ -47,6 +59,18 @@ impl PendingDirectory {
     /// The directory to fill. Its own mode and owner are the tree's root's.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The same tree as the layer `id`.
+    ///
+    /// # Errors
+    /// [`StoreError::LayerName`].
+    pub fn renamed(mut self, id: &str) -> Result<Self, StoreError> {
+        if !is_plain_name(id) {
+            return Err(StoreError::LayerName(id.to_owned()));
+        }
+        self.target = self.layout.layers().join(id);
+        Ok(self)
     }
 
     /// Puts the finished tree into the store and returns where it is. When another process was

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::super::error::BuildError;
-use super::super::materials::{Materials, OverlayForm, os_path};
+use super::super::extraction::OverlayForm;
+use super::super::materials::{Materials, os_path};
 use super::super::request::SandboxChoice;
 use super::super::state::{StageState, StateLayer};
 use crate::digest::DiffId;

@@ -36,7 +36,7 @@ impl Trap {
     fn spring(&self, tar: &[u8]) -> Vec<Result<Extracted, ExtractError>> {
         let before = listing_on(&self.outside());
         let below = View::new();
-        let forms = [Form::Overlay { below: &below, user_xattr: false }, Form::Merge { skip: &|_| false }];
+        let forms = [Form::Overlay { below: Some(&below), user_xattr: false }, Form::Merge { skip: &|_| false }];
         let results = forms.map(|form| extract(tar, &self.root(), form, Ownership::Exact));
         assert_eq!(listing_on(&self.outside()), before);
         let names: Vec<_> =
