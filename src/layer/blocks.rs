@@ -1,9 +1,9 @@
 use std::io::{self, BufRead, Read};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use super::pipeline::{Block, TarHash, joined};
+use super::buffers::{Block, Buffers};
+use super::pipeline::{TarHash, joined};
 use crate::digest::DiffId;
 
 /// Bytes that are handed on at a time: enough to make the hand-over cheap.
@@ -37,12 +37,13 @@ pub(super) fn hashed<T, E>(
 
 /// Ends at the end of `tar`, at its first error, or when nobody consumes any more.
 fn read_all(mut tar: impl Read, to_hash: &SyncSender<Block>, to_consumer: &SyncSender<io::Result<Block>>) {
+    let buffers = Buffers::default();
     loop {
-        let mut block = Vec::with_capacity(BLOCK);
-        let read = tar.by_ref().take(BLOCK as u64).read_to_end(&mut block);
-        let block = Arc::new(block);
+        let mut bytes = buffers.take(BLOCK);
+        let read = tar.by_ref().take(BLOCK as u64).read_to_end(&mut bytes);
+        let block = buffers.lend(bytes);
         let is_last = !matches!(read, Ok(BLOCK));
-        if to_hash.send(Arc::clone(&block)).is_err() || to_consumer.send(Ok(block)).is_err() {
+        if to_hash.send(block.clone()).is_err() || to_consumer.send(Ok(block)).is_err() {
             return;
         }
         if let Err(error) = read {

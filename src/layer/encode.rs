@@ -1,6 +1,7 @@
 use std::io::{self, Read, Write};
 use std::mem;
 
+use super::buffers::Buffers;
 use super::compress::BLOCK;
 use super::header::{RECORD, append_header};
 use super::path::{self, PathError};
@@ -75,7 +76,7 @@ pub enum EncodeError {
 /// The list should come from [`crate::view::with_ancestors`]. Equal changes and contents give
 /// equal bytes, whatever the machine. Reading goes on in the calling thread; hashing,
 /// compressing and writing in others when the layer is longer than a block. Holds a few blocks
-/// of 1 MiB per processor at most. No changes give the empty tar of 1024 zero bytes.
+/// of 512 KiB per processor at most. No changes give the empty tar of 1024 zero bytes.
 ///
 /// # Errors
 /// See [`EncodeError`]; what `sink` then holds is a part of a layer.
@@ -86,8 +87,9 @@ pub fn encode(
     sink: &mut (dyn Write + Send),
 ) -> Result<Encoded, EncodeError> {
     let expected = changes.iter().fold(2 * RECORD as u64, |sum, change| sum.saturating_add(tar_size(change)));
-    let (toc, compressed) =
-        compress_blocks(compression, expected, sink, |emit| produce(changes, open, expected, emit))?;
+    let (toc, compressed) = compress_blocks(compression, expected, sink, |buffers, emit| {
+        produce(changes, open, (expected, buffers), emit)
+    })?;
     let (diff_id, uncompressed_size) = (compressed.diff_id, compressed.uncompressed_size);
     Ok(Encoded { toc, diff_id, uncompressed_size, blob: compressed.blob })
 }
@@ -102,11 +104,11 @@ fn tar_size(change: &Change) -> u64 {
 fn produce(
     changes: &[Change],
     open: &OpenContent<'_>,
-    expected: u64,
+    (expected, buffers): (u64, &Buffers),
     emit: &mut dyn FnMut(Vec<u8>) -> io::Result<()>,
 ) -> Result<Toc, EncodeError> {
     let capacity = usize::try_from(expected).unwrap_or(BLOCK).min(BLOCK);
-    let mut tar = Tar { block: Vec::with_capacity(capacity), emitted: 0, emit };
+    let mut tar = Tar { block: buffers.take(capacity), emitted: 0, buffers, emit };
     let mut toc = Toc { entries: Vec::with_capacity(changes.len()), ..Toc::default() };
     let mut header = Vec::new();
     for change in changes {
@@ -118,7 +120,7 @@ fn produce(
         toc.entries.push(entry(change, kind));
     }
     tar.append(&[0; 2 * RECORD])?;
-    tar.flush()?;
+    tar.finish()?;
     Ok(toc)
 }
 
@@ -188,6 +190,7 @@ struct Tar<'a> {
     block: Vec<u8>,
     /// Bytes handed on so far.
     emitted: u64,
+    buffers: &'a Buffers,
     emit: &'a mut dyn FnMut(Vec<u8>) -> io::Result<()>,
 }
 
@@ -207,17 +210,17 @@ impl Tar<'_> {
     }
 
     fn flush_full(&mut self) -> Result<(), EncodeError> {
-        if self.block.len() < BLOCK { Ok(()) } else { self.flush() }
-    }
-
-    /// Hands on what there is.
-    fn flush(&mut self) -> Result<(), EncodeError> {
-        if self.block.is_empty() {
+        if self.block.len() < BLOCK {
             return Ok(());
         }
         self.emitted += self.block.len() as u64;
-        let block = mem::replace(&mut self.block, Vec::with_capacity(BLOCK));
+        let block = mem::replace(&mut self.block, self.buffers.take(BLOCK));
         (self.emit)(block).map_err(EncodeError::Write)
+    }
+
+    /// Hands on what is left.
+    fn finish(self) -> Result<(), EncodeError> {
+        if self.block.is_empty() { Ok(()) } else { (self.emit)(self.block).map_err(EncodeError::Write) }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod binary;
 mod blocks;
+mod buffers;
 mod change;
 mod compress;
 mod decode;

@@ -6,6 +6,7 @@ use std::thread::{self, ScopedJoinHandle};
 
 use sha2::{Digest as _, Sha256};
 
+use super::buffers::{Block, Buffers};
 use super::compress::{BLOCK, Compressor, layer_media_type};
 use super::encode::EncodeError;
 use crate::digest::{DiffId, Digest};
@@ -13,11 +14,9 @@ use crate::image::Descriptor;
 use crate::image::media_type::Compression;
 
 /// Blocks that may wait for the thread that hashes the tar.
-const WAITING: usize = 4;
+const WAITING: usize = 3;
 /// Threads that compress, at most; more than this many cannot be fed.
 const MAX_WORKERS: usize = 8;
-
-pub(super) type Block = Arc<Vec<u8>>;
 
 /// What became of the blocks of a tar.
 pub(super) struct Compressed {
@@ -32,7 +31,7 @@ pub(super) fn compress_blocks<T>(
     compression: Compression,
     expected_size: u64,
     sink: &mut (dyn Write + Send),
-    produce: impl FnOnce(&mut dyn FnMut(Vec<u8>) -> io::Result<()>) -> Result<T, EncodeError>,
+    produce: impl FnOnce(&Buffers, &mut dyn FnMut(Vec<u8>) -> io::Result<()>) -> Result<T, EncodeError>,
 ) -> Result<(T, Compressed), EncodeError> {
     if expected_size <= BLOCK as u64 {
         in_this_thread(compression, sink, produce)
@@ -44,14 +43,14 @@ pub(super) fn compress_blocks<T>(
 fn in_this_thread<T>(
     compression: Compression,
     sink: &mut (dyn Write + Send),
-    produce: impl FnOnce(&mut dyn FnMut(Vec<u8>) -> io::Result<()>) -> Result<T, EncodeError>,
+    produce: impl FnOnce(&Buffers, &mut dyn FnMut(Vec<u8>) -> io::Result<()>) -> Result<T, EncodeError>,
 ) -> Result<(T, Compressed), EncodeError> {
     let mut compressor = Compressor::new(compression).map_err(EncodeError::Write)?;
     let (mut tar, mut blob) = (TarHash::default(), Blob::new(compression, sink));
-    let produced = produce(&mut |block| {
+    let produced = produce(&Buffers::default(), &mut |block| {
         tar.update(&block);
         match &mut compressor {
-            Some(compressor) => blob.write(&compressor.compress(&block)?),
+            Some(compressor) => blob.write(&compressor.compress(&block, Vec::new())?),
             None => blob.write(&block),
         }
     })?;
@@ -61,7 +60,7 @@ fn in_this_thread<T>(
 fn in_threads<T>(
     compression: Compression,
     sink: &mut (dyn Write + Send),
-    produce: impl FnOnce(&mut dyn FnMut(Vec<u8>) -> io::Result<()>) -> Result<T, EncodeError>,
+    produce: impl FnOnce(&Buffers, &mut dyn FnMut(Vec<u8>) -> io::Result<()>) -> Result<T, EncodeError>,
 ) -> Result<(T, Compressed), EncodeError> {
     let workers = thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
     thread::scope(|scope| {
@@ -76,10 +75,11 @@ fn in_threads<T>(
         drop(work_queue);
         let hashing = scope.spawn(|| hash_all(hash_queue));
         let writing = scope.spawn(|| write_all(compression, write_queue, sink));
-        let produced = produce(&mut |block| {
-            let block = Arc::new(block);
+        let buffers = Buffers::default();
+        let produced = produce(&buffers, &mut |block| {
+            let block = buffers.lend(block);
             let (done, result) = sync_channel(1);
-            to_hash.send(Arc::clone(&block)).map_err(stopped)?;
+            to_hash.send(block.clone()).map_err(stopped)?;
             to_workers.send(Work { block, done }).map_err(stopped)?;
             to_writer.send(result).map_err(stopped)
         });
@@ -99,12 +99,13 @@ struct Work {
 
 fn work(compression: Compression, queue: &Mutex<Receiver<Work>>) {
     let mut compressor = Compressor::new(compression);
+    let buffers = Buffers::default();
     loop {
         // The guard is dropped before the block is compressed.
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Work { block, done }) = next else { return };
         let result = match &mut compressor {
-            Ok(Some(compressor)) => compressor.compress(&block).map(Arc::new),
+            Ok(Some(compressor)) => compressor.compress(&block, buffers.take(0)).map(|member| buffers.lend(member)),
             Ok(None) => Ok(block),
             Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
         };
