@@ -21,6 +21,8 @@ pub(crate) struct Document {
     /// The manifest that this one is about; need not exist.
     pub(crate) subject: Option<Digest>,
     pub(crate) annotations: BTreeMap<String, String>,
+    /// Bytes of its blobs, as it says.
+    pub(crate) bytes: u64,
 }
 
 /// Why bytes are no manifest that this registry takes.
@@ -56,6 +58,11 @@ struct Fields {
 }
 
 impl Document {
+    /// Everything that it needs.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &Digest> {
+        self.blobs.iter().chain(&self.children)
+    }
+
     /// Reads `bytes`, which the client called `content_type` (without parameters).
     pub(crate) fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<Self, DocumentError> {
         let fields: Fields = serde_json::from_slice(bytes)?;
@@ -89,8 +96,11 @@ impl Fields {
         let config = self.config.ok_or(DocumentError::Missing("config"))?;
         let layers = self.layers.unwrap_or_default();
         let distributable = layers.into_iter().filter(|layer| !is_foreign(&layer.media_type));
-        let mut blobs = vec![config.digest];
-        blobs.extend(distributable.map(|layer| layer.digest));
+        let (mut blobs, mut bytes) = (vec![config.digest], config.size);
+        blobs.extend(distributable.map(|layer| {
+            bytes = bytes.saturating_add(layer.size);
+            layer.digest
+        }));
         Ok(Document {
             media_type,
             artifact_type: non_empty(self.artifact_type).or(Some(config.media_type)),
@@ -98,6 +108,7 @@ impl Fields {
             children: Vec::new(),
             subject: self.subject.map(|subject| subject.digest),
             annotations: self.annotations.unwrap_or_default(),
+            bytes,
         })
     }
 
@@ -113,6 +124,7 @@ impl Fields {
             children: distinct(manifests.into_iter().map(|child| child.digest).collect()),
             subject: self.subject.map(|subject| subject.digest),
             annotations: self.annotations.unwrap_or_default(),
+            bytes: 0,
         })
     }
 }

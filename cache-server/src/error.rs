@@ -112,6 +112,9 @@ pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
 
 impl From<StorageError> for ApiError {
     fn from(error: StorageError) -> Self {
+        if let StorageError::TooLarge { .. } = error {
+            return Self::new(Code::SizeInvalid, error.to_string()).with_status(StatusCode::PAYLOAD_TOO_LARGE);
+        }
         let internal = Self::internal(&error);
         if !error.is_full() {
             return internal;

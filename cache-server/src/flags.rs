@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::access_log::LogLevel;
+use crate::eviction::Policy;
 
 /// An OCI registry that shares image layers and cache records among build runners.
 #[derive(Debug, Parser)]
@@ -19,6 +20,10 @@ pub(crate) struct Flags {
 pub(crate) enum Command {
     /// Serve the registry until SIGTERM or SIGINT
     Serve(ServeFlags),
+    /// Remove what is no longer wanted from the data of a server that is not running
+    Gc(GcFlags),
+    /// Check the data of a server that is not running
+    Verify(VerifyFlags),
     /// Print the version
     Version,
 }
@@ -48,6 +53,9 @@ pub(crate) struct ServeFlags {
     #[arg(long)]
     pub(crate) allow_anonymous: bool,
 
+    #[command(flatten)]
+    pub(crate) policy: Policy,
+
     /// What to log on standard error
     #[arg(long, value_enum, value_name = "LEVEL", default_value_t = LogLevel::Info)]
     log: LogLevel,
@@ -55,6 +63,34 @@ pub(crate) struct ServeFlags {
     /// Log faults of the server only; the same as --log error
     #[arg(long, conflicts_with = "log")]
     quiet: bool,
+}
+
+/// What to remove.
+#[derive(Debug, Args)]
+#[command(after_help = "A running server collects by itself, every few minutes.")]
+pub(crate) struct GcFlags {
+    /// Directory of the server's data
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) policy: Policy,
+}
+
+/// What to check.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Prints one line per problem. A problem is healed by pushing again what it names.
+
+Exit codes: 0 when there is no problem, 1 when there is one, 2 on wrong usage.")]
+pub(crate) struct VerifyFlags {
+    /// Directory of the server's data
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+
+    /// Compare sizes only, instead of hashing every blob
+    #[arg(long)]
+    pub(crate) quick: bool,
 }
 
 impl ServeFlags {

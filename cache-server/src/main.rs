@@ -3,8 +3,10 @@
 mod access_log;
 mod document;
 mod error;
+mod eviction;
 mod flags;
 mod hasher;
+mod maintenance;
 mod name;
 mod range;
 mod routes;
@@ -27,7 +29,7 @@ use error::with_causes;
 use flags::{Command, Flags, ServeFlags};
 use routes::Registry;
 use server::ListenError;
-use storage::Storage;
+use storage::{Collected, Storage, StorageError};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -36,11 +38,13 @@ const FAILURE: u8 = 1;
 const WRONG_USAGE: u8 = 2;
 /// Upload sessions that nobody wrote to for so long are removed.
 const STALE_UPLOAD_AGE: Duration = Duration::from_secs(24 * 60 * 60);
-const SWEEP_INTERVAL: Duration = Duration::from_secs(60 * 60);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
 fn main() -> ExitCode {
     let result = match Flags::parse().command {
         Command::Serve(flags) => serve(&flags),
+        Command::Gc(flags) => maintenance::collect(&flags),
+        Command::Verify(flags) => maintenance::verify(&flags),
         Command::Version => say(concat!("cache-server ", env!("CARGO_PKG_VERSION"))).map_err(Into::into),
     };
     match result {
@@ -65,7 +69,7 @@ async fn serve(flags: &ServeFlags) -> Result<(), Box<dyn Error>> {
     let log = AccessLog::new(flags.log_level());
     let signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let listener = server::listen(&flags.listen, flags.allow_anonymous).await?;
-    let storage = Arc::new(Storage::open(&flags.data)?);
+    let storage = Arc::new(Storage::open(&flags.data, flags.policy.clone())?);
     say(&format!("listening on http://{}", listener.local_addr()?))?;
     // After listening, for it may take long.
     let sweeper = tokio::spawn(sweep(Arc::clone(&storage), log));
@@ -96,15 +100,25 @@ async fn watch_signals((mut terminate, mut interrupt): (Signal, Signal), log: Ac
     std::process::exit(i32::from(FAILURE));
 }
 
-/// Removes stale uploads, now and every hour.
+/// Removes stale uploads and what is no longer wanted, now and every few minutes.
 async fn sweep(storage: Arc<Storage>, log: AccessLog) {
     let mut interval = tokio::time::interval(SWEEP_INTERVAL);
     loop {
         interval.tick().await;
         let storage = Arc::clone(&storage);
-        match spawn_blocking(move || storage.remove_stale_uploads(STALE_UPLOAD_AGE)).await {
-            Ok(Ok(0)) => {}
-            Ok(Ok(count)) => log.event(LogLevel::Info, &format!("removed {count} stale upload sessions")),
+        let swept = spawn_blocking(move || {
+            let uploads = storage.remove_stale_uploads(STALE_UPLOAD_AGE)?;
+            Ok::<_, StorageError>((uploads, storage.collect()?))
+        });
+        match swept.await {
+            Ok(Ok((uploads, collected))) => {
+                if uploads > 0 {
+                    log.event(LogLevel::Info, &format!("removed {uploads} stale upload sessions"));
+                }
+                if collected != Collected::default() {
+                    log.event(LogLevel::Info, &maintenance::summary(&collected));
+                }
+            }
             Ok(Err(error)) => log.event(LogLevel::Error, &with_causes(&error)),
             Err(error) => log.event(LogLevel::Error, &with_causes(&error)),
         }
@@ -112,7 +126,7 @@ async fn sweep(storage: Arc<Storage>, log: AccessLog) {
 }
 
 /// A line on standard output, at once.
-fn say(line: &str) -> io::Result<()> {
+pub(crate) fn say(line: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}")?;
     out.flush()

@@ -108,7 +108,7 @@ fn a_signal_lets_running_requests_finish() {
         stream.get_mut().write_all(&content).expect("sent");
         assert_eq!(Reply::read(&mut stream, false).status, 201);
         assert_eq!(registry.wait().code(), Some(0));
-        assert!(registry.data().join("repositories/a/_blobs/sha256").join(digest.hex()).exists());
+        assert!(registry.data().join("blobs/sha256").join(&digest.hex()[..2]).join(digest.hex()).exists());
     }
 }
 

@@ -87,13 +87,14 @@ struct Opened {
 
 impl Opened {
     fn select(blob: Blob, range: Option<&str>) -> Self {
-        let selection = Selection::of(range, blob.size);
+        let size = blob.size;
+        let selection = Selection::of(range, size);
         let body = match selection {
-            Selection::Whole => content::body(blob.file, 0, blob.size),
-            Selection::Part { first, last } => content::body(blob.file, first, last - first + 1),
+            Selection::Whole => content::body(blob, 0, size),
+            Selection::Part { first, last } => content::body(blob, first, last - first + 1),
             Selection::Unsatisfiable => Ok(Body::empty()),
         };
-        Self { size: blob.size, selection, body }
+        Self { size, selection, body }
     }
 }
 

@@ -14,6 +14,7 @@ use yadokari::digest::Digest;
 
 use super::{DOCKER_CONTENT_DIGEST, empty, value};
 use crate::error::ApiError;
+use crate::storage::Blob;
 
 /// Contents up to this size are answered in one piece.
 const SMALL_BYTES: u64 = 64 << 10;
@@ -40,32 +41,32 @@ fn names_tag(list: &str, tag: &str) -> bool {
     list.split(',').map(str::trim).any(|item| item == "*" || item.strip_prefix("W/").unwrap_or(item) == tag)
 }
 
-/// `length` bytes of a file from `first`. Blocks: it reads a small content at once.
-pub(super) fn body(mut file: File, first: u64, length: u64) -> io::Result<Body> {
-    file.seek(SeekFrom::Start(first))?;
+/// `length` bytes of a blob from `first`. Blocks: it reads a small content at once.
+pub(super) fn body(mut blob: Blob, first: u64, length: u64) -> io::Result<Body> {
+    blob.file.seek(SeekFrom::Start(first))?;
     if length > SMALL_BYTES {
-        return Ok(stream(file, length));
+        return Ok(stream(blob, length));
     }
-    let bytes = read_up_to(&file, length)?;
+    let bytes = read_up_to(&blob.file, length)?;
     if (bytes.len() as u64) < length { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(bytes.into()) }
 }
 
-/// The next bytes of a file, read as the client takes them.
+/// The next bytes of a blob, read as the client takes them.
 ///
 /// When the file ends early the connection breaks: better than a short answer that
 /// looks complete.
-fn stream(file: File, length: u64) -> Body {
-    let chunks = try_unfold((file, length), |(file, left)| async move {
+fn stream(blob: Blob, length: u64) -> Body {
+    let chunks = try_unfold((blob, length), |(blob, left)| async move {
         if left == 0 {
             return Ok(None);
         }
-        let (file, chunk) =
-            spawn_blocking(move || read_up_to(&file, left.min(CHUNK_BYTES)).map(|c| (file, c))).await??;
+        let (blob, chunk) =
+            spawn_blocking(move || read_up_to(&blob.file, left.min(CHUNK_BYTES)).map(|c| (blob, c))).await??;
         if chunk.is_empty() {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
         }
         let left = left - chunk.len() as u64;
-        Ok(Some((chunk, (file, left))))
+        Ok(Some((chunk, (blob, left))))
     });
     Body::from_stream(chunks)
 }

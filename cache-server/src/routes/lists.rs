@@ -21,7 +21,7 @@ pub(super) async fn tags(registry: &Registry, call: &Call, repository: &Reposito
     let (limit, after) = (call.parameters.page_limit()?, last(call));
     let name = repository.clone();
     let page = registry.blocking(move |storage| {
-        let exists = storage.has_repository(&name);
+        let exists = storage.has_repository(&name)?;
         exists.then(|| storage.tag_page(&name, after.as_deref(), limit)).transpose()
     });
     let unknown = || ApiError::new(Code::NameUnknown, format!("there is no repository {repository}"));

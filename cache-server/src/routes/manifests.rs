@@ -1,6 +1,6 @@
 use axum::body::Body;
 use axum::http::StatusCode;
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, LOCATION};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, LOCATION};
 use axum::response::{IntoResponse, Response};
 use yadokari::digest::Digest;
 
@@ -11,7 +11,7 @@ use crate::document::Document;
 use crate::error::{ApiError, Code};
 use crate::hasher::Hasher;
 use crate::name::{NameError, Reference, RepositoryName, Tag};
-use crate::storage::{MAX_MANIFEST_BYTES, ManifestHead, NewManifest};
+use crate::storage::{MAX_MANIFEST_BYTES, ManifestHead, NewManifest, Put};
 
 /// A PUT by digest may set so many tags at once.
 const MAX_TAGS: usize = 100;
@@ -57,12 +57,15 @@ pub(super) async fn put(
     let manifest = NewManifest { digest: identity(&reference, &bytes)?, bytes, document };
     let response = created(repository, &manifest, &reference, &tags)?;
     let name = repository.clone();
-    let missing = registry.blocking(move |storage| storage.put_manifest(&name, &manifest, &tags)).await?;
-    if missing.is_empty() {
-        return Ok(response);
+    let only_new = call.header(IF_NONE_MATCH).is_some_and(|tag| tag.trim() == "*");
+    match registry.blocking(move |storage| storage.put_manifest(&name, &manifest, &tags, only_new)).await? {
+        Put::Stored => Ok(response),
+        Put::Exists(digest) => Err(exists(&digest)?),
+        Put::Lacking(missing) => {
+            let message = "the manifest needs content that the repository lacks";
+            Err(ApiError::for_each_digest(Code::ManifestBlobUnknown, message, &missing))
+        }
     }
-    let message = "the manifest needs content that the repository lacks";
-    Err(ApiError::for_each_digest(Code::ManifestBlobUnknown, message, &missing))
 }
 
 /// DELETE of a manifest with all its tags, or of one tag.
@@ -78,6 +81,13 @@ pub(super) async fn delete(
         Reference::Digest(digest) => storage.delete_manifest(&name, digest),
     });
     if removed.await? { Ok(StatusCode::ACCEPTED.into_response()) } else { Err(unknown(repository, reference)) }
+}
+
+/// `If-None-Match: *` asked for a new tag, and it is there.
+fn exists(digest: &Digest) -> Result<ApiError, ApiError> {
+    let error = ApiError::new(Code::ManifestInvalid, format!("the tag names {digest} already"));
+    let error = error.with_status(StatusCode::PRECONDITION_FAILED);
+    Ok(error.with_header(DOCKER_CONTENT_DIGEST, value(digest)?))
 }
 
 /// What to look for. A tag that cannot be is one that does not exist; clients probe with such.

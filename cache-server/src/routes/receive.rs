@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
@@ -12,7 +13,7 @@ use tokio::time::timeout;
 
 use super::finished;
 use crate::error::{ApiError, Code};
-use crate::storage::{Appending, StorageError};
+use crate::storage::{Appending, Storage, StorageError};
 
 /// A client that sends nothing for so long is gone.
 const SILENCE_LIMIT: Duration = Duration::from_secs(60);
@@ -37,8 +38,15 @@ pub(super) enum Received {
 ///
 /// # Errors
 /// When the body broke off, or its bytes could not be stored; the upload keeps what came before.
-pub(super) async fn receive(upload: Appending, body: &mut Body, announced: Option<u64>) -> Result<Received, ApiError> {
-    let mut write = Write::Idle(Box::new(upload));
+pub(super) async fn receive(
+    storage: &Arc<Storage>,
+    upload: Appending,
+    body: &mut Body,
+    announced: Option<u64>,
+) -> Result<Received, ApiError> {
+    // Room for all of it before the first byte is taken, when the client says how much will come.
+    let expected = body.size_hint().exact().unwrap_or(0);
+    let mut write = Write::Idle(Box::new(reserve(storage, upload, expected).await?));
     let mut received = 0;
     loop {
         let batch = next_batch(body).await;
@@ -47,7 +55,7 @@ pub(super) async fn receive(upload: Appending, body: &mut Body, announced: Optio
         if announced.is_some_and(|length| received > length) {
             return roll_back(upload).await;
         }
-        write = Write::start(upload, batch.chunks);
+        write = Write::start(storage, upload, batch.chunks);
         let Some(end) = batch.end else { continue };
         let upload = write.finish().await?;
         end?;
@@ -93,11 +101,15 @@ enum Write {
 }
 
 impl Write {
-    fn start(mut upload: Appending, chunks: Vec<Bytes>) -> Self {
+    fn start(storage: &Arc<Storage>, mut upload: Appending, chunks: Vec<Bytes>) -> Self {
         if chunks.is_empty() {
             return Self::Idle(Box::new(upload));
         }
-        Self::Running(spawn_blocking(move || upload.write(&chunks).map(|()| upload)))
+        let storage = Arc::clone(storage);
+        Self::Running(spawn_blocking(move || {
+            storage.reserve(&mut upload, chunks.iter().map(|chunk| chunk.len() as u64).sum())?;
+            upload.write(&chunks).map(|()| upload)
+        }))
     }
 
     async fn finish(self) -> Result<Appending, ApiError> {
@@ -106,6 +118,11 @@ impl Write {
             Self::Running(task) => Ok(finished(task.await)??),
         }
     }
+}
+
+async fn reserve(storage: &Arc<Storage>, mut upload: Appending, bytes: u64) -> Result<Appending, ApiError> {
+    let storage = Arc::clone(storage);
+    Ok(finished(spawn_blocking(move || storage.reserve(&mut upload, bytes).map(|()| upload)).await)??)
 }
 
 async fn roll_back(mut upload: Appending) -> Result<Received, ApiError> {

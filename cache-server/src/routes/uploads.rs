@@ -59,7 +59,7 @@ pub(super) async fn append(
     let held = hold(registry, repository, id).await?;
     let chunk = chunk(call, repository, held.status())?;
     let upload = registry.blocking(move |_| held.append()).await?;
-    let upload = take(upload, repository, body, chunk).await?;
+    let upload = take(registry, upload, repository, body, chunk).await?;
     session(StatusCode::ACCEPTED, repository, upload.status())
 }
 
@@ -77,7 +77,7 @@ pub(super) async fn finish(
     let chunk = chunk(call, repository, held.status())?;
     let mut upload = registry.blocking(move |_| held.append()).await?;
     upload.prefer(expected.algorithm());
-    let upload = take(upload, repository, body, chunk).await?;
+    let upload = take(registry, upload, repository, body, chunk).await?;
     close(registry, repository, &expected, upload).await
 }
 
@@ -112,7 +112,7 @@ async fn store(
     let id = started.id.to_string();
     let held = hold(registry, repository, &id).await?;
     let upload = registry.blocking(move |_| held.append()).await?;
-    let stored = match take(upload, repository, body, None).await {
+    let stored = match take(registry, upload, repository, body, None).await {
         Ok(upload) => close(registry, repository, expected, upload).await,
         Err(error) => Err(error),
     };
@@ -125,12 +125,13 @@ async fn store(
 }
 
 async fn take(
+    registry: &Registry,
     upload: Appending,
     repository: &RepositoryName,
     body: &mut Body,
     chunk: Option<ChunkRange>,
 ) -> Result<Appending, ApiError> {
-    match receive(upload, body, chunk.map(ChunkRange::length)).await? {
+    match receive(&registry.storage, upload, body, chunk.map(ChunkRange::length)).await? {
         Received::Whole(upload) => Ok(upload),
         Received::WrongLength(upload) => {
             let message = "the body has another length than Content-Range says";
@@ -158,8 +159,7 @@ async fn close(
 async fn hold(registry: &Registry, repository: &RepositoryName, id: &str) -> Result<Held, ApiError> {
     let unknown = || ApiError::new(Code::BlobUploadUnknown, format!("{repository} has no such upload session"));
     let id: UploadId = id.parse().map_err(|_| unknown())?;
-    let name = repository.clone();
-    let found = registry.blocking(move |storage| storage.find_upload(&name, id)).await?.ok_or_else(unknown)?;
+    let found = registry.storage.find_upload(repository, id).ok_or_else(unknown)?;
     let busy = |_| ApiError::new(Code::Unavailable, "another request is using this upload session");
     timeout(PATIENCE, found.hold()).await.map_err(busy)?.ok_or_else(unknown)
 }

@@ -1,9 +1,14 @@
 use std::fs::{self, File};
 use std::path::Path;
 
+use redb::{ReadTransaction, ReadableTable};
 use yadokari::digest::Digest;
 
 use super::error::At;
+use super::index::{CONTENTS, IndexError, LINKS};
+use super::manifests::millis_now;
+use super::readers::Reading;
+use super::space::Reservation;
 use super::{Storage, StorageError, durable};
 use crate::name::RepositoryName;
 
@@ -13,28 +18,31 @@ pub(crate) struct Blob {
     pub(crate) file: File,
     /// Bytes.
     pub(crate) size: u64,
+    /// To be kept as long as the file is read.
+    _reading: Reading,
 }
 
 impl Storage {
     /// Opens a blob that `repository` holds.
     pub(crate) fn open_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<Blob>, StorageError> {
-        if !durable::exists(&self.layout.blob_link(repository, digest))? {
-            return Ok(None);
+        // First: from here on the file stays.
+        let reading = self.readers.add(digest);
+        let Some(expected) = self.linked_size(repository, digest)? else { return Ok(None) };
+        match open(&self.layout.content(digest))? {
+            Some((file, size)) if size == expected => Ok(Some(Blob { file, size, _reading: reading })),
+            _ => self.forget_lost(digest).map(|()| None),
         }
-        open(&self.layout.content(digest))
     }
 
-    /// Size in bytes of a blob that `repository` holds.
+    /// Size in bytes of a blob that `repository` holds. Whoever asks may build on the answer, so
+    /// the blob stays for a while.
     pub(crate) fn blob_size(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<u64>, StorageError> {
-        if !durable::exists(&self.layout.blob_link(repository, digest))? {
-            return Ok(None);
+        let Some(expected) = self.linked_size(repository, digest)? else { return Ok(None) };
+        self.recency.blob_promised(repository, digest, millis_now());
+        match self.content_size(digest)? {
+            Some(size) if size == expected => Ok(Some(size)),
+            _ => self.forget_lost(digest).map(|()| None),
         }
-        self.content_size(digest)
-    }
-
-    /// Says whether `repository` can serve a blob.
-    pub(super) fn has_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, StorageError> {
-        Ok(self.blob_size(repository, digest)?.is_some())
     }
 
     /// Makes a blob of `source`, or of any repository, part of `target`; false when there is none.
@@ -44,22 +52,35 @@ impl Storage {
         source: Option<&RepositoryName>,
         digest: &Digest,
     ) -> Result<bool, StorageError> {
-        let _adding = self.adding_to(target);
-        let found = match source {
-            Some(source) => self.has_blob(source, digest)?,
-            None => self.content_size(digest)?.is_some() && self.any_repository_holds(digest)?,
-        };
-        if found {
-            durable::mark(&self.layout.blob_link(target, digest))?;
+        if self.content_size(digest)?.is_none() {
+            return Ok(false);
         }
-        Ok(found)
+        let (target, source) = (target.to_string(), source.map(ToString::to_string));
+        let (digest, now) = (digest.to_string(), millis_now());
+        Ok(self.index.change(move |tables| {
+            let held = tables.contents.get(digest.as_str())?.map(|row| row.value());
+            // Bytes that nobody holds must not come back: they may be on their way out.
+            let Some((size, _)) = held.filter(|(_, holders)| *holders > 0) else { return Ok(false) };
+            let found = match &source {
+                Some(source) => tables.links.get((source.as_str(), digest.as_str()))?.is_some(),
+                None => true,
+            };
+            if found {
+                tables.link(&target, &digest, size, now)?;
+            }
+            Ok(found)
+        })?)
     }
 
-    /// Takes a blob out of `repository`; false when it was not in it. The bytes stay, for
-    /// other repositories may hold them.
+    /// Takes a blob out of `repository`; false when it was not in it. The bytes go when no
+    /// repository holds them any more.
     pub(crate) fn unlink_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, StorageError> {
-        let _removing = self.removing_from(repository);
-        durable::remove(&self.layout.blob_link(repository, digest))
+        let (repository, digest) = (repository.to_string(), digest.to_string());
+        let removed = self.index.change(move |tables| tables.unlink(&repository, &digest))?;
+        if removed.is_some_and(|bytes| bytes > 0) {
+            self.sweep()?;
+        }
+        Ok(removed.is_some())
     }
 
     /// Moves the finished and synced file `source`, whose digest was checked, to its place.
@@ -69,11 +90,21 @@ impl Storage {
         &self,
         repository: &RepositoryName,
         digest: &Digest,
-        source: &Path,
+        (source, size): (&Path, u64),
+        reservation: Reservation,
     ) -> Result<(), StorageError> {
-        let _adding = self.adding_to(repository);
+        let _placing = self.hold_content(digest);
         durable::adopt(source, &self.layout.content(digest))?;
-        durable::mark(&self.layout.blob_link(repository, digest))
+        let (name, text, now) = (repository.to_string(), digest.to_string(), millis_now());
+        let known = self.index.change(move |tables| {
+            let known = tables.contents.get(text.as_str())?.is_some();
+            tables.link(&name, &text, size, now)?;
+            Ok(known)
+        })?;
+        if !known {
+            reservation.become_content(size);
+        }
+        Ok(())
     }
 
     /// Bytes in what `digest` names, whoever holds it.
@@ -86,24 +117,52 @@ impl Storage {
         }
     }
 
-    /// Bytes alone do not say that anyone may still have them: a deleted blob must not
-    /// come back by a mount.
-    fn any_repository_holds(&self, digest: &Digest) -> Result<bool, StorageError> {
-        for repository in self.repositories()? {
-            if durable::exists(&self.layout.blob_link(&repository, digest))? {
-                return Ok(true);
-            }
+    fn linked_size(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<u64>, StorageError> {
+        Ok(linked_size(&self.index.read()?, repository.as_str(), &digest.to_string())?)
+    }
+
+    /// The file is gone, or not what it was: nobody has the blob any more.
+    pub(super) fn forget_lost(&self, digest: &Digest) -> Result<(), StorageError> {
+        let _placing = self.hold_content(digest);
+        let text = digest.to_string();
+        let expected = { content_row(&self.index.read()?, &text)? };
+        let Some((size, _)) = expected else { return Ok(()) };
+        if self.content_size(digest)? == Some(size) {
+            return Ok(());
         }
-        Ok(false)
+        durable::remove(&self.layout.content(digest))?;
+        self.index.change(move |tables| {
+            let repositories: Vec<String> = tables
+                .repositories
+                .iter()?
+                .map(|row| Ok(row?.0.value().to_owned()))
+                .collect::<Result<_, IndexError>>()?;
+            repositories.iter().try_for_each(|repository| tables.unlink(repository, &text).map(drop))?;
+            tables.drop_content(&text)
+        })?;
+        self.space.release(size);
+        Ok(())
     }
 }
 
-fn open(path: &Path) -> Result<Option<Blob>, StorageError> {
+fn linked_size(read: &ReadTransaction, repository: &str, digest: &str) -> Result<Option<u64>, IndexError> {
+    if read.open_table(LINKS)?.get((repository, digest))?.is_none() {
+        return Ok(None);
+    }
+    Ok(content_row(read, digest)?.map(|(size, _)| size))
+}
+
+/// Size and holders of a content.
+pub(super) fn content_row(read: &ReadTransaction, digest: &str) -> Result<Option<(u64, u32)>, IndexError> {
+    Ok(read.open_table(CONTENTS)?.get(digest)?.map(|row| row.value()))
+}
+
+fn open(path: &Path) -> Result<Option<(File, u64)>, StorageError> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(e) if durable::is_absent(&e) => return Ok(None),
         Err(e) => return Err(e).at("open", path),
     };
     let size = file.metadata().at("look at", path)?.len();
-    Ok(Some(Blob { file, size }))
+    Ok(Some((file, size)))
 }

@@ -26,22 +26,20 @@ pub(super) fn adopt(source: &Path, target: &Path) -> Result<(), StorageError> {
     sync_parent(target)
 }
 
-/// Makes an empty file; there already is fine.
-pub(super) fn mark(target: &Path) -> Result<(), StorageError> {
-    create_parent(target)?;
-    match File::create_new(target) {
-        Ok(_) => sync_parent(target),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(e) => Err(e).at("create", target),
-    }
-}
-
 /// Removes a file; says whether it was there.
 pub(super) fn remove(target: &Path) -> Result<bool, StorageError> {
     match fs::remove_file(target) {
         Ok(()) => sync_parent(target).map(|()| true),
         Err(e) if is_absent(&e) => Ok(false),
         Err(e) => Err(e).at("remove", target),
+    }
+}
+
+/// Removes a file if it is there. A crash may bring it back.
+pub(super) fn unlink(target: &Path) -> Result<(), StorageError> {
+    match fs::remove_file(target) {
+        Err(e) if !is_absent(&e) => Err(e).at("remove", target),
+        _ => Ok(()),
     }
 }
 

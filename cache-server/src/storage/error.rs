@@ -1,20 +1,41 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A file operation that failed.
+use super::index::IndexError;
+
+/// Why the store could not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to {operation} {path}", path = path.display())]
-pub(crate) struct StorageError {
-    operation: &'static str,
-    path: PathBuf,
-    #[source]
-    cause: io::Error,
+pub(crate) enum StorageError {
+    /// A file operation that failed.
+    #[error("failed to {operation} {path}", path = path.display())]
+    File {
+        operation: &'static str,
+        path: PathBuf,
+        #[source]
+        cause: io::Error,
+    },
+    /// The index failed.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// There is no room below `--max-bytes`, and nothing more that may be removed.
+    #[error("no room for {wanted} more bytes: {limit} may be used, and nothing more can be evicted")]
+    NoRoom { wanted: u64, limit: u64 },
+    /// It is larger than all that may be kept.
+    #[error("{wanted} bytes are more than the {limit} that may be kept")]
+    TooLarge { wanted: u64, limit: u64 },
 }
 
 impl StorageError {
     /// No space or no quota left: reading still works.
     pub(crate) fn is_full(&self) -> bool {
-        matches!(self.cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        match self {
+            Self::File { cause, .. } => {
+                matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+            Self::Index(error) => error.is_full(),
+            Self::NoRoom { .. } => true,
+            Self::TooLarge { .. } => false,
+        }
     }
 }
 
@@ -25,6 +46,6 @@ pub(super) trait At<T> {
 
 impl<T> At<T> for io::Result<T> {
     fn at(self, operation: &'static str, path: &Path) -> Result<T, StorageError> {
-        self.map_err(|cause| StorageError { operation, path: path.to_owned(), cause })
+        self.map_err(|cause| StorageError::File { operation, path: path.to_owned(), cause })
     }
 }

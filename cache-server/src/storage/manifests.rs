@@ -1,14 +1,25 @@
-use serde::{Deserialize, Serialize};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use redb::ReadableTable;
+use serde::Deserialize;
 use yadokari::digest::Digest;
 use yadokari::image::Descriptor;
 
-use super::{Storage, StorageError, durable};
+use super::index::{IndexError, MANIFESTS, NewRecord, TAGS, Tables};
+use super::{Storage, StorageError};
 use crate::document::Document;
 use crate::name::{Reference, RepositoryName, Tag};
 
 /// Larger manifests are refused. Others stop at 4 MiB; clients rely on that much.
 pub(crate) const MAX_MANIFEST_BYTES: u64 = 8 << 20;
-const MAX_RECORD_BYTES: u64 = 64 << 10;
+
+/// Holds a record's JSON; see `docs/format.md`.
+const RECORD_ANNOTATION: &str = "dev.yadokari.record";
+/// A step that took an hour for each MiB of its result stays for a month longer than one that
+/// took no time; so do all above.
+const MAX_WORTH_MILLIS: u64 = 30 * 24 * 3600 * 1000;
+/// Each moment of building per MiB of result is worth so many moments of staying.
+const WORTH: u64 = 3600;
 
 /// What is known of a manifest without reading it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,13 +38,37 @@ pub(crate) struct NewManifest {
     pub(crate) document: Document,
 }
 
-/// What makes a manifest part of a repository.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Record {
-    media_type: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    subject: Option<Digest>,
+/// What became of a manifest.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Put {
+    Stored,
+    /// The repository lacks these parts of it; nothing was added.
+    Lacking(Vec<Digest>),
+    /// A tag exists already that was to be made; nothing was added.
+    Exists(Digest),
+}
+
+/// A manifest's row in the index: media type, subject, and the bytes as they were pushed, with a
+/// zero byte after each of the first two. Neither can hold one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row<'a> {
+    pub(crate) media_type: &'a str,
+    pub(crate) subject: Option<&'a str>,
+    pub(crate) bytes: &'a [u8],
+}
+
+impl<'a> Row<'a> {
+    /// Reads a row; one that is damaged has no bytes.
+    pub(crate) fn parse(row: &'a [u8]) -> Self {
+        let mut fields = row.splitn(3, |byte| *byte == 0);
+        let mut text = || fields.next().and_then(|field| std::str::from_utf8(field).ok()).unwrap_or_default();
+        let (media_type, subject) = (text(), text());
+        Self { media_type, subject: Some(subject).filter(|s| !s.is_empty()), bytes: fields.next().unwrap_or_default() }
+    }
+
+    pub(crate) fn document(&self) -> Result<Document, IndexError> {
+        Document::parse(self.bytes, Some(self.media_type)).map_err(|_| IndexError::Damaged("manifests"))
+    }
 }
 
 impl Storage {
@@ -43,9 +78,11 @@ impl Storage {
         repository: &RepositoryName,
         reference: &Reference,
     ) -> Result<Option<ManifestHead>, StorageError> {
-        let Some((digest, record)) = self.find_manifest(repository, reference)? else { return Ok(None) };
-        let size = self.content_size(&digest)?;
-        Ok(size.map(|size| ManifestHead { digest, media_type: record.media_type, size }))
+        let found = self.find_manifest(repository, reference, |row| (row.media_type.to_owned(), row.bytes.len()))?;
+        Ok(found.map(|(digest, (media_type, size))| {
+            self.recency.manifest_used(repository, &digest, millis_now());
+            ManifestHead { digest, media_type, size: size as u64 }
+        }))
     }
 
     /// A manifest of `repository`, byte for byte as it was pushed.
@@ -54,89 +91,83 @@ impl Storage {
         repository: &RepositoryName,
         reference: &Reference,
     ) -> Result<Option<(ManifestHead, Vec<u8>)>, StorageError> {
-        let Some((digest, record)) = self.find_manifest(repository, reference)? else { return Ok(None) };
-        let bytes = durable::read(&self.layout.content(&digest), MAX_MANIFEST_BYTES)?;
-        Ok(bytes.map(|bytes| (ManifestHead { digest, media_type: record.media_type, size: bytes.len() as u64 }, bytes)))
+        let found = self.find_manifest(repository, reference, |row| (row.media_type.to_owned(), row.bytes.to_vec()))?;
+        Ok(found.map(|(digest, (media_type, bytes))| {
+            self.recency.manifest_used(repository, &digest, millis_now());
+            (ManifestHead { digest, media_type, size: bytes.len() as u64 }, bytes)
+        }))
     }
 
-    /// Adds a manifest to `repository` under its digest and `tags`.
-    ///
-    /// Returns what it needs and the repository lacks; when that is anything, nothing was added.
-    /// The record is written after all that it stands for, and the tags after the record.
+    /// Adds a manifest to `repository` under its digest and `tags`; with `only_new`, only if none
+    /// of the tags names a manifest that is complete.
     pub(crate) fn put_manifest(
         &self,
         repository: &RepositoryName,
         manifest: &NewManifest,
         tags: &[Tag],
-    ) -> Result<Vec<Digest>, StorageError> {
-        let _adding = self.adding_to(repository);
-        let missing = self.missing_parts(repository, &manifest.document)?;
-        if !missing.is_empty() {
-            return Ok(missing);
-        }
-        let temporary = self.layout.temporary();
-        durable::write(&temporary, &self.layout.content(&manifest.digest), &manifest.bytes)?;
-        self.add_referrer(repository, manifest)?;
-        let record = manifest.record();
-        durable::write(&temporary, &self.layout.manifest_record(repository, &manifest.digest), &record)?;
-        for tag in tags {
-            self.set_tag(repository, tag, &manifest.digest)?;
-        }
-        Ok(Vec::new())
+        only_new: bool,
+    ) -> Result<Put, StorageError> {
+        let (name, record) = (repository.to_string(), manifest.record());
+        let (mut room, size) = (self.space.reservation(), record.row.len() as u64);
+        self.with_room(size, || room.grow_to(size))?;
+        let document = manifest.document.clone();
+        let tags: Vec<String> = tags.iter().map(ToString::to_string).collect();
+        Ok(self.index.change(move |tables| {
+            if only_new && let Some(found) = taken(tables, &name, &tags)? {
+                return Ok(Put::Exists(found));
+            }
+            let lacking = tables.lacking(&name, &document)?;
+            if !lacking.is_empty() {
+                return Ok(Put::Lacking(lacking.iter().filter_map(|digest| digest.parse().ok()).collect()));
+            }
+            tables.put_manifest(&name, &record)?;
+            tags.iter().try_for_each(|tag| tables.set_tag(&name, tag, &record.digest))?;
+            Ok(Put::Stored)
+        })?)
     }
 
     /// Removes a manifest and all tags that name it; false when there is none.
     pub(crate) fn delete_manifest(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, StorageError> {
-        let _removing = self.removing_from(repository);
-        let Some(record) = self.record(repository, digest)? else { return Ok(false) };
-        durable::remove(&self.layout.manifest_record(repository, digest))?;
-        if let Some(subject) = record.subject {
-            durable::remove(&self.layout.referrer(repository, &subject, digest))?;
-        }
-        self.delete_tags_of(repository, digest)?;
-        Ok(true)
+        let (name, digest, now) = (repository.to_string(), digest.to_string(), millis_now());
+        Ok(self.index.change(move |tables| Ok(tables.remove_manifest(&name, &digest, now)?.is_some()))?)
     }
 
-    /// Says whether `repository` has a record of a manifest.
-    pub(super) fn has_manifest(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, StorageError> {
-        durable::exists(&self.layout.manifest_record(repository, digest))
-    }
-
-    fn find_manifest(
+    fn find_manifest<T>(
         &self,
         repository: &RepositoryName,
         reference: &Reference,
-    ) -> Result<Option<(Digest, Record)>, StorageError> {
-        let Some(digest) = self.resolve(repository, reference)? else { return Ok(None) };
-        let record = self.record(repository, &digest)?;
-        Ok(record.map(|record| (digest, record)))
-    }
-
-    /// A damaged record counts as none: the next push writes it anew.
-    fn record(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<Record>, StorageError> {
-        let bytes = durable::read(&self.layout.manifest_record(repository, digest), MAX_RECORD_BYTES)?;
-        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
-    }
-
-    fn missing_parts(&self, repository: &RepositoryName, document: &Document) -> Result<Vec<Digest>, StorageError> {
-        let mut missing = Vec::new();
-        for blob in &document.blobs {
-            if !self.has_blob(repository, blob)? {
-                missing.push(blob.clone());
+        take: impl FnOnce(Row<'_>) -> T,
+    ) -> Result<Option<(Digest, T)>, StorageError> {
+        let read = self.index.read()?;
+        let digest = match reference {
+            Reference::Digest(digest) => digest.clone(),
+            Reference::Tag(tag) => {
+                let tags = read.open_table(TAGS).map_err(IndexError::from)?;
+                let row = tags.get((repository.as_str(), tag.as_str())).map_err(IndexError::from)?;
+                let Some(digest) = row.and_then(|row| row.value().parse().ok()) else { return Ok(None) };
+                digest
             }
-        }
-        for child in &document.children {
-            if !self.has_manifest(repository, child)? && !self.has_blob(repository, child)? {
-                missing.push(child.clone());
-            }
-        }
-        Ok(missing)
+        };
+        let manifests = read.open_table(MANIFESTS).map_err(IndexError::from)?;
+        let row = manifests.get((repository.as_str(), &*digest.to_string())).map_err(IndexError::from)?;
+        Ok(row.map(|row| (digest, take(Row::parse(row.value())))))
     }
+}
+
+/// The manifest of the first of `tags` that names one which is complete.
+fn taken(tables: &Tables<'_>, repository: &str, tags: &[String]) -> Result<Option<Digest>, IndexError> {
+    for tag in tags {
+        let Some(row) = tables.tags.get((repository, tag.as_str()))? else { continue };
+        if tables.incomplete.get((repository, row.value()))?.is_none() {
+            return Ok(row.value().parse().ok());
+        }
+    }
+    Ok(None)
 }
 
 impl NewManifest {
     /// How referrer lists describe it.
-    pub(super) fn descriptor(&self) -> Descriptor {
+    fn descriptor(&self) -> Descriptor {
         let document = &self.document;
         let mut descriptor =
             Descriptor::new(document.media_type.as_str(), self.digest.clone(), self.bytes.len() as u64);
@@ -145,9 +176,54 @@ impl NewManifest {
         descriptor
     }
 
-    fn record(&self) -> Vec<u8> {
-        let record = Record { media_type: self.document.media_type.clone(), subject: self.document.subject.clone() };
-        // Strings only: nothing can fail.
-        serde_json::to_vec(&record).unwrap_or_default()
+    fn record(&self) -> NewRecord {
+        let subject = self.document.subject.as_ref().map(ToString::to_string);
+        let mut row = Vec::with_capacity(self.bytes.len() + 256);
+        row.extend_from_slice(self.document.media_type.as_bytes());
+        row.push(0);
+        row.extend_from_slice(subject.as_deref().unwrap_or_default().as_bytes());
+        row.push(0);
+        row.extend_from_slice(&self.bytes);
+        NewRecord {
+            digest: self.digest.to_string(),
+            row,
+            parts: self.document.parts().map(ToString::to_string).collect(),
+            // Strings and numbers only: nothing can fail.
+            descriptor: subject
+                .as_ref()
+                .map(|_| serde_json::to_vec(&self.descriptor()).unwrap_or_default())
+                .unwrap_or_default(),
+            subject,
+            worth: worth(&self.document),
+            now: millis_now(),
+        }
     }
+}
+
+/// Says whether a manifest is that of a cached step.
+pub(crate) fn is_record(document: &Document) -> bool {
+    document.annotations.contains_key(RECORD_ANNOTATION)
+}
+
+/// How much longer than its last use says a manifest should stay, in milliseconds: what it would cost
+/// to build again, by the bytes that it takes meanwhile. Images that were not built here say nothing.
+fn worth(document: &Document) -> u64 {
+    #[derive(Deserialize)]
+    struct Cost {
+        duration_ms: u64,
+    }
+    let record = document.annotations.get(RECORD_ANNOTATION);
+    let Some(cost) = record.and_then(|json| serde_json::from_str::<Cost>(json).ok()) else { return 0 };
+    let mebibytes = (document.bytes >> 20).max(1);
+    (cost.duration_ms.saturating_mul(WORTH) / mebibytes).min(MAX_WORTH_MILLIS)
+}
+
+/// Milliseconds since the epoch.
+pub(crate) fn millis_now() -> u64 {
+    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+/// Whole milliseconds.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

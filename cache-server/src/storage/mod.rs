@@ -1,48 +1,67 @@
-//! The store on disk: contents by digest, and which repository holds what.
+//! The store on disk: blobs by digest, and an index that knows all names.
 //!
-//! Every operation here blocks and is meant for a blocking thread. Reads take no locks:
-//! a file is either there in full or not at all.
+//! Every operation here blocks and is meant for a blocking thread. A blob is either there in full
+//! or not at all; changes of names are atomic. What a kill leaves half-done, the next opening undoes.
 
 mod blobs;
 mod durable;
 mod error;
+mod evict;
+mod index;
 mod layout;
 mod manifests;
 mod page;
+mod readers;
+mod recency;
 mod referrers;
 mod repositories;
+mod space;
+mod sweep;
 mod tags;
 #[cfg(test)]
 mod tests;
 mod uploads;
+mod verify;
 
 use std::fs::{self, File, TryLockError};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::Path;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex};
 
 pub(crate) use blobs::Blob;
 pub(crate) use error::StorageError;
-pub(crate) use manifests::{MAX_MANIFEST_BYTES, ManifestHead, NewManifest};
+pub(crate) use evict::Collected;
+pub(crate) use manifests::{MAX_MANIFEST_BYTES, ManifestHead, NewManifest, Put};
 pub(crate) use page::Page;
 pub(crate) use uploads::{Appending, Held, UploadId, UploadStatus};
 
-use crate::name::RepositoryName;
+use crate::eviction::Policy;
 use error::At;
+use index::{Index, IndexError};
 use layout::Layout;
+use readers::Readers;
+use recency::Recency;
+use space::Space;
 use uploads::Sessions;
 
 /// What `format` says; another value is another program's or a newer layout.
-const FORMAT: &[u8] = b"yadokari cache-server 1\n";
-const LOCK_STRIPES: usize = 64;
+const FORMAT: &[u8] = b"yadokari cache-server 2\n";
+/// One for each value of the first byte of a digest.
+const STRIPES: usize = 256;
 
 /// An opened data directory; no other server can open it meanwhile.
 #[derive(Debug)]
 pub(crate) struct Storage {
     layout: Layout,
-    repositories: Vec<RwLock<()>>,
+    index: Index,
+    policy: Policy,
+    space: Arc<Space>,
+    readers: Arc<Readers>,
+    recency: Recency,
     sessions: Sessions,
+    stripes: Vec<Mutex<()>>,
+    sweeping: Mutex<()>,
+    evicting: Mutex<()>,
     _lock: File,
 }
 
@@ -55,51 +74,74 @@ pub(crate) enum OpenError {
     InUse(String),
     #[error("{0} is not a data directory of this version of cache-server")]
     Format(String),
+    #[error("failed to open the index {path}")]
+    Index {
+        path: String,
+        #[source]
+        cause: IndexError,
+    },
 }
 
 impl Storage {
+    /// Opens a data directory that must be there.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub(crate) fn open_existing(root: &Path, policy: Policy) -> Result<Self, OpenError> {
+        if !durable::exists(&Layout::new(root).format())? {
+            return Err(OpenError::Format(root.display().to_string()));
+        }
+        Self::open(root, policy)
+    }
+
     /// Opens or makes the data directory `root`.
     ///
     /// # Errors
     /// See [`OpenError`]. A directory that holds anything else is refused, not adopted.
-    pub(crate) fn open(root: &Path) -> Result<Self, OpenError> {
+    pub(crate) fn open(root: &Path, policy: Policy) -> Result<Self, OpenError> {
         let layout = Layout::new(root);
         durable::create_directories(root)?;
         check_before_lock(&layout)?;
         let lock = lock(&layout)?;
         check_format(&layout)?;
-        for directory in [layout.repositories(), layout.uploads(), layout.temporary()] {
+        for directory in [layout.blobs(), layout.uploads(), layout.temporary()] {
             durable::create_directories(&directory)?;
         }
         empty_temporary(&layout)?;
         if durable::read(&layout.format(), 1024)?.is_none() {
             durable::write(&layout.temporary(), &layout.format(), FORMAT)?;
         }
-        let repositories = (0..LOCK_STRIPES).map(|_| RwLock::new(())).collect();
-        Ok(Self { layout, repositories, sessions: Sessions::default(), _lock: lock })
+        let path = layout.index();
+        let index = Index::open(&path).map_err(|cause| OpenError::Index { path: path.display().to_string(), cause })?;
+        let space = Space::new(policy.max_bytes, contents_bytes(&index)?, index.disk_bytes());
+        let storage = Self {
+            layout,
+            index,
+            policy,
+            space,
+            readers: Arc::default(),
+            recency: Recency::default(),
+            sessions: Sessions::default(),
+            stripes: (0..STRIPES).map(|_| Mutex::new(())).collect(),
+            sweeping: Mutex::new(()),
+            evicting: Mutex::new(()),
+            _lock: lock,
+        };
+        storage.recover_uploads()?;
+        storage.sweep()?;
+        Ok(storage)
     }
+}
 
-    /// Keeps things of `repository` from being removed while something new comes to need them.
-    fn adding_to(&self, repository: &RepositoryName) -> RwLockReadGuard<'_, ()> {
-        self.stripe(repository).read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Keeps things from being added to `repository` while something is removed.
-    fn removing_from(&self, repository: &RepositoryName) -> RwLockWriteGuard<'_, ()> {
-        self.stripe(repository).write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn stripe(&self, repository: &RepositoryName) -> &RwLock<()> {
-        let mut hasher = DefaultHasher::new();
-        repository.hash(&mut hasher);
-        // The remainder is below the number of stripes.
-        &self.repositories[(hasher.finish() % LOCK_STRIPES as u64) as usize]
-    }
+fn contents_bytes(index: &Index) -> Result<u64, StorageError> {
+    let read = index.read()?;
+    let totals = read.open_table(index::TOTALS).map_err(IndexError::from)?;
+    Ok(totals.get("bytes").map_err(IndexError::from)?.map_or(0, |row| row.value()))
 }
 
 /// A lock file must not be dropped into a directory that is not ours.
 fn check_before_lock(layout: &Layout) -> Result<(), OpenError> {
-    let ours = ["format", "lock", "lost+found", "repositories", "temporary", "uploads"];
+    let ours = ["blobs", "format", "index.redb", "lock", "lost+found", "temporary", "uploads"];
     let foreign = durable::names(layout.root())?.into_iter().any(|name| !ours.contains(&name.as_str()));
     if foreign && !durable::exists(&layout.format())? {
         return Err(OpenError::Format(layout.root().display().to_string()));

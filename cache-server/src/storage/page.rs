@@ -1,3 +1,6 @@
+use super::StorageError;
+use super::index::IndexError;
+
 /// Part of a sorted list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Page<T> {
@@ -7,28 +10,14 @@ pub(crate) struct Page<T> {
 }
 
 impl Page<String> {
-    /// Up to `limit` of the sorted `names` that come after `after`, which need not be among them.
-    pub(super) fn of(names: Vec<String>, after: Option<&str>, limit: usize) -> Self {
-        let start = after.map_or(0, |after| names.partition_point(|name| name.as_str() <= after));
-        let rest = names.len() - start;
-        let entries: Vec<String> = names.into_iter().skip(start).take(limit).collect();
-        let more = entries.len() < rest && !entries.is_empty();
-        Self { entries, more }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pages_neither_repeat_nor_drop_entries() {
-        let names = || ["a", "a-1", "a1", "b"].map(String::from).to_vec();
-        let page = |after, limit| Page::of(names(), after, limit);
-        assert_eq!(page(None, 2), Page { entries: vec!["a".into(), "a-1".into()], more: true });
-        assert_eq!(page(Some("a-1"), 2), Page { entries: vec!["a1".into(), "b".into()], more: false });
-        assert_eq!(page(Some("a0"), 1), Page { entries: vec!["a1".into()], more: true });
-        assert_eq!(page(Some("b"), 1), Page { entries: vec![], more: false });
-        assert_eq!(page(None, 0), Page { entries: vec![], more: false });
+    /// Up to `limit` of `names`.
+    pub(super) fn take(
+        names: impl Iterator<Item = Result<String, IndexError>>,
+        limit: usize,
+    ) -> Result<Self, StorageError> {
+        let mut names = names;
+        let entries = names.by_ref().take(limit).collect::<Result<Vec<_>, _>>()?;
+        let more = !entries.is_empty() && names.next().transpose()?.is_some();
+        Ok(Self { entries, more })
     }
 }

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -18,13 +17,15 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use uuid::Uuid;
 use yadokari::digest::{Algorithm, Digest};
 
+use super::blobs::content_row;
 use super::error::At;
+use super::space::Reservation;
+use super::verify::hash_file;
 use super::{Storage, StorageError, durable};
 use crate::hasher::Hasher;
 use crate::name::RepositoryName;
 
 const MAX_SESSION_FILE_BYTES: u64 = 4096;
-const REHASH_BUFFER_BYTES: usize = 256 << 10;
 
 /// Names an upload session; random, so that nobody finds another's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,9 +39,12 @@ pub(crate) struct UploadStatus {
     pub(crate) received: u64,
 }
 
-/// The sessions that this process has seen.
+/// All sessions, those of earlier runs too.
 #[derive(Debug, Default)]
-pub(super) struct Sessions(Mutex<HashMap<UploadId, Arc<AsyncMutex<Session>>>>);
+pub(super) struct Sessions(Mutex<HashMap<UploadId, Known>>);
+
+/// A session, and the repository that it is for.
+type Known = (RepositoryName, Arc<AsyncMutex<Session>>);
 
 #[derive(Debug)]
 struct Session {
@@ -49,6 +53,7 @@ struct Session {
     received: u64,
     /// Of the bytes received; `None` when they must be hashed again.
     hasher: Option<Hasher>,
+    reservation: Reservation,
     /// Finished or cancelled while someone waited for it.
     closed: bool,
 }
@@ -102,30 +107,56 @@ impl Storage {
         let file = serde_json::to_vec(&SessionFile { repository: repository.to_string() }).unwrap_or_default();
         let path = session_path(&directory);
         fs::write(&path, file).at("write", &path)?;
-        let session = Session { id, directory, received: 0, hasher: Some(Hasher::new(algorithm)), closed: false };
-        self.sessions.add(session);
+        let (hasher, reservation) = (Some(Hasher::new(algorithm)), self.space.reservation());
+        let session = Session { id, directory, received: 0, hasher, reservation, closed: false };
+        self.sessions.add(repository.clone(), session);
         Ok(UploadStatus { id, received: 0 })
     }
 
     /// Finds a session of `repository`, also one of an earlier run of the server.
-    pub(crate) fn find_upload(&self, repository: &RepositoryName, id: UploadId) -> Result<Option<Found>, StorageError> {
-        let directory = self.layout.upload(id.0);
-        let bytes = durable::read(&session_path(&directory), MAX_SESSION_FILE_BYTES)?;
-        let file: Option<SessionFile> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        if file.is_none_or(|file| file.repository != repository.as_str()) {
-            return Ok(None);
+    pub(crate) fn find_upload(&self, repository: &RepositoryName, id: UploadId) -> Option<Found> {
+        let (owner, session) = self.sessions.get(id)?;
+        (owner == *repository).then_some(Found(session))
+    }
+
+    /// Takes up the sessions that an earlier run left, and undoes what it left half-done.
+    pub(super) fn recover_uploads(&self) -> Result<(), StorageError> {
+        for name in durable::names(&self.layout.uploads())? {
+            let directory = self.layout.uploads().join(&name);
+            let file = durable::read(&session_path(&directory), MAX_SESSION_FILE_BYTES)?;
+            let file: Option<SessionFile> = file.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            let repository = file.and_then(|file| file.repository.parse().ok());
+            match (name.parse(), repository, fs::metadata(data_path(&directory))) {
+                (Ok(id), Some(repository), Ok(data)) => self.take_up(id, repository, directory, data.len()),
+                _ => self.undo_upload(&directory)?,
+            }
         }
-        if let Some(known) = self.sessions.get(id) {
-            return Ok(Some(Found(known)));
+        Ok(())
+    }
+
+    fn take_up(&self, id: UploadId, repository: RepositoryName, directory: PathBuf, received: u64) {
+        let mut reservation = self.space.reservation();
+        reservation.admit(received);
+        let session = Session { id, directory, received, hasher: None, reservation, closed: false };
+        self.sessions.add(repository, session);
+    }
+
+    /// Killed while its bytes were put in their place: they are there, but nobody knows of them.
+    fn undo_upload(&self, directory: &Path) -> Result<(), StorageError> {
+        let target = durable::read(&target_path(directory), MAX_SESSION_FILE_BYTES)?;
+        let target: Option<Digest> = target.and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok());
+        if let Some(digest) = target
+            && content_row(&self.index.read()?, &digest.to_string())?.is_none()
+        {
+            durable::remove(&self.layout.content(&digest))?;
         }
-        let data = data_path(&directory);
-        let received = match fs::metadata(&data) {
-            Ok(metadata) => metadata.len(),
-            Err(e) if durable::is_absent(&e) => return Ok(None),
-            Err(e) => return Err(e).at("look at", &data),
-        };
-        let session = Session { id, directory, received, hasher: None, closed: false };
-        Ok(Some(Found(self.sessions.add(session))))
+        remove_directory(directory)
+    }
+
+    /// Sets aside room for `more` bytes behind what an upload has; evicts for it if need be.
+    pub(crate) fn reserve(&self, upload: &mut Appending, more: u64) -> Result<(), StorageError> {
+        let total = upload.session.received.saturating_add(more);
+        self.with_room(total, || upload.session.reservation.grow_to(total))
     }
 
     /// Ends an upload: what came must have the digest `expected`, and is then a blob of
@@ -137,13 +168,20 @@ impl Storage {
         expected: &Digest,
     ) -> Result<Digest, StorageError> {
         let actual = upload.digest(expected.algorithm())?;
-        let data = data_path(&upload.session.directory);
-        if actual == *expected {
-            upload.file.sync_all().at("sync", &data)?;
-            self.adopt_blob(repository, expected, &data)?;
-        }
+        let adopted = if actual == *expected { self.adopt(&mut upload, repository, expected) } else { Ok(()) };
         self.close(&mut upload.session)?;
-        Ok(actual)
+        adopted.map(|()| actual)
+    }
+
+    fn adopt(&self, upload: &mut Appending, repository: &RepositoryName, digest: &Digest) -> Result<(), StorageError> {
+        let (data, size) = (data_path(&upload.session.directory), upload.session.received);
+        self.fit_quota(repository, size)?;
+        upload.file.sync_all().at("sync", &data)?;
+        let target = target_path(&upload.session.directory);
+        fs::write(&target, digest.to_string()).at("write", &target)?;
+        let empty = self.space.reservation();
+        let reservation = std::mem::replace(&mut upload.session.reservation, empty);
+        self.adopt_blob(repository, digest, (&data, size), reservation)
     }
 
     /// Removes a session and its bytes.
@@ -165,7 +203,7 @@ impl Storage {
 
     fn remove_stale_upload(&self, name: &str, directory: &Path) -> Result<bool, StorageError> {
         let known = name.parse().ok().and_then(|id| self.sessions.get(id));
-        let Some(known) = known else { return remove_directory(directory).map(|()| true) };
+        let Some((_, known)) = known else { return remove_directory(directory).map(|()| true) };
         // Whoever holds it is using it.
         let Ok(mut session) = known.try_lock_owned() else { return Ok(false) };
         self.close(&mut session).map(|()| true)
@@ -175,27 +213,26 @@ impl Storage {
     fn close(&self, session: &mut Session) -> Result<(), StorageError> {
         session.closed = true;
         remove_directory(&session.directory)?;
+        session.reservation.shrink_to(0);
         self.sessions.forget(session.id);
         Ok(())
     }
 }
 
 impl Sessions {
-    fn get(&self, id: UploadId) -> Option<Arc<AsyncMutex<Session>>> {
+    fn get(&self, id: UploadId) -> Option<Known> {
         self.map().get(&id).cloned()
     }
 
-    /// Adds a session, unless another request added it first; returns the one that counts.
-    fn add(&self, session: Session) -> Arc<AsyncMutex<Session>> {
-        let id = session.id;
-        Arc::clone(self.map().entry(id).or_insert_with(|| Arc::new(AsyncMutex::new(session))))
+    fn add(&self, repository: RepositoryName, session: Session) {
+        self.map().insert(session.id, (repository, Arc::new(AsyncMutex::new(session))));
     }
 
     fn forget(&self, id: UploadId) {
         self.map().remove(&id);
     }
 
-    fn map(&self) -> std::sync::MutexGuard<'_, HashMap<UploadId, Arc<AsyncMutex<Session>>>> {
+    fn map(&self) -> std::sync::MutexGuard<'_, HashMap<UploadId, Known>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -255,6 +292,7 @@ impl Appending {
     /// Forgets what this request has added.
     pub(crate) fn roll_back(&mut self) -> Result<(), StorageError> {
         self.session.received = self.start;
+        self.session.reservation.shrink_to(self.start);
         self.session.hasher.clone_from(&self.start_hasher);
         self.drop_surplus()
     }
@@ -284,20 +322,13 @@ impl Appending {
     }
 }
 
-fn hash_file(path: &Path, algorithm: Algorithm) -> io::Result<Digest> {
-    let mut file = File::open(path)?;
-    let mut hasher = Hasher::new(algorithm);
-    let mut buffer = vec![0; REHASH_BUFFER_BYTES];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hasher.finish()),
-            count => hasher.update(&buffer[..count]),
-        }
-    }
-}
-
 fn data_path(directory: &Path) -> PathBuf {
     directory.join("data")
+}
+
+/// Holds the digest of an upload whose bytes are being put in their place.
+fn target_path(directory: &Path) -> PathBuf {
+    directory.join("target")
 }
 
 fn session_path(directory: &Path) -> PathBuf {

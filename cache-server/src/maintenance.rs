@@ -1,0 +1,39 @@
+//! Subcommands for the data of a server that is not running.
+
+use std::error::Error;
+
+use crate::eviction::Policy;
+use crate::flags::{GcFlags, VerifyFlags};
+use crate::say;
+use crate::storage::{Collected, Storage};
+
+/// `cache-server gc`.
+pub(crate) fn collect(flags: &GcFlags) -> Result<(), Box<dyn Error>> {
+    let storage = Storage::open_existing(&flags.data, flags.policy.clone())?;
+    let mut collected = storage.collect()?;
+    let strays = storage.remove_strays()?;
+    collected.files += strays.files;
+    collected.bytes += strays.bytes;
+    Ok(say(&summary(&collected))?)
+}
+
+/// `cache-server verify`.
+pub(crate) fn verify(flags: &VerifyFlags) -> Result<(), Box<dyn Error>> {
+    let storage = Storage::open_existing(&flags.data, Policy::default())?;
+    let verified = storage.verify(!flags.quick)?;
+    for problem in &verified.problems {
+        say(problem)?;
+    }
+    let (blobs, manifests) = (verified.blobs, verified.manifests);
+    match verified.problems.len() {
+        0 => Ok(say(&format!("{blobs} blobs and {manifests} manifests: no problems"))?),
+        count => Err(format!("{count} problems in {}", flags.data.display()).into()),
+    }
+}
+
+/// What a collection did, in one line.
+pub(crate) fn summary(collected: &Collected) -> String {
+    let Collected { manifests, blobs, files, bytes, busy } = collected;
+    let busy = if *busy > 0 { format!("; {busy} more are still being read") } else { String::new() };
+    format!("removed {manifests} manifests, {blobs} blobs of repositories, {files} files of {bytes} bytes{busy}")
+}
