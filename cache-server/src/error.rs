@@ -24,6 +24,7 @@ pub(crate) enum Code {
     BlobUnknown,
     BlobUploadInvalid,
     BlobUploadUnknown,
+    Denied,
     DigestInvalid,
     ManifestBlobUnknown,
     ManifestInvalid,
@@ -45,6 +46,7 @@ impl Code {
             Self::BlobUnknown | Self::BlobUploadUnknown | Self::ManifestUnknown | Self::NameUnknown => {
                 StatusCode::NOT_FOUND
             }
+            Self::Denied => StatusCode::FORBIDDEN,
             Self::RangeInvalid => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::Unsupported => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,

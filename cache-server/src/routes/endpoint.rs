@@ -4,7 +4,7 @@ use percent_encoding::percent_decode_str;
 use yadokari::digest::Digest;
 
 use crate::error::{ApiError, Code};
-use crate::name::RepositoryName;
+use crate::name::{Reference, RepositoryName, Tag};
 
 /// An endpoint with its names checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,16 @@ pub(super) enum Endpoint {
     Tags { repository: RepositoryName },
     /// `/v2/N/referrers/D`
     Referrers { repository: RepositoryName, digest: Digest },
+    /// `/v2/_oci/ext/discover`, `/v2/N/_oci/ext/discover`
+    Discover,
+    /// `/v2/N/_yadokari/lookup`
+    LookUp { repository: RepositoryName },
+    /// `/v2/N/_yadokari/leases/KEY`
+    Lease { repository: RepositoryName, key: Tag },
+    /// `/v2/N/_yadokari/pins`
+    Pins { repository: RepositoryName },
+    /// `/v2/N/_yadokari/pins/REF`
+    Pin { repository: RepositoryName, reference: Reference },
 }
 
 impl Endpoint {
@@ -53,6 +63,16 @@ impl Endpoint {
             ["v2", name @ .., "referrers", text] => {
                 Ok(Self::Referrers { repository: repository(name)?, digest: digest(text)? })
             }
+            ["v2", "_oci", "ext", "discover"] => Ok(Self::Discover),
+            ["v2", name @ .., "_oci", "ext", "discover"] => repository(name).map(|_| Self::Discover),
+            ["v2", name @ .., "_yadokari", "lookup"] => Ok(Self::LookUp { repository: repository(name)? }),
+            ["v2", name @ .., "_yadokari", "leases", key] => {
+                Ok(Self::Lease { repository: repository(name)?, key: key.parse()? })
+            }
+            ["v2", name @ .., "_yadokari", "pins"] => Ok(Self::Pins { repository: repository(name)? }),
+            ["v2", name @ .., "_yadokari", "pins", reference] => {
+                Ok(Self::Pin { repository: repository(name)?, reference: reference.parse()? })
+            }
             _ => Err(unknown()),
         }
     }
@@ -60,9 +80,16 @@ impl Endpoint {
     /// The methods that the endpoint answers, as an `Allow` header says it.
     pub(super) fn methods(&self) -> &'static str {
         match self {
-            Self::Probe | Self::Catalog | Self::Tags { .. } | Self::Referrers { .. } => "GET, HEAD",
+            Self::Probe
+            | Self::Catalog
+            | Self::Tags { .. }
+            | Self::Referrers { .. }
+            | Self::Discover
+            | Self::Pins { .. } => "GET, HEAD",
             Self::Blob { .. } => "GET, HEAD, DELETE",
-            Self::Uploads { .. } => "POST",
+            Self::Uploads { .. } | Self::LookUp { .. } => "POST",
+            Self::Lease { .. } => "POST, PUT, DELETE",
+            Self::Pin { .. } => "PUT, DELETE",
             Self::Upload { .. } => "GET, PATCH, PUT, DELETE",
             Self::Manifest { .. } => "GET, HEAD, PUT, DELETE",
         }

@@ -15,6 +15,8 @@ use crate::storage::{MAX_MANIFEST_BYTES, ManifestHead, NewManifest, Put};
 
 /// A PUT by digest may set so many tags at once.
 const MAX_TAGS: usize = 100;
+/// The fencing token of the lease under which a record was made.
+const FENCE: HeaderName = HeaderName::from_static("yadokari-fence");
 const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
 
@@ -57,9 +59,13 @@ pub(super) async fn put(
     let manifest = NewManifest { digest: identity(&reference, &bytes)?, bytes, document };
     let response = created(repository, &manifest, &reference, &tags)?;
     let name = repository.clone();
-    let only_new = call.header(IF_NONE_MATCH).is_some_and(|tag| tag.trim() == "*");
+    refuse_overtaken(registry, call, repository, &tags)?;
+    let (names, only_new) = (tags.clone(), call.header(IF_NONE_MATCH).is_some_and(|tag| tag.trim() == "*"));
     match registry.blocking(move |storage| storage.put_manifest(&name, &manifest, &tags, only_new)).await? {
-        Put::Stored => Ok(response),
+        Put::Stored => {
+            registry.leases.fulfil(repository, &names);
+            Ok(response)
+        }
         Put::Exists(digest) => Err(exists(&digest)?),
         Put::Lacking(missing) => {
             let message = "the manifest needs content that the repository lacks";
@@ -81,6 +87,21 @@ pub(super) async fn delete(
         Reference::Digest(digest) => storage.delete_manifest(&name, digest),
     });
     if removed.await? { Ok(StatusCode::ACCEPTED.into_response()) } else { Err(unknown(repository, reference)) }
+}
+
+/// Refuses a writer that says which lease it holds when somebody else has got a later one.
+fn refuse_overtaken(
+    registry: &Registry,
+    call: &Call,
+    repository: &RepositoryName,
+    tags: &[Tag],
+) -> Result<(), ApiError> {
+    let Some(fence) = call.header(FENCE).and_then(|text| text.parse().ok()) else { return Ok(()) };
+    if tags.iter().any(|tag| registry.leases.is_overtaken(repository, tag, fence)) {
+        let error = ApiError::new(Code::Denied, "another client holds a later lease of this key");
+        return Err(error.with_status(StatusCode::CONFLICT));
+    }
+    Ok(())
 }
 
 /// `If-None-Match: *` asked for a new tag, and it is there.

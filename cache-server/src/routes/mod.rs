@@ -1,6 +1,7 @@
 //! The HTTP API: which handler answers a request, and what all answers have in common.
 
 mod blobs;
+mod cache;
 mod content;
 mod endpoint;
 mod lists;
@@ -21,6 +22,7 @@ use tokio::task::{JoinError, spawn_blocking};
 
 use crate::access_log::AccessLog;
 use crate::error::{ApiError, Code};
+use crate::leases::Leases;
 use crate::storage::{Storage, StorageError};
 use endpoint::Endpoint;
 use parameters::Parameters;
@@ -29,6 +31,7 @@ use parameters::Parameters;
 #[derive(Debug, Clone)]
 pub(crate) struct Registry {
     storage: Arc<Storage>,
+    leases: Arc<Leases>,
     log: AccessLog,
 }
 
@@ -43,7 +46,7 @@ struct Call {
 
 impl Registry {
     pub(crate) fn new(storage: Arc<Storage>, log: AccessLog) -> Self {
-        Self { storage, log }
+        Self { storage, leases: Arc::default(), log }
     }
 
     /// The whole API as a service.
@@ -89,6 +92,10 @@ async fn dispatch(registry: Registry, request: Request) -> Result<Response, ApiE
     if matches!(call.method, Method::GET | Method::HEAD) {
         return read(&registry, &endpoint, &call).await;
     }
+    if let (Endpoint::Lease { repository, key }, "POST") = (&endpoint, call.method.as_str()) {
+        // It may wait for long, and changes nothing that would have to be finished.
+        return cache::lease(&registry, repository, key, body).await;
+    }
     // A client that goes away ends this future, but must not end a change half-way: the
     // task sees the body break off, and leaves everything in order.
     let task = tokio::spawn(async move {
@@ -110,8 +117,14 @@ async fn read(registry: &Registry, endpoint: &Endpoint, call: &Call) -> Result<R
         Endpoint::Manifest { repository, reference } => manifests::get(registry, call, repository, reference).await,
         Endpoint::Tags { repository } => lists::tags(registry, call, repository).await,
         Endpoint::Referrers { repository, digest } => lists::referrers(registry, call, repository, digest).await,
+        Endpoint::Discover => Ok(cache::discover()),
+        Endpoint::Pins { repository } => cache::pins(registry, repository).await,
         Endpoint::Upload { repository, id } if !call.is_head() => uploads::status(registry, repository, id).await,
-        Endpoint::Uploads { .. } | Endpoint::Upload { .. } => Err(not_allowed(endpoint, call)),
+        Endpoint::Uploads { .. }
+        | Endpoint::Upload { .. }
+        | Endpoint::LookUp { .. }
+        | Endpoint::Lease { .. }
+        | Endpoint::Pin { .. } => Err(not_allowed(endpoint, call)),
     }
 }
 
@@ -128,6 +141,11 @@ async fn change(registry: &Registry, endpoint: &Endpoint, call: &Call, body: &mu
         (Endpoint::Manifest { repository, reference }, "DELETE") => {
             manifests::delete(registry, repository, reference).await
         }
+        (Endpoint::LookUp { repository }, "POST") => cache::look_up(registry, repository, body).await,
+        (Endpoint::Lease { repository, key }, "PUT") => cache::renew(registry, call, repository, key),
+        (Endpoint::Lease { repository, key }, "DELETE") => cache::release(registry, call, repository, key),
+        (Endpoint::Pin { repository, reference }, "PUT") => cache::pin(registry, repository, reference, body).await,
+        (Endpoint::Pin { repository, reference }, "DELETE") => cache::unpin(registry, repository, reference).await,
         _ => Err(not_allowed(endpoint, call)),
     }
 }

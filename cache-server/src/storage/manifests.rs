@@ -132,24 +132,30 @@ impl Storage {
         Ok(self.index.change(move |tables| Ok(tables.remove_manifest(&name, &digest, now)?.is_some()))?)
     }
 
+    /// The digest that `reference` stands for; for a tag, what it names now.
+    pub(super) fn resolve(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<Option<Digest>, IndexError> {
+        match reference {
+            Reference::Digest(digest) => Ok(Some(digest.clone())),
+            Reference::Tag(tag) => {
+                let tags = self.index.read()?.open_table(TAGS)?;
+                Ok(tags.get((repository.as_str(), tag.as_str()))?.and_then(|row| row.value().parse().ok()))
+            }
+        }
+    }
+
     fn find_manifest<T>(
         &self,
         repository: &RepositoryName,
         reference: &Reference,
         take: impl FnOnce(Row<'_>) -> T,
-    ) -> Result<Option<(Digest, T)>, StorageError> {
-        let read = self.index.read()?;
-        let digest = match reference {
-            Reference::Digest(digest) => digest.clone(),
-            Reference::Tag(tag) => {
-                let tags = read.open_table(TAGS).map_err(IndexError::from)?;
-                let row = tags.get((repository.as_str(), tag.as_str())).map_err(IndexError::from)?;
-                let Some(digest) = row.and_then(|row| row.value().parse().ok()) else { return Ok(None) };
-                digest
-            }
-        };
-        let manifests = read.open_table(MANIFESTS).map_err(IndexError::from)?;
-        let row = manifests.get((repository.as_str(), &*digest.to_string())).map_err(IndexError::from)?;
+    ) -> Result<Option<(Digest, T)>, IndexError> {
+        let Some(digest) = self.resolve(repository, reference)? else { return Ok(None) };
+        let manifests = self.index.read()?.open_table(MANIFESTS)?;
+        let row = manifests.get((repository.as_str(), &*digest.to_string()))?;
         Ok(row.map(|row| (digest, take(Row::parse(row.value())))))
     }
 }

@@ -51,18 +51,6 @@ fn lock(uses: &Mutex<Uses>) -> MutexGuard<'_, Uses> {
 }
 
 impl Storage {
-    /// Notes that a client was given manifests without fetching them one by one.
-    pub(crate) fn note_manifest_uses<'a>(
-        &self,
-        repository: &RepositoryName,
-        digests: impl IntoIterator<Item = &'a Digest>,
-        now: u64,
-    ) {
-        for digest in digests {
-            self.recency.manifest_used(repository, digest, now);
-        }
-    }
-
     /// Writes down when manifests were used, and forgets promises made before `since`.
     pub(crate) fn write_uses(&self, since: u64) -> Result<(), StorageError> {
         self.recency.forget_promises_before(since);

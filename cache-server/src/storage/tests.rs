@@ -1,11 +1,9 @@
 use std::time::Duration;
 
 use yadokari::digest::Algorithm;
-use yadokari::image::media_type;
 
 use super::*;
-use crate::document::Document;
-use crate::name::{Reference, RepositoryName, Tag};
+use crate::name::RepositoryName;
 
 struct Fixture {
     storage: Storage,
@@ -24,21 +22,6 @@ impl Fixture {
         drop(storage);
         let storage = Storage::open(&directory.path().join("data"), Policy::default()).expect("opened again");
         Self { storage, directory }
-    }
-
-    fn put_index(&self, tag: &str) -> ManifestHead {
-        let text = r#"{"schemaVersion":2,"manifests":[]}"#;
-        let document = Document::parse(text.as_bytes(), Some(media_type::OCI_INDEX)).expect("valid");
-        let digest = yadokari::digest::Digest::sha256(text.as_bytes());
-        let manifest = NewManifest { digest, bytes: text.into(), document };
-        let tags: [Tag; 1] = [tag.parse().expect("a tag")];
-        assert_eq!(self.storage.put_manifest(&name("a"), &manifest, &tags, false).expect("stored"), Put::Stored);
-        self.head(tag).expect("there")
-    }
-
-    fn head(&self, reference: &str) -> Option<ManifestHead> {
-        let reference: Reference = reference.parse().expect("a reference");
-        self.storage.manifest_head(&name("a"), &reference).expect("read")
     }
 }
 
