@@ -203,12 +203,31 @@ impl<'a> Evaluator<'a> {
     /// A hit counts while nothing in the stage has really run: later records may have been made on
     /// something else than what it left. From there on only content keys count.
     fn step(&self, state: &mut StageState, place: StepPlace<'_>, hit: Option<Hit>) -> Result<(), BuildError> {
-        let hit = hit.filter(|_| !state.diverged && self.shop.records.covers(&place.step.op));
-        if let Some((layer, tier)) = hit.as_ref().and_then(Records::only_layer) {
-            state.push(layer);
-            self.shop.progress.cached(place.number, tier);
+        let (records, key) = (self.shop.records, &place.keys.keyed.key);
+        let covered = records.covers(&place.step.op);
+        let hit = hit.filter(|_| !state.diverged && covered);
+        if self.take_hit(state, place, hit.as_ref()) {
             return Ok(());
         }
+        let made = covered.then(|| records.made_by_another(key, state.diverged)).flatten();
+        if self.take_hit(state, place, made.as_ref()) {
+            return Ok(());
+        }
+        let done = self.make(state, place);
+        if done.is_err() && covered {
+            records.end_turn(key);
+        }
+        done
+    }
+
+    fn take_hit(&self, state: &mut StageState, place: StepPlace<'_>, hit: Option<&Hit>) -> bool {
+        let Some((layer, tier)) = hit.and_then(Records::only_layer) else { return false };
+        state.push(layer);
+        self.shop.progress.cached(place.number, tier);
+        true
+    }
+
+    fn make(&self, state: &mut StageState, place: StepPlace<'_>) -> Result<(), BuildError> {
         // Their time is their own, not this step's.
         for stage in stages_read(&place.step.op) {
             self.stage(stage)?;

@@ -13,6 +13,9 @@ use crate::plan::{Op, Stage};
 use crate::report::{CacheTier, Event, Observer};
 use crate::store::Store;
 
+/// A build waits so long for another one that makes the same; then it makes it as well.
+const TURN_PATIENCE: Duration = Duration::from_secs(30 * 60);
+
 /// What became of a step that had no record under its definition key.
 pub(super) enum Outcome {
     /// Its content key had one.
@@ -52,6 +55,23 @@ impl<'a> Records<'a> {
         match self.cache {
             Some(cache) if !keys.is_empty() => cache.look_up(keys),
             _ => keys.iter().map(|_| None).collect(),
+        }
+    }
+
+    /// The result of a step that another build made while this one waited for it. Without one,
+    /// others wait for this build, until the step is saved or [`Records::end_turn`] is called.
+    ///
+    /// Where the stage has diverged, what others make is of no use: they are told, not waited for.
+    pub(super) fn made_by_another(&self, key: &CacheKey, diverged: bool) -> Option<Hit> {
+        let patience = if diverged { Duration::ZERO } else { TURN_PATIENCE };
+        let made = self.cache?.await_turn(key, patience);
+        (made && !diverged).then(|| self.look_up(&[*key]).pop().flatten()).flatten()
+    }
+
+    /// This build makes no record of the step.
+    pub(super) fn end_turn(&self, key: &CacheKey) {
+        if let Some(cache) = self.cache {
+            cache.end_turn(key);
         }
     }
 
@@ -117,8 +137,9 @@ impl<'a> Records<'a> {
                 ..hit.as_ref().clone()
             },
             Outcome::Made { layer, content } => {
-                let Some(content) = content else { return };
-                let Some(made) = layer.record() else { return };
+                let (Some(content), Some(made)) = (content, layer.record()) else {
+                    return self.end_turn(&keys.keyed.key);
+                };
                 Record {
                     content_key: Some(content.key),
                     duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),

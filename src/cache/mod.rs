@@ -9,6 +9,7 @@ mod local;
 mod manifest;
 mod registry;
 mod saver;
+mod server;
 mod tiered;
 mod uploads;
 
@@ -38,6 +39,19 @@ pub trait LayerCache: Send + Sync {
     /// # Errors
     /// [`CacheError`]; the record is then under none or only the first of its keys.
     fn save(&self, record: &Record) -> Result<(), CacheError>;
+
+    /// Waits, at most for `patience`, while another build makes the result of `key`. True when that
+    /// is there now; else it is the caller's to make, and others wait until it is saved or
+    /// [`LayerCache::end_turn`] is called. Advice only: without a server that keeps turns, nobody waits.
+    fn await_turn(&self, key: &CacheKey, patience: Duration) -> bool {
+        let _ = (key, patience);
+        false
+    }
+
+    /// Lets others make the result of `key`: this build does not.
+    fn end_turn(&self, key: &CacheKey) {
+        let _ = key;
+    }
 
     /// The table of contents, compressed, of a layer that no record names: a base image's.
     /// A fault is an event and `None`.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::manifest::{self, EMPTY_JSON, Form, Packed};
+use super::server::{CacheServer, Probe};
 use super::uploads::Uploads;
 use super::{CacheError, Hit, LayerCache, Record, chain, is_expired};
 use crate::digest::{DiffId, Digest};
@@ -47,6 +48,7 @@ pub struct RegistryCache {
     faults: AtomicUsize,
     images_only: AtomicBool,
     gone: Mutex<BTreeSet<Digest>>,
+    server: Probe,
 }
 
 impl RegistryCache {
@@ -68,6 +70,7 @@ impl RegistryCache {
             faults: AtomicUsize::new(0),
             images_only: AtomicBool::new(false),
             gone: Mutex::default(),
+            server: Probe::default(),
         }
     }
 
@@ -82,22 +85,52 @@ impl RegistryCache {
     }
 
     fn record(&self, key: &CacheKey) -> Result<Option<Record>, CacheError> {
-        let Some(bytes) = self.manifest(&key.to_string())? else { return Ok(None) };
-        let useless = match manifest::unpack_record(&bytes, key) {
+        let bytes = self.manifest(&key.to_string())?;
+        Ok(bytes.and_then(|bytes| self.usable(key, &bytes)))
+    }
+
+    /// The record in a manifest that was found under `key`, when it counts.
+    fn usable(&self, key: &CacheKey, bytes: &[u8]) -> Option<Record> {
+        let useless = match manifest::unpack_record(bytes, key) {
             Ok(record) if is_expired(&record, self.options.ttl) => "it is older than the cache's time to live".into(),
             Ok(record) if record.blobs().any(|blob| self.gone().contains(&blob.digest)) => {
                 "a blob of it is not in the repository".into()
             }
-            Ok(record) => return Ok(Some(record)),
+            Ok(record) => return Some(record),
             Err(error) => chain(&error),
         };
         self.debug(format!("record {key} in {} is not used: {useless}", self.repository.name()));
-        Ok(None)
+        None
+    }
+
+    /// The cache-server, when there is one and it works.
+    fn server(&self) -> Option<&CacheServer> {
+        (!self.is_off()).then(|| self.server.get(&self.client, &self.repository)).flatten()
+    }
+
+    /// All keys in one request; `None` when the registry has no such request, or it failed.
+    fn look_up_batch(&self, keys: &[CacheKey]) -> Option<Vec<Option<Record>>> {
+        let found = match self.server()?.look_up(keys) {
+            Ok(found) => found,
+            Err(error) => {
+                self.debug(format!("batch look-up failed, asking key by key: {}", chain(&error)));
+                return None;
+            }
+        };
+        let record = |key| found.get(key).and_then(|manifest| self.usable(key, manifest.get().as_bytes()));
+        Some(keys.iter().map(record).collect())
     }
 
     fn manifest(&self, tag: &str) -> Result<Option<Vec<u8>>, CacheError> {
         let fetched = self.ask(self.client.fetch_manifest(&self.repository.with_tag(tag), Purpose::Push))?;
         Ok(fetched.map(|fetched| fetched.bytes))
+    }
+
+    fn push_record(&self, record: &Record) -> Result<(), CacheError> {
+        self.require_on()?;
+        record.blobs().try_for_each(|blob| self.push_stored(blob))?;
+        self.save_under(record, &record.key)?;
+        record.content_key.iter().try_for_each(|key| self.save_under(record, key))
     }
 
     fn save_under(&self, record: &Record, key: &CacheKey) -> Result<(), CacheError> {
@@ -250,14 +283,29 @@ pub(super) fn read_toc(mut reader: Box<dyn Read + Send>, toc: &Descriptor) -> Re
 impl LayerCache for RegistryCache {
     fn look_up(&self, keys: &[CacheKey]) -> Vec<Option<Hit>> {
         let tier = self.options.tier;
+        // One key is one request either way.
+        if keys.len() > 1
+            && let Some(records) = self.look_up_batch(keys)
+        {
+            return records.into_iter().map(|record| record.map(|record| Hit { record, tier })).collect();
+        }
         in_parallel(keys, self.options.threads, |key| self.look_up_one(key).map(|record| Hit { record, tier }))
     }
 
     fn save(&self, record: &Record) -> Result<(), CacheError> {
-        self.require_on()?;
-        record.blobs().try_for_each(|blob| self.push_stored(blob))?;
-        self.save_under(record, &record.key)?;
-        record.content_key.iter().try_for_each(|key| self.save_under(record, key))
+        let saved = self.push_record(record);
+        self.end_turn(&record.key);
+        saved
+    }
+
+    fn await_turn(&self, key: &CacheKey, patience: Duration) -> bool {
+        self.server().is_some_and(|server| server.await_turn(key, patience))
+    }
+
+    fn end_turn(&self, key: &CacheKey) {
+        if let Some(server) = self.server.found() {
+            server.end_turn(key);
+        }
     }
 
     fn layer_toc(&self, layer: &DiffId) -> Option<Vec<u8>> {

@@ -1,5 +1,6 @@
 use std::io::Read;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::registry::read_toc;
 use super::{BackgroundSaver, CacheError, Hit, LayerCache, LocalCache, Record, RecordLayer, chain};
@@ -120,6 +121,16 @@ impl LayerCache for TieredCache {
     fn save(&self, record: &Record) -> Result<(), CacheError> {
         self.remotes.iter().filter_map(|remote| remote.saver.as_ref()).for_each(|saver| saver.save(record));
         if self.belongs_here(record.blobs()) { self.local.save(record) } else { Ok(()) }
+    }
+
+    /// In the first cache that is written: one turn is enough.
+    fn await_turn(&self, key: &CacheKey, patience: Duration) -> bool {
+        let mut written = self.remotes.iter().filter(|remote| remote.saver.is_some());
+        written.next().is_some_and(|remote| remote.cache.await_turn(key, patience))
+    }
+
+    fn end_turn(&self, key: &CacheKey) {
+        self.remotes.iter().filter(|remote| remote.saver.is_some()).for_each(|remote| remote.cache.end_turn(key));
     }
 
     fn layer_toc(&self, layer: &DiffId) -> Option<Vec<u8>> {

@@ -163,12 +163,24 @@ impl Core {
         claim: &mut Claim,
         limit: u64,
     ) -> Result<Whole, Fault> {
-        retrying(self.options.retries, Fault::is_transient, || {
-            let Answered { origin, url, response } = self.attempt(target, outgoing, claim)?;
-            let (head, body) = response.into_parts();
-            let bytes = read_bounded(&origin, body, limit)?;
-            Ok(Whole { origin, url, headers: head.headers, bytes })
-        })
+        retrying(self.options.retries, Fault::is_transient, || self.fetch_once(target, outgoing, claim, limit))
+    }
+
+    /// One try of [`Core::fetch`].
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn fetch_once(
+        &self,
+        target: &Target,
+        outgoing: &Outgoing<'_>,
+        claim: &mut Claim,
+        limit: u64,
+    ) -> Result<Whole, Fault> {
+        let Answered { origin, url, response } = self.attempt(target, outgoing, claim)?;
+        let (head, body) = response.into_parts();
+        let bytes = read_bounded(&origin, body, limit)?;
+        Ok(Whole { origin, url, headers: head.headers, bytes })
     }
 
     /// One try.

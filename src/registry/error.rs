@@ -47,6 +47,8 @@ pub enum Operation {
     ListTags,
     /// The early look whether a push is allowed.
     CheckPush,
+    /// A request that only some servers know.
+    UseExtension,
     /// From a reference to an image for one platform.
     ResolveImage,
 }
@@ -63,6 +65,7 @@ impl fmt::Display for Operation {
             Self::PushManifest => "push manifest",
             Self::ListTags => "list tags of",
             Self::CheckPush => "check push permission for",
+            Self::UseExtension => "use the cache server of",
             Self::ResolveImage => "resolve image",
         })
     }

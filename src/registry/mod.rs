@@ -10,6 +10,7 @@
 //! | `credentials`, `helper` | Docker's config.json and its credential programs |
 //! | `pull`, `blob`, `resolve` | reading manifests, blobs, whole images |
 //! | `push` | writing blobs and manifests |
+//! | `extension` | requests that only some servers know |
 //! | `web` | a client for servers that are no registries |
 //!
 //! Everything a registry sends is bounded and checked; credentials never leave their origin.
@@ -20,6 +21,7 @@ mod challenge;
 mod client;
 mod credentials;
 mod error;
+mod extension;
 mod helper;
 mod options;
 mod origin;
@@ -36,6 +38,7 @@ pub use blob::BlobReader;
 pub use client::Client;
 pub use credentials::{Credential, Credentials, CredentialsError, Secret};
 pub use error::{Answer, Fault, Operation, RegistryError};
+pub use extension::Action;
 pub use options::{ClientOptions, Purpose};
 pub use proxy::ProxySettings;
 pub use pull::Fetched;

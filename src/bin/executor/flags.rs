@@ -171,6 +171,11 @@ pub(crate) struct CacheFlags {
     /// Repository of the layer cache; default: the first destination with /cache.
     #[arg(long, value_name = "REPOSITORY")]
     pub(crate) cache_repo: Option<String>,
+    /// Cache-server that holds the layer cache: http[s]://HOST[:PORT][/REPOSITORY]; REPOSITORY is `cache` by default.
+    ///
+    /// Counts with --cache. Used instead of the repository below the destination, or after --cache-repo.
+    #[arg(long, env = "YADOKARI_CACHE_SERVER", value_name = "URL")]
+    pub(crate) cache_server: Option<String>,
     /// Directory with base images from the warmer, and with the local layer cache when it is writable.
     #[arg(long, value_name = "DIRECTORY", default_value = "/cache")]
     pub(crate) cache_dir: PathBuf,

@@ -6,6 +6,7 @@
 #[path = "../command_line/mod.rs"]
 mod command_line;
 
+mod cache_server;
 mod check;
 mod failure;
 mod flags;

@@ -14,6 +14,7 @@ use yadokari::registry::{Client, web_agent};
 use yadokari::report::{Event, Observer};
 use yadokari::sandbox::{self, Cancel, IgnoreList, InPlaceSandbox, Kind, OverlaySandbox, Probe, Sandbox, ignore_list};
 
+use crate::cache_server::cache_server;
 use crate::command_line::display;
 use crate::command_line::settings::{credentials, env};
 use crate::failure::Failure;
@@ -110,9 +111,15 @@ fn run(
     observer: &Arc<dyn Observer>,
 ) -> Result<Result<(), build::BuildError>, Failure> {
     let credentials = credentials(&env)?;
-    let client = Client::new(settings::client_options(&line.registry, &env)?, credentials)?;
+    let server = cache_server(&line.cache)?;
+    let mut options = settings::client_options(&line.registry, &env)?;
+    let plain = server.as_ref().filter(|server| server.is_plain);
+    options.insecure_registries.extend(plain.map(|server| server.repository.registry().to_owned()));
+    let client = Client::new(options, credentials)?;
     let sandbox = sandbox_choice(probe, workplace.holds_overlay)?;
-    let repositories: Vec<Reference> = settings::cache_repository(line)?.into_iter().collect();
+    let instead = server.is_some() && line.cache.cache_repo.is_none();
+    let named = if instead { None } else { settings::cache_repository(line)? };
+    let repositories: Vec<Reference> = named.into_iter().chain(server.map(|server| server.repository)).collect();
     let cache = line.cache.cache.then(|| layer_cache(line, &client, workplace, &repositories, observer));
     let git_environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     let services = Services {

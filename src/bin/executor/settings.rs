@@ -28,6 +28,7 @@ pub(crate) fn check(line: &CommandLine) -> Result<(), SettingsError> {
     if line.cache.cache
         && output.no_push
         && line.cache.cache_repo.is_none()
+        && line.cache.cache_server.is_none()
         && output.destination.is_empty()
         && !line.cache.no_push_cache
     {
