@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::access_log::LogLevel;
 use crate::eviction::Policy;
+use crate::mirror::MirrorFlags;
 
 /// An OCI registry that shares image layers and cache records among build runners.
 #[derive(Debug, Parser)]
@@ -55,6 +56,9 @@ pub(crate) struct ServeFlags {
 
     #[command(flatten)]
     pub(crate) policy: Policy,
+
+    #[command(flatten)]
+    pub(crate) mirrors: MirrorFlags,
 
     /// What to log on standard error
     #[arg(long, value_enum, value_name = "LEVEL", default_value_t = LogLevel::Info)]

@@ -3,6 +3,8 @@
 // Clippy takes only functions marked as tests for tests.
 #![allow(clippy::expect_used)]
 
+#[path = "registry/docker_registry.rs"]
+mod docker_registry;
 mod registry;
 
 use std::collections::BTreeMap;
@@ -145,27 +147,9 @@ fn without_a_server_nobody_waits() {
 
 #[test]
 fn a_plain_registry_is_asked_key_by_key() {
-    let directory = tempfile::tempdir().expect("temporary directory");
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("an address");
-    let configuration = directory.path().join("config.yml");
-    let text = format!(
-        "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {free}\n",
-        directory.path().join("data").display()
-    );
-    std::fs::write(&configuration, text).expect("written");
-    let mut command = Command::new("docker-registry");
-    command.arg("serve").arg(&configuration).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
-    let mut process = command.spawn().expect("Debian's docker-registry");
-    for _ in 0..100 {
-        if std::net::TcpStream::connect(free).is_ok() {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    let builder = Builder::new(&free.to_string());
+    let upstream = docker_registry::DockerRegistry::start();
+    let builder = Builder::new(&upstream.address);
     builder.save("a");
     assert!(!builder.cache.await_turn(&key("b"), Duration::from_secs(60)));
     assert_eq!(builder.has(&["x", "a"]), [false, true]);
-    process.kill().expect("ended");
-    process.wait().expect("ended");
 }

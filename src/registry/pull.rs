@@ -7,7 +7,7 @@ use ureq::http::{HeaderMap, Method, header};
 
 use super::auth::Claim;
 use super::blob::{BlobReader, blob_name, digest_like};
-use super::client::{Client, Core, Target, Whole};
+use super::client::{Answered, Client, Core, Target, Whole};
 use super::error::{Fault, Operation, RegistryError};
 use super::options::Purpose;
 use super::transport::{Outgoing, header_text};
@@ -104,6 +104,22 @@ impl Client {
         let found: Result<_, Fault> = look();
         let found = found_or_none(found).map_err(|f| f.during(Operation::CheckBlob, blob_name(repository, digest)))?;
         Ok(found.is_some())
+    }
+
+    /// Size in bytes of a blob to be pulled, as the server states it; `None` when it has none, or
+    /// does not say.
+    ///
+    /// # Errors
+    /// Every fault but 404.
+    pub fn blob_size(&self, repository: &Reference, digest: &Digest) -> Result<Option<u64>, RegistryError> {
+        let found = self.core().first_place(repository, Purpose::Pull, |place| {
+            let target = self.core().target(place, Purpose::Pull, &format!("blobs/{digest}"))?;
+            let mut claim = Claim::new(place, "pull", Purpose::Pull);
+            self.core().call(&target, &Outgoing::new(Method::HEAD, Purpose::Pull), &mut claim)
+        });
+        let found = found_or_none(found).map_err(|f| f.during(Operation::CheckBlob, blob_name(repository, digest)))?;
+        let size = |answered: Answered| header_text(answered.response.headers(), "content-length")?.parse().ok();
+        Ok(found.and_then(size))
     }
 
     /// All tags of the repository (of a destination or cache), in the server's order.

@@ -98,7 +98,7 @@ impl Opened {
     }
 }
 
-fn answer(status: StatusCode, digest: &Digest, length: u64, body: Body) -> Result<Response, ApiError> {
+pub(super) fn answer(status: StatusCode, digest: &Digest, length: u64, body: Body) -> Result<Response, ApiError> {
     let headers = [
         (CONTENT_TYPE, fixed("application/octet-stream")),
         (CONTENT_LENGTH, value(length)?),
@@ -114,6 +114,6 @@ fn out_of_range(size: u64) -> Result<ApiError, ApiError> {
     Ok(error.with_header(CONTENT_RANGE, value(format!("bytes */{size}"))?))
 }
 
-fn unknown(repository: &RepositoryName, digest: &Digest) -> ApiError {
+pub(super) fn unknown(repository: &RepositoryName, digest: &Digest) -> ApiError {
     ApiError::new(Code::BlobUnknown, format!("{repository} has no blob {digest}"))
 }

@@ -6,6 +6,7 @@ mod content;
 mod endpoint;
 mod lists;
 mod manifests;
+mod mirrored;
 mod parameters;
 mod receive;
 mod uploads;
@@ -23,6 +24,8 @@ use tokio::task::{JoinError, spawn_blocking};
 use crate::access_log::AccessLog;
 use crate::error::{ApiError, Code};
 use crate::leases::Leases;
+use crate::mirror::Mirrors;
+use crate::name::RepositoryName;
 use crate::storage::{Storage, StorageError};
 use endpoint::Endpoint;
 use parameters::Parameters;
@@ -32,6 +35,7 @@ use parameters::Parameters;
 pub(crate) struct Registry {
     storage: Arc<Storage>,
     leases: Arc<Leases>,
+    mirrors: Arc<Mirrors>,
     log: AccessLog,
 }
 
@@ -45,8 +49,8 @@ struct Call {
 }
 
 impl Registry {
-    pub(crate) fn new(storage: Arc<Storage>, log: AccessLog) -> Self {
-        Self { storage, leases: Arc::default(), log }
+    pub(crate) fn new(storage: Arc<Storage>, mirrors: Arc<Mirrors>, log: AccessLog) -> Self {
+        Self { storage, leases: Arc::default(), mirrors, log }
     }
 
     /// The whole API as a service.
@@ -113,8 +117,14 @@ async fn read(registry: &Registry, endpoint: &Endpoint, call: &Call) -> Result<R
     match endpoint {
         Endpoint::Probe => Ok(probe()),
         Endpoint::Catalog => lists::catalog(registry, call).await,
-        Endpoint::Blob { repository, digest } => blobs::get(registry, call, repository, digest).await,
-        Endpoint::Manifest { repository, reference } => manifests::get(registry, call, repository, reference).await,
+        Endpoint::Blob { repository, digest } => match mirrored::place(registry, call, repository)? {
+            Some(place) => mirrored::blob(registry, call, &place, digest).await,
+            None => blobs::get(registry, call, repository, digest).await,
+        },
+        Endpoint::Manifest { repository, reference } => match mirrored::place(registry, call, repository)? {
+            Some(place) => mirrored::manifest(registry, call, &place, reference).await,
+            None => manifests::get(registry, call, repository, reference).await,
+        },
         Endpoint::Tags { repository } => lists::tags(registry, call, repository).await,
         Endpoint::Referrers { repository, digest } => lists::referrers(registry, call, repository, digest).await,
         Endpoint::Discover => Ok(cache::discover()),
@@ -129,6 +139,9 @@ async fn read(registry: &Registry, endpoint: &Endpoint, call: &Call) -> Result<R
 }
 
 async fn change(registry: &Registry, endpoint: &Endpoint, call: &Call, body: &mut Body) -> Result<Response, ApiError> {
+    if let Endpoint::Uploads { repository } | Endpoint::Upload { repository, .. } = endpoint {
+        refuse_mirrored(registry, repository)?;
+    }
     match (endpoint, call.method.as_str()) {
         (Endpoint::Blob { repository, digest }, "DELETE") => blobs::delete(registry, repository, digest).await,
         (Endpoint::Uploads { repository }, "POST") => uploads::start(registry, call, repository, body).await,
@@ -136,6 +149,7 @@ async fn change(registry: &Registry, endpoint: &Endpoint, call: &Call, body: &mu
         (Endpoint::Upload { repository, id }, "PUT") => uploads::finish(registry, call, repository, id, body).await,
         (Endpoint::Upload { repository, id }, "DELETE") => uploads::cancel(registry, repository, id).await,
         (Endpoint::Manifest { repository, reference }, "PUT") => {
+            refuse_mirrored(registry, repository)?;
             manifests::put(registry, call, repository, reference, body).await
         }
         (Endpoint::Manifest { repository, reference }, "DELETE") => {
@@ -148,6 +162,14 @@ async fn change(registry: &Registry, endpoint: &Endpoint, call: &Call, body: &mu
         (Endpoint::Pin { repository, reference }, "DELETE") => cache::unpin(registry, repository, reference).await,
         _ => Err(not_allowed(endpoint, call)),
     }
+}
+
+/// Copies come from their registry only.
+fn refuse_mirrored(registry: &Registry, repository: &RepositoryName) -> Result<(), ApiError> {
+    if registry.mirrors.covers(repository) {
+        return Err(ApiError::new(Code::Denied, format!("{repository} is a mirror: nothing is pushed there")));
+    }
+    Ok(())
 }
 
 /// Tells a client that this is a registry and that it may go on.

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use yadokari::digest::Digest;
 use yadokari::image::Descriptor;
 
-use super::index::{IndexError, MANIFESTS, NewRecord, TAGS, Tables};
+use super::index::{IndexError, MANIFESTS, NAMED, NewRecord, TAGS, Tables, names_under};
 use super::{Storage, StorageError};
 use crate::document::Document;
 use crate::name::{Reference, RepositoryName, Tag};
@@ -36,6 +36,13 @@ pub(crate) struct NewManifest {
     pub(crate) digest: Digest,
     pub(crate) bytes: Vec<u8>,
     pub(crate) document: Document,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Sizes {
+    config: Option<Descriptor>,
+    layers: Vec<Descriptor>,
 }
 
 /// What became of a manifest.
@@ -124,6 +131,46 @@ impl Storage {
             tags.iter().try_for_each(|tag| tables.set_tag(&name, tag, &record.digest))?;
             Ok(Put::Stored)
         })?)
+    }
+
+    /// Adds a manifest whose parts may come later; until then it is incomplete.
+    pub(crate) fn put_mirrored(
+        &self,
+        repository: &RepositoryName,
+        manifest: &NewManifest,
+        tags: &[Tag],
+    ) -> Result<(), StorageError> {
+        let (name, record) = (repository.to_string(), manifest.record());
+        let (mut room, size) = (self.space.reservation(), record.row.len() as u64);
+        self.with_room(size, || room.grow_to(size))?;
+        let document = manifest.document.clone();
+        let tags: Vec<String> = tags.iter().map(ToString::to_string).collect();
+        Ok(self.index.change(move |tables| {
+            tables.put_manifest(&name, &record)?;
+            if !tables.lacking(&name, &document)?.is_empty() {
+                tables.incomplete.insert((name.as_str(), record.digest.as_str()), ())?;
+            }
+            tags.iter().try_for_each(|tag| tables.set_tag(&name, tag, &record.digest))
+        })?)
+    }
+
+    /// Size in bytes that a manifest of `repository` gives to one of its blobs.
+    pub(crate) fn named_size(&self, repository: &RepositoryName, blob: &Digest) -> Result<Option<u64>, StorageError> {
+        Ok(self.find_named_size(repository.as_str(), blob)?)
+    }
+
+    fn find_named_size(&self, repository: &str, blob: &Digest) -> Result<Option<u64>, IndexError> {
+        let read = self.index.read()?;
+        let (named, manifests) = (read.open_table(NAMED)?, read.open_table(MANIFESTS)?);
+        for manifest in names_under(&named, repository, &blob.to_string())? {
+            let Some(row) = manifests.get((repository, manifest.as_str()))? else { continue };
+            let sizes = serde_json::from_slice::<Sizes>(Row::parse(row.value()).bytes).unwrap_or_default();
+            let mut all = sizes.config.into_iter().chain(sizes.layers);
+            if let Some(found) = all.find(|descriptor| descriptor.digest == *blob) {
+                return Ok(Some(found.size));
+            }
+        }
+        Ok(None)
     }
 
     /// Removes a manifest and all tags that name it; false when there is none.

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -189,6 +190,11 @@ impl Storage {
         self.close(&mut upload.0)
     }
 
+    /// Ends an upload that failed.
+    pub(crate) fn abandon_upload(&self, mut upload: Appending) -> Result<(), StorageError> {
+        self.close(&mut upload.session)
+    }
+
     /// Removes the sessions that nobody has written to for `age`; returns how many.
     pub(crate) fn remove_stale_uploads(&self, age: Duration) -> Result<usize, StorageError> {
         let mut removed = 0;
@@ -266,6 +272,11 @@ impl Held {
 impl Appending {
     pub(crate) fn status(&self) -> UploadStatus {
         UploadStatus { id: self.session.id, received: self.session.received }
+    }
+
+    /// The session's file, for reading what has come; good also when the upload has ended.
+    pub(crate) fn reader(&self) -> io::Result<File> {
+        self.file.try_clone()
     }
 
     /// Hashes with `algorithm` from the start, if nothing has come yet.
