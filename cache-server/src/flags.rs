@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Gc(GcFlags),
     /// Check the data of a server that is not running
     Verify(VerifyFlags),
+    /// Say what takes the space in the data of a server that is not running
+    Stats(StatsFlags),
     /// Print the version
     Version,
 }
@@ -95,6 +97,18 @@ pub(crate) struct VerifyFlags {
     /// Compare sizes only, instead of hashing every blob
     #[arg(long)]
     pub(crate) quick: bool,
+}
+
+/// What to say.
+#[derive(Debug, Args)]
+pub(crate) struct StatsFlags {
+    /// Directory of the server's data
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+
+    /// Write one JSON document instead of lines
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 impl ServeFlags {

@@ -48,6 +48,7 @@ fn main() -> ExitCode {
     let result = match Flags::parse().command {
         Command::Serve(flags) => serve(&flags),
         Command::Gc(flags) => maintenance::collect(&flags),
+        Command::Stats(flags) => maintenance::stats(&flags),
         Command::Verify(flags) => maintenance::verify(&flags),
         Command::Version => say(concat!("cache-server ", env!("CARGO_PKG_VERSION"))).map_err(Into::into),
     };

@@ -3,9 +3,9 @@
 use std::error::Error;
 
 use crate::eviction::Policy;
-use crate::flags::{GcFlags, VerifyFlags};
+use crate::flags::{GcFlags, StatsFlags, VerifyFlags};
 use crate::say;
-use crate::storage::{Collected, Storage};
+use crate::storage::{Collected, RepositoryStats, Stats, Storage};
 
 /// `cache-server gc`.
 pub(crate) fn collect(flags: &GcFlags) -> Result<(), Box<dyn Error>> {
@@ -29,6 +29,21 @@ pub(crate) fn verify(flags: &VerifyFlags) -> Result<(), Box<dyn Error>> {
         0 => Ok(say(&format!("{blobs} blobs and {manifests} manifests: no problems"))?),
         count => Err(format!("{count} problems in {}", flags.data.display()).into()),
     }
+}
+
+/// `cache-server stats`.
+pub(crate) fn stats(flags: &StatsFlags) -> Result<(), Box<dyn Error>> {
+    let stats = Storage::open_existing(&flags.data, Policy::default())?.stats()?;
+    if flags.json {
+        return Ok(say(&serde_json::to_string_pretty(&stats)?)?);
+    }
+    let Stats { blobs, blob_bytes, index_bytes, uploads, repositories } = stats;
+    say(&format!("{blobs} blobs of {blob_bytes} bytes, {uploads} unfinished uploads, index of {index_bytes} bytes"))?;
+    for repository in repositories {
+        let RepositoryStats { name, manifests, tags, pins, bytes } = repository;
+        say(&format!("{name}: {manifests} manifests, {tags} tags, {pins} pins, blobs of {bytes} bytes"))?;
+    }
+    Ok(())
 }
 
 /// What a collection did, in one line.

@@ -245,6 +245,24 @@ fn collection_removes_what_nothing_needs() {
 }
 
 #[test]
+fn stats_say_what_takes_the_space() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let data = directory.path().join("data");
+    let registry = start_with(&data, &[]);
+    registry.push_image("small", "v1");
+    assert_eq!(push_record(&registry, "large", "v1", &[&noise(MEBIBYTE)], 0), 201);
+    drop(registry);
+    let (code, text) = run(&["stats", "--data"], &data);
+    assert_eq!(code, Some(0), "{text}");
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("3 blobs of 1056768 bytes, 0 unfinished uploads"), "{text}");
+    assert_eq!(lines[1], "large: 1 manifests, 1 tags, 0 pins, blobs of 1048578 bytes");
+    assert!(lines[2].starts_with("small: 1 manifests, 1 tags"), "{text}");
+    let json: Value = serde_json::from_str(&run(&["stats", "--json", "--data"], &data).1).expect("JSON");
+    assert_eq!(json["repositories"][0]["name"], json!("large"));
+}
+
+#[test]
 fn verify_finds_damage() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let data = directory.path().join("data");

@@ -18,6 +18,7 @@ mod records;
 mod referrers;
 mod repositories;
 mod space;
+mod stats;
 mod sweep;
 mod tags;
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub(crate) use manifests::{MAX_MANIFEST_BYTES, ManifestHead, NewManifest, Put, m
 pub(crate) use page::Page;
 pub(crate) use pins::FOR_EVER;
 pub(crate) use records::Found;
+pub(crate) use stats::{RepositoryStats, Stats};
 pub(crate) use uploads::{Appending, Held, UploadId, UploadStatus};
 
 use crate::eviction::Policy;
