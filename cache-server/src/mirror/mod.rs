@@ -39,15 +39,18 @@ pub(crate) struct MirrorFlags {
     pub(crate) mirror_tag_ttl: u64,
 }
 
+/// A repository here, and a tag or digest.
+type Name = (RepositoryName, String);
+
 /// All mirrors of a server.
 #[derive(Debug, Default)]
 pub(crate) struct Mirrors {
     places: Vec<Mirrored>,
     tag_ttl: Duration,
     /// When a registry last said what a tag names.
-    validated: Mutex<HashMap<(RepositoryName, String), Instant>>,
+    validated: Mutex<HashMap<Name, Instant>>,
     /// Manifests that are being fetched, so that one request does it.
-    fetching: Mutex<HashMap<(RepositoryName, String), Arc<AsyncMutex<()>>>>,
+    fetching: Mutex<HashMap<Name, Arc<AsyncMutex<()>>>>,
     flights: Mutex<HashMap<(RepositoryName, Digest), Arc<Flight>>>,
 }
 

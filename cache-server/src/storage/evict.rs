@@ -75,12 +75,17 @@ impl Storage {
         let since = now.saturating_sub(PRESSING_GRACE_MILLIS);
         self.write_uses(since)?;
         let promised = self.recency.promised(since);
+        let abandoned = since.min(now.saturating_sub(millis(self.policy.grace)));
         Ok(self.index.change(move |tables| {
-            let mut removal = tables.evict_loose(since, &promised, bytes)?;
+            let mut removal = tables.evict_loose(abandoned, &promised, bytes)?;
             let mut least = LeastWorthy::new(tables)?;
             while removal.bytes < bytes && removal.manifests < BATCH {
                 let Some((repository, digest)) = least.next(tables)? else { break };
                 removal += tables.evict_unless_promised(&repository, &digest, now, &promised)?;
+            }
+            if removal == Removal::default() {
+                // Parts of pushes that are still under way, perhaps: after everything else.
+                removal = tables.evict_loose(since, &promised, bytes)?;
             }
             Ok(removal)
         })?)
@@ -192,7 +197,7 @@ impl Tables<'_> {
         Ok(removal)
     }
 
-    /// The least worthy manifest of a repository, or an old loose blob; `None` when there is neither.
+    /// The least worthy manifest of a repository, else an old loose blob; `None` when there is neither.
     fn evict_one_of(
         &mut self,
         repository: &str,
@@ -200,6 +205,9 @@ impl Tables<'_> {
         since: u64,
         promised: &Promised,
     ) -> Result<Option<Removal>, IndexError> {
+        if let Some((_, digest)) = self.least_worthy_of(repository)? {
+            return self.evict_unless_promised(repository, &digest, now, promised).map(Some);
+        }
         let mut old = None;
         for digest in names_in(&self.loose, repository, None)? {
             let digest = digest?;
@@ -209,11 +217,7 @@ impl Tables<'_> {
                 break;
             }
         }
-        if let Some(digest) = old {
-            return self.evict_blob(repository, &digest).map(Some);
-        }
-        let Some((_, digest)) = self.least_worthy_of(repository)? else { return Ok(None) };
-        self.evict_unless_promised(repository, &digest, now, promised).map(Some)
+        old.map(|digest| self.evict_blob(repository, &digest)).transpose()
     }
 
     fn least_worthy_of(&self, repository: &str) -> Result<Option<(u64, String)>, IndexError> {
