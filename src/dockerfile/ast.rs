@@ -120,7 +120,7 @@ pub enum Kind {
     Healthcheck(HealthcheckSpec),
     /// `MAINTAINER name`.
     Maintainer(String),
-    /// `ONBUILD …`: the trigger's text (with heredoc bodies), checked to parse.
+    /// `ONBUILD …`: the trigger's text (with heredoc bodies), not looked at before it is triggered.
     OnBuild(String),
 }
 

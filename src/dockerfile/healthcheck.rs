@@ -14,10 +14,7 @@ pub(super) fn parse(flags: &[String], rest: &str) -> Result<HealthcheckSpec, Fau
     if rest.is_empty() {
         return Err(Fault::new("HEALTHCHECK requires at least one argument"));
     }
-    let (kind, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-    let rest = rest.trim_start();
-    // A JSON array of something else is wrong whatever the kind is.
-    let exec = arguments::json(rest)?;
+    let (kind, rest, exec) = split(rest)?;
     match kind.to_uppercase().as_str() {
         "NONE" if rest.is_empty() || exec.as_ref().is_some_and(Vec::is_empty) => Ok(HealthcheckSpec::None),
         "NONE" => Err(Fault::at("HEALTHCHECK NONE takes no arguments", rest)),
@@ -27,6 +24,14 @@ pub(super) fn parse(flags: &[String], rest: &str) -> Result<HealthcheckSpec, Fau
             Err(Fault::at(format!("Unknown type {other:?} in HEALTHCHECK (try CMD)"), kind))
         }
     }
+}
+
+/// The kind, what follows it, and that as a JSON array, if it is one. An array of something else is
+/// wrong whatever the kind is.
+pub(super) fn split(rest: &str) -> Result<(&str, &str, Option<Vec<String>>), Fault> {
+    let (kind, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    let rest = rest.trim_start();
+    Ok((kind, rest, arguments::json(rest)?))
 }
 
 const FLAGS: &[(&str, FlagKind)] = &[

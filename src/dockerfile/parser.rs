@@ -39,7 +39,7 @@ pub fn parse(bytes: &[u8]) -> Result<Dockerfile, ParseError> {
 /// The span counts lines from the start of `text`.
 ///
 /// # Errors
-/// The first mistake; also when it is FROM, ONBUILD or MAINTAINER, or not exactly one instruction.
+/// The first mistake; also when it is FROM, or not exactly one instruction.
 pub fn parse_trigger(text: &str, escape: char) -> Result<Instruction, ParseError> {
     let mut reader = Reader::new(text.as_bytes(), escape, 0);
     let Some((Note { span, text, .. }, parsed)) = reader.next()? else {
@@ -48,8 +48,7 @@ pub fn parse_trigger(text: &str, escape: char) -> Result<Instruction, ParseError
     let fault = |message: &str| ParseError::new(span, &Fault::new(message), reader.source);
     let kind = match parsed {
         Parsed::From(_) => return Err(fault("FROM isn't allowed as an ONBUILD trigger")),
-        Parsed::Kind(Kind::Maintainer(_)) => return Err(fault("MAINTAINER isn't allowed as an ONBUILD trigger")),
-        Parsed::Kind(Kind::OnBuild(_)) => return Err(fault("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")),
+        // What ONBUILD refuses can stand in an image that something else made.
         Parsed::Kind(kind) => kind,
     };
     if reader.next()?.is_some() {
