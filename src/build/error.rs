@@ -3,11 +3,11 @@ use std::path::PathBuf;
 
 use crate::context::{ArchiveError, ContextError, FetchError, GitError, GitSourceError};
 use crate::dockerfile::lint::CheckOptionsError;
-use crate::dockerfile::{ParseError, Span};
+use crate::dockerfile::{Listing, ParseError, Span};
 use crate::extract::ExtractError;
 use crate::image::{ImageConfig, Platform};
 use crate::layer::{DecodeError, EncodeError};
-use crate::plan::PlanError;
+use crate::plan::{Mention, PlanError};
 use crate::registry::RegistryError;
 use crate::sandbox::{Exit, SandboxError};
 use crate::snapshot::SnapshotError;
@@ -43,10 +43,12 @@ pub enum BuildError {
         platforms: usize,
     },
     /// A base image could not be had.
-    #[error("failed to resolve image {image}")]
+    #[error("{}failed to resolve image {image}", near_stage(.mention.as_deref()))]
     Resolve {
         /// As the Dockerfile names it, normalised.
         image: String,
+        /// Where the Dockerfile names it.
+        mention: Option<Box<Mention>>,
         /// Why.
         #[source]
         source: RegistryError,
@@ -218,11 +220,41 @@ impl BuildError {
         move |source| Self::File { action, path, source }
     }
 
+    /// The error with a caret at the word that is to blame, as far as it stands in `source`.
+    #[must_use]
+    pub(super) fn located(self, source: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(source);
+        let listing = Listing::new("", &text);
+        match self {
+            Self::Plan(error) => Self::Plan(error.located(&listing)),
+            Self::Resolve { image, mention, source } => {
+                Self::Resolve { image, mention: mention.map(|mention| Box::new(mention.located(&listing))), source }
+            }
+            Self::Step { span, source: error } => {
+                let words = error.words();
+                Self::Step { span: listing.locate(span, words.iter().map(String::as_str)), source: error }
+            }
+            other => other,
+        }
+    }
+
+    /// What to point at, as it may stand in the Dockerfile.
+    fn words(&self) -> Vec<String> {
+        match self {
+            Self::Copy(CopyError::NotFound { path, .. }) => vec![String::from_utf8_lossy(path).into_owned()],
+            Self::Copy(CopyError::Pattern { pattern, .. }) => vec![pattern.clone()],
+            Self::Copy(CopyError::NoAccounts { .. }) => vec!["--chown".to_owned()],
+            Self::Checksum { .. } => vec!["--checksum".to_owned()],
+            _ => Vec::new(),
+        }
+    }
+
     /// Where in the Dockerfile it happened, when it did.
     pub fn span(&self) -> Option<Span> {
         match self {
             Self::Parse(error) => Some(error.span),
             Self::Plan(error) => error.span,
+            Self::Resolve { mention, .. } => mention.as_ref().map(|mention| mention.span),
             Self::Step { span, .. } => Some(*span),
             _ => None,
         }
@@ -247,6 +279,15 @@ impl BuildError {
             _ => false,
         }
     }
+}
+
+/// A stage whose name may have been meant.
+fn near_stage(mention: Option<&Mention>) -> String {
+    let (Some(name), Some(stage)) = (mention.map(|found| &found.name), mention.and_then(|found| found.stage.as_ref()))
+    else {
+        return String::new();
+    };
+    format!("no stage is called {name} (did you mean {stage}?): ")
 }
 
 /// The number is the one that a shell, and BuildKit, would give.

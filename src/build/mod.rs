@@ -56,6 +56,10 @@ use variant::Variant;
 /// # Errors
 /// See [`BuildError`]; nothing was pushed then, and nothing half-written has a final name.
 pub fn build(request: &BuildRequest, services: &Services<'_>) -> Result<BuildReport, BuildError> {
+    carry_out(request, services).map_err(|error| error.located(&request.dockerfile.bytes))
+}
+
+fn carry_out(request: &BuildRequest, services: &Services<'_>) -> Result<BuildReport, BuildError> {
     let started = Instant::now();
     let mut clock = Clock { observer: services.observer, since: started };
     if request.outputs.tar.is_some() && request.platforms.len() > 1 {

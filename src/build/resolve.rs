@@ -42,7 +42,7 @@ pub(super) fn plan(
     let graph = Graph::new(dockerfile, options)?;
     let mut wanted = graph.images().clone();
     loop {
-        resolve_all(&wanted, services, images)?;
+        resolve_all(&wanted, services, images).map_err(|error| mentioned(error, &graph, &wanted))?;
         let configs = images.iter().map(|(image, base)| (image.clone(), base.config.clone())).collect();
         match graph.evaluate(&configs, warnings)? {
             Evaluation::Ready(plan) => return Ok(plan),
@@ -108,7 +108,15 @@ fn check_platform(image: &ImageRef, config: &ImageConfig, services: &Services<'_
 }
 
 fn resolve_error(image: String, source: RegistryError) -> BuildError {
-    BuildError::Resolve { image, source }
+    BuildError::Resolve { image, mention: None, source }
+}
+
+/// The error with the place where the Dockerfile names the image.
+fn mentioned(error: BuildError, graph: &Graph<'_>, wanted: &BTreeSet<ImageRef>) -> BuildError {
+    let BuildError::Resolve { image, source, .. } = error else { return error };
+    let named = wanted.iter().find(|wanted| wanted.reference.to_string() == image);
+    let mention = named.and_then(|named| graph.mention(named)).map(Box::new);
+    BuildError::Resolve { image, mention, source }
 }
 
 fn base_image(name: &str, config: ImageConfig, manifest: &Manifest, origin: &Origin) -> Result<BaseImage, BuildError> {

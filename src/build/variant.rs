@@ -35,14 +35,17 @@ pub(super) fn plan(
     let mut plans = Vec::new();
     for options in request.variants() {
         let mut found = Vec::new();
-        let plan = resolve::plan(dockerfile, &options, services, &mut images, &mut found)?;
+        let plan = resolve::plan(dockerfile, &options, services, &mut images, &mut found);
         // Of several platforms the first one's warnings are enough.
-        if plans.is_empty() {
+        let warned = if plans.is_empty() {
             let ignore = services.context.ignore();
-            let planned = Planned { dockerfile, options: &options, plan: &plan, ignore, found };
-            check::warn(planned, services.observer)?;
-        }
-        plans.push((options.target_platform().clone(), plan));
+            let planned = Planned { dockerfile, options: &options, plan: plan.as_ref().ok(), ignore, found };
+            check::warn(planned, services.observer)
+        } else {
+            Ok(())
+        };
+        plans.push((options.target_platform().clone(), plan?));
+        warned?;
     }
     Ok((plans, images))
 }

@@ -19,8 +19,8 @@ pub fn parse(bytes: &[u8]) -> Result<Dockerfile, ParseError> {
     if bytes.is_empty() {
         return Err(ParseError::plain(Span::default(), "the Dockerfile cannot be empty"));
     }
-    let (directives, lines) = directive::parse(bytes)
-        .map_err(|(line, fault)| ParseError::new(Span { start: line, end: line, column: None }, &fault, bytes))?;
+    let (directives, lines) =
+        directive::parse(bytes).map_err(|(line, fault)| ParseError::new(Span::lines(line, line), &fault, bytes))?;
     let mut reader = Reader::new(bytes, directives.escape, lines);
     let mut file = Builder::new(directives);
     let mut empty = true;
@@ -94,7 +94,7 @@ impl<'a> Reader<'a> {
 
     /// From `start` to the line read last.
     fn span(&self, start: usize) -> Span {
-        Span { start, end: self.lines.number(), column: None }
+        Span::lines(start, self.lines.number())
     }
 
     fn error(&self, start: usize, fault: &Fault) -> ParseError {

@@ -121,6 +121,15 @@ impl<'a> Graph<'a> {
     }
 
     fn node(&self, index: usize, stage: &Stage) -> Result<Node, PlanFault> {
+        self.try_node(index, stage).map_err(|fault| match fault {
+            PlanFault::BaseReference { name, reason, .. } => {
+                PlanFault::BaseReference { name, word: stage.base.clone(), reason }
+            }
+            other => other,
+        })
+    }
+
+    fn try_node(&self, index: usize, stage: &Stage) -> Result<Node, PlanFault> {
         let base = self.globals.expand(&stage.base)?;
         if base.is_empty() {
             return Err(PlanFault::BlankBase(stage.base.clone()));
@@ -189,7 +198,10 @@ impl<'a> Graph<'a> {
         self.names.get(&wanted.to_lowercase()).copied().ok_or_else(|| {
             let names = self.nodes.iter().map(|node| node.name.as_str());
             let suggestion = suggestion::nearest(wanted, names).map(str::to_owned);
-            PlanError { span: None, fault: PlanFault::UnknownTarget { target: wanted.to_owned(), suggestion } }
+            PlanError {
+                span: None,
+                fault: Box::new(PlanFault::UnknownTarget { target: wanted.to_owned(), suggestion }),
+            }
         })
     }
 
@@ -202,7 +214,8 @@ impl<'a> Graph<'a> {
     pub(super) fn copy_origin(&self, from: &str) -> Result<Origin, PlanFault> {
         let Ok(index) = from.parse::<i64>() else { return self.named_origin(from) };
         let stage = usize::try_from(index).ok().filter(|stage| *stage < self.nodes.len());
-        stage.map(|stage| self.stage_origin(stage)).ok_or(PlanFault::StageIndex(index))
+        let missing = PlanFault::StageIndex { index, stages: self.nodes.len() };
+        stage.map(|stage| self.stage_origin(stage)).ok_or(missing)
     }
 
     /// What a mount's `from` names: a stage by name, or an image for the target platform.
@@ -260,8 +273,9 @@ impl<'a> Graph<'a> {
         let dependencies = self.dependencies()?;
         let mut settled = vec![false; dependencies.len()];
         for (index, node) in self.nodes.iter().enumerate() {
-            if let Some(span) = circle_from(index, &dependencies, &mut settled) {
-                return Err(PlanFault::Circular(node.name.clone()).at(span));
+            if let Some((closing, span)) = circle_from(index, &dependencies, &mut settled) {
+                let (stage, from) = (node.name.clone(), self.nodes[closing].name.clone());
+                return Err(PlanFault::Circular { stage, from }.at(span));
             }
         }
         Ok(())
@@ -324,7 +338,7 @@ impl<'a> Graph<'a> {
 fn image(name: &str, platform: Platform) -> Result<ImageRef, PlanFault> {
     match name.parse() {
         Ok(reference) => Ok(ImageRef { reference, platform }),
-        Err(reason) => Err(PlanFault::BaseReference { name: name.to_owned(), reason }),
+        Err(reason) => Err(PlanFault::BaseReference { name: name.to_owned(), word: name.to_owned(), reason }),
     }
 }
 
@@ -334,9 +348,9 @@ fn trigger(text: &str, span: Span) -> Result<Instruction, PlanError> {
     Ok(Instruction { span, text: format!("ONBUILD {}", instruction.text), ..instruction })
 }
 
-/// The instruction that closes a circle which can be reached from `start`, if there is one;
-/// otherwise everything reachable becomes `settled`.
-fn circle_from(start: usize, dependencies: &[Vec<(usize, Span)>], settled: &mut [bool]) -> Option<Span> {
+/// What closes a circle which can be reached from `start`, if there is one: a stage, and the
+/// instruction that needs it; otherwise everything reachable becomes `settled`.
+fn circle_from(start: usize, dependencies: &[Vec<(usize, Span)>], settled: &mut [bool]) -> Option<(usize, Span)> {
     // The stages on the way, each with the number of its next dependency.
     let mut way: Vec<(usize, usize)> = if settled[start] { Vec::new() } else { vec![(start, 0)] };
     while let Some((stage, next)) = way.last_mut() {
@@ -347,7 +361,7 @@ fn circle_from(start: usize, dependencies: &[Vec<(usize, Span)>], settled: &mut 
         };
         *next += 1;
         if way.iter().any(|(stage, _)| stage == needed) {
-            return Some(*span);
+            return Some((*needed, *span));
         }
         if !settled[*needed] {
             way.push((*needed, 0));

@@ -1,5 +1,7 @@
 //! What a stage does, with every variable expanded: the input of keys and of the build.
 
+use std::collections::BTreeSet;
+
 use crate::dockerfile::Span;
 use crate::image::{ImageConfig, Platform, Reference};
 
@@ -14,6 +16,8 @@ pub struct Plan {
     pub stages: Vec<Stage>,
     /// Which stage is the image.
     pub target: StageIndex,
+    /// The names that ARGs of those stages declare, those of triggers included.
+    pub arguments: BTreeSet<String>,
 }
 
 /// One stage: where it starts and what it does.

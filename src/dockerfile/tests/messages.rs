@@ -13,7 +13,7 @@ const MESSAGES: &[(&str, &str)] = &[
     ("RUN []", "arguments are required"),
     ("RUN --network=nowhere x", "invalid network mode \"nowhere\""),
     ("RUN --security=x y", "security \"x\" is not valid"),
-    ("RUN --montu=type=cache x", "unknown flag: --montu (did you mean mount?)"),
+    ("RUN --montu=type=cache x", "unknown flag: --montu (did you mean --mount?)"),
     ("ENTRYPOINT --help", "unknown flag: --help"),
     ("ENV --a b=c", "unknown flag: --a"),
     ("LABEL --a=1 b=c", "unknown flag: --a"),
@@ -26,10 +26,10 @@ const MESSAGES: &[(&str, &str)] = &[
     ("ONBUILD --a RUN b", "unknown flag: --a"),
     ("COPY --link=yes a b", "expecting boolean value for flag --link, not: yes"),
     ("COPY --link= a b", "missing a value on flag: --link"),
-    ("COPY --chown root a b", "missing a value on flag: --chown"),
+    ("COPY --chown root a b", "missing a value on flag: --chown (write --chown=VALUE)"),
     ("COPY --from=a --from=b x y", "duplicate flag specified: --from"),
-    ("COPY --CHOWN=1 a b", "unknown flag: --CHOWN"),
-    ("COPY --chwon=1 a b", "unknown flag: --chwon (did you mean chown?)"),
+    ("COPY --CHOWN=1 a b", "unknown flag: --CHOWN (did you mean --chown?)"),
+    ("COPY --chwon=1 a b", "unknown flag: --chwon (did you mean --chown?)"),
     (
         "COPY --from=$S . .",
         "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as \
@@ -127,7 +127,7 @@ fn lines_have_a_limit() {
 fn rendered_with_a_caret() {
     let source = "FROM a\n\tCOPY --chown=1 --chown=2 f /a\nRUN b\nRUN c\n";
     let error = parse(source.as_bytes()).unwrap_err();
-    assert_eq!(error.span, Span { start: 2, end: 2, column: Some(16) });
+    assert_eq!(error.span, Span { caret: Some(Caret { line: 2, column: 16 }), ..Span::lines(2, 2) });
     let expected = "\
 dockerfile parse error on line 2: duplicate flag specified: --chown
  --> dir/Dockerfile:2:17
@@ -143,10 +143,10 @@ dockerfile parse error on line 2: duplicate flag specified: --chown
 fn rendered_without_a_column() {
     let source =
         format!("FROM a\n{}RUN <<E\n{}E\nRUN \u{1B}[31m{}\n", "\n".repeat(7), "x\n".repeat(9), "y".repeat(200));
-    let long = render("m", Span { start: 9, end: 19, column: None }, "D", &source);
+    let long = render("m", Span::lines(9, 19), "D", &source);
     assert_eq!(long, "m\n  --> D:9\n 8 |\n 9 | RUN <<E\n10 | x\n11 | x\n12 | x\n13 | x\n   | ...\n");
-    let cut = render("m", Span { start: 20, end: 20, column: Some(190) }, "D", &source);
+    let cut = render("m", Span { caret: Some(Caret { line: 20, column: 190 }), ..Span::lines(20, 20) }, "D", &source);
     assert_eq!(cut, format!("m\n  --> D:20:191\n19 | E\n20 | RUN \u{FFFD}[31m{}...\n", "y".repeat(151)));
     assert_eq!(render("m", Span::default(), "D", &source), "m\n");
-    assert_eq!(render("m", Span { start: 99, end: 99, column: None }, "D", &source), "m\n");
+    assert_eq!(render("m", Span::lines(99, 99), "D", &source), "m\n");
 }
