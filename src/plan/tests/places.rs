@@ -51,11 +51,11 @@ const PLACES: &[(&str, &str, &str)] = &[
         "^required,",
         "unexpected key 'required' for mount type 'bind': type= must stand before it",
     ),
-    ("RUN --mount=type=secret,id=s,from=build y", "^from=build", "secret mount should not have a from"),
+    ("RUN --mount=type=secret,id=s,from=a y", "^from=a", "secret mount should not have a from"),
     ("RUN --mount=type=secret,id=s,src=t y", "^src=t", "both source and id can't be set"),
     ("RUN --mount=type=ssh,source=x y", "^source=x", "ssh does not support source"),
     ("RUN --mount=from=$X,target=/x y", "^from=$X", "'from' doesn't support variable expansion"),
-    ("RUN --mount=target=\"a y", "^", "failed to parse csv mounts"),
+    ("RUN --mount='target=\"a' y", "^", "failed to parse csv mounts"),
     // The rest.
     ("ENV A=1 \\\n  B=${x:?must}", "^${x:?must}", "x: must"),
     ("LABEL a=${b", "^${b", "missing '}'"),
@@ -70,7 +70,7 @@ const PLACES: &[(&str, &str, &str)] = &[
 
 fn located(source: &str) -> PlanError {
     let file = dockerfile::parse(source.as_bytes()).expect(source);
-    let options = options();
+    let options = PlanOptions { target: Some("build".to_owned()), ..options() };
     let images = |graph: &Graph<'_>| graph.images().iter().map(|image| (image.clone(), registry(image))).collect();
     let planned = Graph::new(&file, &options).and_then(|graph| graph.evaluate(&images(&graph), &mut Vec::new()));
     planned.expect_err(source).located(&Listing::new("Dockerfile", source))
