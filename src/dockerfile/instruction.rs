@@ -212,7 +212,7 @@ impl Statement<'_> {
     }
 
     fn volume(&self) -> Result<Vec<String>, Fault> {
-        let words = self.list()?.words;
+        let words = self.list()?;
         if words.is_empty() {
             return Err(at_least_one("VOLUME"));
         }

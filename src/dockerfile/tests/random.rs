@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// Pieces that Dockerfiles are made of, in any order.
-fn soup() -> impl Strategy<Value = String> {
+pub(super) fn soup() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         prop::sample::select(vec![
             "FROM ",
