@@ -42,7 +42,7 @@ const CARETS: &[(&str, &str, &str)] = &[
     ("FROM --platform=linux/ scratch", "failed to parse platform linux/", "2:6\n--platform=linux/ scratch"),
     ("ENV A=1 \\\n    B=${C", "missing '}'", "3:7\n${C"),
     ("RUN --mount=type=cahce,target=/x x", "(did you mean cache?)", "2:13\ntype=cahce,target=/x x"),
-    ("HEALTHCHECK --interval=5 CMD x", "missing unit in duration", "2:24\n5 CMD x"),
+    ("HEALTHCHECK --interval=5 CMD x", "missing unit in duration", "2:13\n--interval=5 CMD x"),
     ("EXPOSE 80/icmp", "invalid proto: icmp", "2:8\n80/icmp"),
     ("STOPSIGNAL SIGHUPP", "invalid signal: SIGHUPP", "2:12\nSIGHUPP"),
 ];

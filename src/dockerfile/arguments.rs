@@ -45,7 +45,7 @@ pub(super) fn json(rest: &str) -> Result<Option<Vec<String>>, Fault> {
     let Ok(elements) = serde_json::from_str::<Vec<serde_json::Value>>(rest) else { return Ok(None) };
     let strings = elements.into_iter().map(|element| match element {
         serde_json::Value::String(text) => Ok(text),
-        _ => Err(Fault::new("when using JSON array syntax, arrays must be comprised of strings only")),
+        _ => Err(Fault::at("when using JSON array syntax, arrays must be comprised of strings only", rest)),
     });
     strings.collect::<Result<_, _>>().map(Some)
 }

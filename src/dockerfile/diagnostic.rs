@@ -28,6 +28,7 @@ impl ParseError {
         let text = String::from_utf8_lossy(source);
         let listing = Listing::new("", &text);
         let caret = fault.token.as_deref().and_then(|token| listing.find(span, token, fault.last));
+        let caret = caret.or_else(|| listing.first_word(span));
         ParseError { span: Span { caret, ..span }, message }
     }
 
@@ -102,6 +103,12 @@ impl<'a> Listing<'a> {
             |(_, column, text): &(usize, usize, &&str)| text[..*column].chars().last().is_none_or(char::is_whitespace);
         let found = if last { places().filter(alone).last() } else { places().find(alone) };
         found.or_else(|| places().next()).map(|(line, column, _)| Caret { line, column })
+    }
+
+    /// The first word of the span's first line.
+    fn first_word(&self, span: Span) -> Option<Caret> {
+        let text = self.lines.get(span.start.checked_sub(1)?)?;
+        text.find(|c: char| !c.is_whitespace()).map(|column| Caret { line: span.start, column })
     }
 
     /// `message` above the lines that `span` names: `file:line:column`, numbered lines, a caret when

@@ -61,10 +61,11 @@ fn check(flags: &[String], rest: &str, exec: Option<Vec<String>>) -> Result<Heal
 
 fn interval(flags: &Flags, name: &str) -> Result<i64, Fault> {
     let Some(text) = flags.value(name) else { return Ok(0) };
-    match duration::parse(&text)? {
+    let flag = format!("--{name}");
+    match duration::parse(&text).map_err(|message| Fault::at(message, &flag))? {
         0 => Ok(0),
         nanoseconds if nanoseconds < MIN_INTERVAL => {
-            Err(Fault::at(format!("Interval {name:?} cannot be less than 1ms"), &text))
+            Err(Fault::at(format!("Interval {name:?} cannot be less than 1ms"), &flag))
         }
         nanoseconds => Ok(nanoseconds),
     }
@@ -73,13 +74,13 @@ fn interval(flags: &Flags, name: &str) -> Result<i64, Fault> {
 fn retries(flags: &Flags) -> Result<i64, Fault> {
     let Some(text) = flags.value("retries") else { return Ok(0) };
     match text.parse::<i32>() {
-        Ok(number) if number < 0 => Err(Fault::at(format!("--retries cannot be negative ({number})"), &text)),
+        Ok(number) if number < 0 => Err(Fault::at(format!("--retries cannot be negative ({number})"), "--retries")),
         Ok(number) => Ok(i64::from(number)),
         Err(_) => {
             let digits = text.strip_prefix(['+', '-']).unwrap_or(&text);
             let number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
             let why = if number { "value out of range" } else { "invalid syntax" };
-            Err(Fault::at(format!("strconv.ParseInt: parsing {text:?}: {why}"), &text))
+            Err(Fault::at(format!("strconv.ParseInt: parsing {text:?}: {why}"), "--retries"))
         }
     }
 }

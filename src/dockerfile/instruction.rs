@@ -28,6 +28,9 @@ const KEYWORDS: [&str; 18] = [
     "workdir",
 ];
 
+const NETWORKS: [&str; 3] = ["default", "none", "host"];
+const SECURITIES: [&str; 2] = ["sandbox", "insecure"];
+
 /// One logical line, cut up, with the bodies of its heredocs.
 #[derive(Debug)]
 pub(super) struct Statement<'a> {
@@ -232,10 +235,8 @@ impl Statement<'_> {
             ("security", FlagKind::Value),
             ("device", FlagKind::List),
         ])?;
-        let network = one_of(&flags, "network", &["default", "none", "host"])
-            .map_err(|value| Fault::at(format!("invalid network mode {value:?}"), value))?;
-        let security = one_of(&flags, "security", &["sandbox", "insecure"])
-            .map_err(|value| Fault::at(format!("security {value:?} is not valid"), value))?;
+        let network = one_of(&flags, "network", &NETWORKS, |value| format!("invalid network mode {value:?}"))?;
+        let security = one_of(&flags, "security", &SECURITIES, |value| format!("security {value:?} is not valid"))?;
         let command = match exec {
             Some(words) if words.is_empty() => return Err(Fault::at("arguments are required", self.parts.rest)),
             Some(words) => RunCommand::Exec(words),
@@ -318,10 +319,13 @@ fn stage_name(name: &str) -> Result<String, Fault> {
     Err(Fault::at(message, name))
 }
 
-/// The flag's value; the error is a value that is not allowed.
-fn one_of<'a>(flags: &'a Flags, name: &str, allowed: &[&str]) -> Result<Option<String>, &'a str> {
+/// The flag's value; `message` is what to say of one that is not allowed.
+fn one_of(flags: &Flags, name: &str, allowed: &[&str], message: fn(&str) -> String) -> Result<Option<String>, Fault> {
     match flags.get(name) {
-        Some(value) if !allowed.contains(&value) => Err(value),
+        Some(value) if !allowed.contains(&value) => {
+            let nearest = suggestion::nearest(value, allowed.iter().copied());
+            Err(Fault::at(suggestion::append(message(value), nearest), &format!("--{name}")))
+        }
         value => Ok(value.map(str::to_owned)),
     }
 }

@@ -184,20 +184,22 @@ fn said(file: &Dockerfile) -> Vec<(String, Vec<Kind>)> {
 }
 
 /// Can it be written on one line? A lone escape character at the end of the file has nothing to
-/// join, and of several heredocs of one name all take the last body.
+/// join; of several heredocs of one name all take the last body; and where quotes are open, a heredoc
+/// is announced by its name alone.
 fn is_printable(text: &str, file: &Dockerfile) -> bool {
     let escape = file.directives.escape;
     let continues = |line: &str| {
         let line = line.trim_end_matches([' ', '\t']);
         line.strip_suffix(escape).is_some_and(|rest| !rest.ends_with(escape))
     };
-    let twice = |kind: &Kind| {
+    let ambiguous = |kind: &Kind| {
         let (Kind::Copy(Copy { paths, .. }) | Kind::Add(Add { paths, .. })) = kind else { return false };
         let names: std::collections::BTreeSet<_> = paths.heredocs.iter().map(|heredoc| &heredoc.name).collect();
-        names.len() < paths.heredocs.len()
+        let mut words = paths.sources.iter().chain([&paths.destination]);
+        names.len() < paths.heredocs.len() || (!names.is_empty() && words.any(|word| word.contains(['"', '\''])))
     };
     let mut kinds = file.stages.iter().flat_map(|stage| &stage.instructions).map(|found| &found.kind);
-    !text.lines().skip(1).any(continues) && !kinds.any(twice)
+    !text.lines().skip(1).any(continues) && !kinds.any(ambiguous)
 }
 
 fn check(source: &str) -> Result<(), TestCaseError> {
