@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::random::soup;
 use super::*;
-use crate::dockerfile::arguments;
+use crate::dockerfile::{arguments, heredoc};
 
 /// Writes Dockerfiles with one escape character.
 struct Printer {
@@ -184,8 +184,8 @@ fn said(file: &Dockerfile) -> Vec<(String, Vec<Kind>)> {
 }
 
 /// Can it be written on one line? A lone escape character at the end of the file has nothing to
-/// join; of several heredocs of one name all take the last body; and where quotes are open, a heredoc
-/// is announced by its name alone.
+/// join; of several heredocs of one name all take the last body; and where something is open on the
+/// line, no heredoc is announced, so that those there are have no body.
 fn is_printable(text: &str, file: &Dockerfile) -> bool {
     let escape = file.directives.escape;
     let continues = |line: &str| {
@@ -195,8 +195,10 @@ fn is_printable(text: &str, file: &Dockerfile) -> bool {
     let ambiguous = |kind: &Kind| {
         let (Kind::Copy(Copy { paths, .. }) | Kind::Add(Add { paths, .. })) = kind else { return false };
         let names: std::collections::BTreeSet<_> = paths.heredocs.iter().map(|heredoc| &heredoc.name).collect();
-        let mut words = paths.sources.iter().chain([&paths.destination]);
-        names.len() < paths.heredocs.len() || (!names.is_empty() && words.any(|word| word.contains(['"', '\''])))
+        let tokens = paths.heredocs.iter().map(token);
+        let words: Vec<String> = tokens.chain(paths.sources.iter().chain([&paths.destination]).cloned()).collect();
+        let announced = heredoc::tokens(&words.join(" ")).len();
+        names.len() < paths.heredocs.len() || announced != paths.heredocs.len()
     };
     let mut kinds = file.stages.iter().flat_map(|stage| &stage.instructions).map(|found| &found.kind);
     !text.lines().skip(1).any(continues) && !kinds.any(ambiguous)
