@@ -196,7 +196,8 @@ fn is_printable(text: &str, file: &Dockerfile) -> bool {
         let (Kind::Copy(Copy { paths, .. }) | Kind::Add(Add { paths, .. })) = kind else { return false };
         let names: std::collections::BTreeSet<_> = paths.heredocs.iter().map(|heredoc| &heredoc.name).collect();
         let tokens = paths.heredocs.iter().map(token);
-        let words: Vec<String> = tokens.chain(paths.sources.iter().chain([&paths.destination]).cloned()).collect();
+        let words = paths.sources.iter().cloned().chain(tokens).chain([paths.destination.clone()]);
+        let words: Vec<String> = words.collect();
         let announced = heredoc::tokens(&words.join(" ")).len();
         names.len() < paths.heredocs.len() || announced != paths.heredocs.len()
     };
