@@ -11,6 +11,7 @@ mod extracted;
 mod index;
 mod layout;
 mod named;
+mod partial;
 mod record;
 mod records;
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub use blob::{BlobWriter, HashedElsewhere, VerifyingReader};
 pub use error::StoreError;
 pub use extracted::PendingDirectory;
 pub use layout::Durability;
+pub use partial::{BlobClaim, PartialBlob};
 pub use record::{Record, RecordError, RecordLayer};
 pub use toc::MAX_TOC_BYTES;
 
