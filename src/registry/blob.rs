@@ -65,7 +65,12 @@ impl BlobPrefix {
         Self { hasher: Hasher::new(blob.digest.algorithm()), size: 0 }
     }
 
-    /// Hashes `bytes` to their end: the first ones of `blob`, and not all of it.
+    /// Whether it is all of the blob, and right.
+    pub fn is_whole(&self, blob: &Descriptor) -> bool {
+        self.size == blob.size && self.hasher.digest() == blob.digest
+    }
+
+    /// Hashes `bytes`, the first ones of `blob`, to their end.
     ///
     /// # Errors
     /// Those of reading.

@@ -19,8 +19,8 @@ const ABANDONED: Duration = Duration::from_secs(72 * 3600);
 pub enum BlobClaim {
     /// Nobody's: it is in the store.
     Stored,
-    /// Another process's, or thread's. A kill ends its claim.
-    Elsewhere,
+    /// Another process's, or thread's, which has so many bytes. A kill ends its claim.
+    Elsewhere(u64),
     /// The caller's, as long as this value lives.
     Ours(PartialBlob),
 }
@@ -36,7 +36,9 @@ impl Store {
             return Ok(BlobClaim::Stored);
         }
         let path = self.layout.partial(&blob.digest);
-        let Some(file) = lock(&path)? else { return Ok(BlobClaim::Elsewhere) };
+        let Some(file) = lock(&path)? else {
+            return Ok(BlobClaim::Elsewhere(fs::metadata(&path).map_or(0, |metadata| metadata.len())));
+        };
         let mut partial =
             PartialBlob { layout: self.layout.clone(), blob: blob.clone(), path, file, size: 0, published: false };
         // Until the lock was ours, another process may have ended what it did.

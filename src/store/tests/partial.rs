@@ -44,9 +44,10 @@ fn one_at_a_time_fetches_a_blob() {
     let (one, two) = (store(directory.path()), store(directory.path()));
     let blob = Descriptor::of("x", b"bytes");
     let mut partial = claimed(&one, &blob);
-    assert!(matches!(two.claim_blob(&blob), Ok(BlobClaim::Elsewhere)));
+    assert!(matches!(two.claim_blob(&blob), Ok(BlobClaim::Elsewhere(0))));
     assert!(matches!(two.claim_blob(&Descriptor::of("x", b"other")), Ok(BlobClaim::Ours(_))));
     partial.write_all(b"byte").expect("write");
+    assert!(matches!(two.claim_blob(&blob), Ok(BlobClaim::Elsewhere(4))));
     assert!(matches!(partial.commit_verified(), Err(StoreError::Size { actual: 4, expected: 5, .. })));
     let mut partial = claimed(&two, &blob);
     partial.restart().expect("restart");

@@ -115,6 +115,6 @@ fn wrong_usage_is_2() {
 fn an_output_without_a_terminal_has_no_colours() {
     let world = World::new();
     let image = world.push_small("one:1", "first");
-    let said = world.warm(&["-i", &image, "-i", &world.name("missing:1")]);
+    let (_, said) = world.warm_in_vain(&["-i", &image, "-i", &world.name("missing:1")]);
     assert!(said.contains("INFO[") && said.contains("WARN[") && !said.contains('\x1b'), "{said}");
 }
