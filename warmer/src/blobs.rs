@@ -151,13 +151,13 @@ impl<'a> Blobs<'a> {
         let mut progress = Progress { observer: self.observer, digest: &blob.digest, total: blob.size, done };
         let mut buffer = vec![0; PIECE_BYTES];
         loop {
-            let filled = fill(&mut reader, &mut buffer).map_err(|source| blob_error(blob, source))?;
-            if filled == 0 {
-                return Ok(());
-            }
+            let (filled, is_end) = fill(&mut reader, &mut buffer);
             writer.write_all(&buffer[..filled]).map_err(|source| blob_error(blob, source))?;
             self.fetched.fetch_add(filled as u64, Ordering::Relaxed);
             progress.advance(filled as u64);
+            if is_end.map_err(|source| blob_error(blob, source))? {
+                return Ok(());
+            }
             if self.stop.is_set() {
                 return Err(WarmError::Stopped);
             }
@@ -165,19 +165,17 @@ impl<'a> Blobs<'a> {
     }
 }
 
-/// Fills the buffer, less at the end. What comes before an error counts.
-fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+/// Fills the buffer, less before the end or an error; whether it is the end.
+fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> (usize, io::Result<bool>) {
     let mut filled = 0;
     while filled < buffer.len() {
         match reader.read(&mut buffer[filled..]) {
-            Ok(0) => break,
+            Ok(0) => return (filled, Ok(true)),
             Ok(count) => filled += count,
-            // The reader gives the error again.
-            Err(_) if filled > 0 => break,
-            Err(error) => return Err(error),
+            Err(error) => return (filled, Err(error)),
         }
     }
-    Ok(filled)
+    (filled, Ok(false))
 }
 
 fn blob_error(blob: &Descriptor, source: io::Error) -> WarmError {

@@ -5,6 +5,7 @@
 mod choice;
 mod content;
 mod freshness;
+mod interruption;
 mod world;
 
 use world::{World, executor, run, succeed};
