@@ -11,13 +11,9 @@ use yadokari::layer::DecodeError;
 use yadokari::plan::ImageRef;
 use yadokari::registry::{Client, Purpose, RegistryError, ResolvedImage};
 use yadokari::report::{Event, Observer, human_bytes};
-use yadokari::store::{Store, StoreError};
+use yadokari::store::{SOURCE, Store, StoreError};
 
 use crate::blobs::Blobs;
-
-/// The annotation with the digest that the registry had under the image's name: that of an index,
-/// where there is one. As long as it has the same, nothing needs to be asked for.
-const SOURCE: &str = "dev.yadokari.source";
 
 /// Larger manifests and configurations are not read, in bytes: the executor's limit.
 const MAX_DOCUMENT: u64 = 16 << 20;

@@ -138,9 +138,14 @@ impl World {
         self.log_lines("").len()
     }
 
+    /// All that the registry logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("access.log")).expect("log")
+    }
+
     /// Those of them that have `part` in their path.
     pub(crate) fn log_lines(&self, part: &str) -> Vec<String> {
-        let log = fs::read_to_string(self.directory.path().join("access.log")).expect("log");
+        let log = self.log();
         let is_fetch = |line: &&str| line.contains("\"GET /v2/") && !line.contains("\"GET /v2/ ");
         log.lines().filter(is_fetch).filter(|line| line.contains(part)).map(str::to_owned).collect()
     }
