@@ -10,15 +10,15 @@ seconds, medians of the runs, which take turns:
   again     a second run, when nothing has changed; also with 20 images
   sha256    `sha256sum` over the same blobs, one after the other: a bound
   curl      the same blobs into files, side by side, not verified: another bound
-Memory is the peak RSS. Needs from Debian: docker-registry skopeo curl. WORK should be a tmpfs.
+CPU is of the process, not of the registry; memory is its peak RSS. Needs from Debian: docker-registry skopeo curl. WORK should be a tmpfs.
 """
-import argparse, gzip, hashlib, io, json, os, random, shutil, signal, statistics, subprocess, sys, tarfile, tempfile, time
+import argparse, concurrent.futures, gzip, hashlib, io, json, os, random, shutil, signal, statistics, subprocess, sys, tarfile, tempfile, time
 import urllib.request
 from compare import registry
 
 
 def timed(command, log, watch=None):
-    """Wall seconds, peak RSS in MB, and when `watch()` became true."""
+    """Wall and CPU seconds, peak RSS in MB, and when `watch()` became true."""
     seen = None
     with open(log, "w") as out:
         start = time.perf_counter()
@@ -33,7 +33,7 @@ def timed(command, log, watch=None):
     if status:
         sys.stdout.write(open(log).read()[-3000:])
         sys.exit(f"failed: {' '.join(command)}")
-    return wall, usage.ru_maxrss / 1000, seen or wall
+    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000, seen or wall
 
 
 def layer(number, megabytes):
@@ -78,6 +78,11 @@ def push(address, repository, layers, tags):
     return blobs
 
 
+def make(address, layers, megabytes):
+    layers = [layer(number, megabytes) for number in range(layers)]
+    return push(address, "big", layers, ["1"] + [f"t{n}" for n in range(20)])
+
+
 class Bench:
     def __init__(self, args, work):
         self.args, self.work = args, work
@@ -85,8 +90,9 @@ class Bench:
         self.log = f"{work}/log"
 
     def make(self):
-        layers = [layer(number, self.args.layer_mb) for number in range(self.args.layers)]
-        self.blobs = push(self.address, "big", layers, ["1"] + [f"t{n}" for n in range(20)])
+        # In another process: a child's peak RSS is at least what this one has when it forks.
+        with concurrent.futures.ProcessPoolExecutor(1) as pool:
+            self.blobs = pool.submit(make, self.address, self.args.layers, self.args.layer_mb).result()
         self.bytes = sum(blob["size"] for blob in self.blobs)
         print(f"image of {len(self.blobs)} layers, {self.bytes / 1e6:.0f} MB compressed", flush=True)
 
@@ -114,22 +120,24 @@ class Bench:
         many = [f"t{n}" for n in range(20)]
         for run in range(self.args.runs):
             place = lambda name: f"{self.work}/{name}{run}"
-            rows["skopeo"].append(self.skopeo(place("skopeo"))[:2])
-            wall, rss, seen = self.warm(place("cache"))
-            rows["image"].append((seen, rss))
-            rows["whole"].append((wall, rss))
-            rows["again"].append(self.warm(place("cache"))[:2])
+            rows["skopeo"].append(self.skopeo(place("skopeo"))[:3])
+            wall, cpu, rss, seen = self.warm(place("cache"))
+            rows["whole"].append((wall, cpu, rss))
+            rows["image"].append((seen, 0, rss))
+            rows["again"].append(self.warm(place("cache"))[:3])
             self.warm(place("cache"), many)
-            rows["again 20"].append(self.warm(place("cache"), many)[:2])
+            rows["again 20"].append(self.warm(place("cache"), many)[:3])
             curl, sha256 = self.bounds(place("curl"))
-            rows["curl"].append(curl[:2])
-            rows["sha256"].append(sha256[:2])
+            rows["curl"].append(curl[:3])
+            rows["sha256"].append(sha256[:3])
             for name in ("skopeo", "cache", "curl"):
                 shutil.rmtree(place(name))
         median = {kind: [statistics.median(column) for column in zip(*values)] for kind, values in rows.items()}
         reference = median["skopeo"][0]
-        for kind, (wall, rss) in median.items():
-            print(f"{kind:9} {wall:8.3f} s  {wall / reference:6.3f} x skopeo  {rss:6.1f} MB", flush=True)
+        for kind, (wall, cpu, rss) in median.items():
+            least = min(row[0] for row in rows[kind])
+            print(f"{kind:9} {wall:8.3f} s (least {least:.3f})  {wall / reference:6.3f} x skopeo  "
+                  f"{cpu:6.3f} s CPU  {rss:6.1f} MB", flush=True)
 
 
 def main():

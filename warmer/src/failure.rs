@@ -33,6 +33,8 @@ pub(crate) enum Failure {
     DockerfileSize { size: u64, limit: u64 },
     #[error("error: failed to make a temporary directory: {0}\n")]
     Temporary(std::io::Error),
+    #[error("error: failed to listen on {address}: {source}\n")]
+    Listen { address: String, source: std::io::Error },
     /// The reasons were warnings.
     #[error("error: {failed} of {tried} images could not be fetched\n")]
     Images { failed: usize, tried: usize },
@@ -41,6 +43,11 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// Whether another try cannot help.
+    pub(crate) fn is_usage(&self) -> bool {
+        matches!(self, Self::Settings(SettingsError::Usage(_)))
+    }
+
     /// 2 for wrong usage, 130 after a signal, else 1.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {

@@ -38,6 +38,13 @@ pub(crate) struct CommandLine {
     /// between commas, stand side by side.
     #[arg(long, aliases = ["customPlatform", "platform"], value_name = "PLATFORM", value_delimiter = ',')]
     pub(crate) custom_platform: Vec<String>,
+    /// Do not end, but look again after this long, give or take a tenth: for what expired or moved.
+    /// The Dockerfile and the credentials are read anew each time. SIGTERM ends it with exit code 0.
+    #[arg(long, value_name = "DURATION", value_parser = parse_age)]
+    pub(crate) interval: Option<AgeLimit>,
+    /// Serve /healthz, /readyz and, for Prometheus, /metrics.
+    #[arg(long, value_name = "HOST:PORT", requires = "interval")]
+    pub(crate) listen: Option<String>,
     #[command(flatten)]
     pub(crate) pull: PullFlags,
     #[command(flatten)]

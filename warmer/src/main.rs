@@ -7,10 +7,13 @@ mod blobs;
 #[path = "../../src/bin/command_line/mod.rs"]
 mod command_line;
 mod contents;
+mod daemon;
 mod failure;
 mod flags;
 mod images;
+mod metrics;
 mod round;
+mod server;
 mod session;
 mod stop;
 mod warm;

@@ -1,13 +1,19 @@
 //! One run of the program.
 
+use std::time::Duration;
+
 use yadokari::report::{Event, Observer};
 
 use crate::command_line::display;
 use crate::command_line::settings::{env, usage};
+use crate::daemon;
 use crate::failure::{Failure, INTERRUPTED};
 use crate::flags::CommandLine;
 use crate::round::{self, Tally};
 use crate::stop::Stop;
+
+/// A registry must not be asked more often than this.
+const LEAST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Carries out the command line.
 pub(crate) fn run(line: &CommandLine) -> Result<(), Failure> {
@@ -15,16 +21,26 @@ pub(crate) fn run(line: &CommandLine) -> Result<(), Failure> {
         return Err(usage("nothing to fetch: name an --image, or a --dockerfile").into());
     }
     let observer = display::observer(&line.log, &env);
-    let stop = Stop::on_signal(INTERRUPTED);
-    let tally = round::run(line, observer.as_ref(), &stop)?;
-    conclude(&tally, observer.as_ref())
+    match &line.interval {
+        Some(interval) if interval.0 < LEAST_INTERVAL => Err(usage("--interval: at least 1s").into()),
+        Some(interval) => daemon::run(line, interval.0, observer.as_ref()),
+        None => once(line, observer.as_ref()),
+    }
 }
 
-fn conclude(tally: &Tally, observer: &dyn Observer) -> Result<(), Failure> {
+fn once(line: &CommandLine, observer: &dyn Observer) -> Result<(), Failure> {
+    let stop = Stop::on_signal(INTERRUPTED);
+    let tally = round::run(line, observer, &stop)?;
+    tell(&tally, observer);
     let (failed, tried) = (tally.failed, tally.tried());
-    match tried {
-        0 => observer.event(Event::Info("no images to fetch".into())),
-        _ => observer.event(Event::Info(format!("{} of {tried} images are in the cache directory", tried - failed))),
-    }
     if failed > 0 { Err(Failure::Images { failed, tried }) } else { Ok(()) }
+}
+
+/// Sums a round up.
+pub(crate) fn tell(tally: &Tally, observer: &dyn Observer) {
+    let (failed, tried) = (tally.failed, tally.tried());
+    observer.event(Event::Info(match tried {
+        0 => "no images to fetch".into(),
+        _ => format!("{} of {tried} images are in the cache directory", tried - failed),
+    }));
 }

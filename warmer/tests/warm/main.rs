@@ -4,6 +4,7 @@
 
 mod choice;
 mod content;
+mod daemon;
 mod freshness;
 mod interruption;
 mod lookup;
