@@ -22,7 +22,7 @@ pub enum BlobClaim {
     /// Another process's, or thread's, which has so many bytes. A kill ends its claim.
     Elsewhere(u64),
     /// The caller's, as long as this value lives.
-    Ours(PartialBlob),
+    Ours(Box<PartialBlob>),
 }
 
 impl Store {
@@ -49,7 +49,7 @@ impl Store {
         if partial.size > blob.size {
             partial.restart()?;
         }
-        Ok(BlobClaim::Ours(partial))
+        Ok(BlobClaim::Ours(Box::new(partial)))
     }
 }
 
@@ -175,10 +175,8 @@ pub(super) fn remove_abandoned(directory: &Path, now: SystemTime) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let modified = entry.metadata().and_then(|metadata| metadata.modified());
         let age = modified.ok().and_then(|at| now.duration_since(at).ok());
-        if !age.is_some_and(|age| age > ABANDONED) {
-            continue;
-        }
-        if let Ok(Some(_locked)) = lock(&entry.path()) {
+        let is_abandoned = age.is_some_and(|age| age > ABANDONED);
+        if is_abandoned && let Ok(Some(_locked)) = lock(&entry.path()) {
             let _ = fs::remove_file(entry.path());
         }
     }

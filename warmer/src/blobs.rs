@@ -70,7 +70,7 @@ impl<'a> Blobs<'a> {
             }
             match self.store.claim_blob(blob)? {
                 BlobClaim::Stored => return Ok(()),
-                BlobClaim::Ours(partial) => return self.fetch(source, blob, partial),
+                BlobClaim::Ours(partial) => return self.fetch(source, blob, *partial),
                 BlobClaim::Elsewhere(size) if other.is_over(size) => return self.fetch_beside(source, blob),
                 BlobClaim::Elsewhere(_) => drop(self.stop.sleep(GLANCE)),
             }

@@ -7,7 +7,7 @@ use crate::image::Descriptor;
 
 fn claimed(store: &Store, blob: &Descriptor) -> PartialBlob {
     match store.claim_blob(blob).expect("claim") {
-        BlobClaim::Ours(partial) => partial,
+        BlobClaim::Ours(partial) => *partial,
         other => panic!("not ours: {other:?}"),
     }
 }
