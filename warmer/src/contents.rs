@@ -20,9 +20,19 @@ impl Warmer<'_> {
             return Ok(());
         }
         let Some(scanned) = self.scan_stored(blob)? else { return Ok(()) };
+        self.save_contents(blob, diff_id, &scanned)
+    }
+
+    /// Saves what a pass over the layer told, when it is the layer that it should be.
+    pub(crate) fn save_contents(
+        &self,
+        blob: &Descriptor,
+        diff_id: &DiffId,
+        scanned: &Scanned,
+    ) -> Result<(), WarmError> {
         if scanned.diff_id != *diff_id {
-            let (layer, expected) = (blob.digest.clone(), diff_id.clone());
-            return Err(WarmError::DiffId { layer, found: scanned.diff_id, expected });
+            let (layer, found, expected) = (blob.digest.clone(), scanned.diff_id.clone(), diff_id.clone());
+            return Err(WarmError::DiffId { layer, found, expected });
         }
         let toc = scanned.toc.to_bytes().map_err(|error| layer_error(blob, error.into()))?;
         let toc = self.store.put_blob(media_type::TOC, &toc)?;
@@ -67,9 +77,9 @@ fn layer_error(blob: &Descriptor, source: DecodeError) -> WarmError {
 }
 
 /// Fails when the process is to end.
-struct Stoppable<'a, R> {
-    reader: R,
-    stop: &'a Stop,
+pub(crate) struct Stoppable<'a, R> {
+    pub(crate) reader: R,
+    pub(crate) stop: &'a Stop,
 }
 
 impl<R: Read> Read for Stoppable<'_, R> {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use yadokari::report::{Event, Observer, human_duration};
 
+use crate::extraction::OverlayForm;
 use crate::failure::Failure;
 use crate::flags::CommandLine;
 use crate::metrics::Metrics;
@@ -18,7 +19,12 @@ use crate::stop::Stop;
 ///
 /// # Errors
 /// Wrong usage, and an address that cannot be listened on.
-pub(crate) fn run(line: &CommandLine, interval: Duration, observer: &dyn Observer) -> Result<(), Failure> {
+pub(crate) fn run(
+    line: &CommandLine,
+    form: Option<OverlayForm>,
+    interval: Duration,
+    observer: &dyn Observer,
+) -> Result<(), Failure> {
     let stop = Stop::on_signal(0);
     let metrics = Arc::new(Metrics::new());
     if let Some(address) = &line.listen {
@@ -26,7 +32,7 @@ pub(crate) fn run(line: &CommandLine, interval: Duration, observer: &dyn Observe
     }
     loop {
         let began = Instant::now();
-        let result = round::run(line, observer, &stop);
+        let result = round::run(line, form, observer, &stop);
         metrics.round(result.as_ref().ok(), began.elapsed());
         match result {
             Err(Failure::Interrupted) => break,

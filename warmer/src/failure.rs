@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use yadokari::context::FetchError;
 use yadokari::dockerfile::Span;
 use yadokari::registry::RegistryError;
+use yadokari::sandbox::SandboxError;
 use yadokari::store::StoreError;
 
 use crate::command_line::failure::{Source, chain, show};
@@ -35,6 +36,10 @@ pub(crate) enum Failure {
     Temporary(std::io::Error),
     #[error("error: failed to listen on {address}: {source}\n")]
     Listen { address: String, source: std::io::Error },
+    #[error("error: --extract is of no use here: {0}\n")]
+    NoOverlay(String),
+    #[error("error: {}\n", chain(.0))]
+    Sandbox(#[from] SandboxError),
     /// The reasons were warnings.
     #[error("error: {failed} of {tried} images could not be fetched\n")]
     Images { failed: usize, tried: usize },

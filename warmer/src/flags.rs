@@ -34,6 +34,9 @@ pub(crate) struct CommandLine {
     /// Read all stored bytes of the images and fetch again what is damaged.
     #[arg(short, long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) force: bool,
+    /// Extract the layers too, as executors on this machine use them for RUN.
+    #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) extract: bool,
     /// Platform of the images: os/arch[/variant]; this machine's by default. Several, repeated or
     /// between commas, stand side by side.
     #[arg(long, aliases = ["customPlatform", "platform"], value_name = "PLATFORM", value_delimiter = ',')]

@@ -8,6 +8,7 @@ mod blobs;
 mod command_line;
 mod contents;
 mod daemon;
+mod extraction;
 mod failure;
 mod flags;
 mod images;

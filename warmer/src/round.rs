@@ -6,9 +6,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::thread::available_parallelism;
 
-use yadokari::parallel::in_parallel;
 use yadokari::digest::DiffId;
 use yadokari::image::{Descriptor, ImageConfig};
+use yadokari::parallel::in_parallel;
 use yadokari::plan::ImageRef;
 use yadokari::registry::Client;
 use yadokari::report::{Event, Observer};
@@ -17,6 +17,7 @@ use yadokari::store::{Access, Store};
 use crate::blobs::Blobs;
 use crate::command_line::failure::chain;
 use crate::command_line::settings::{client_options, credentials, env};
+use crate::extraction::OverlayForm;
 use crate::failure::Failure;
 use crate::flags::CommandLine;
 use crate::images::Wanted;
@@ -45,7 +46,12 @@ impl Tally {
 
 /// Fetches what the command line names. The Dockerfile, the credentials and the directory are
 /// looked at anew each time.
-pub(crate) fn run(line: &CommandLine, observer: &dyn Observer, stop: &Stop) -> Result<Tally, Failure> {
+pub(crate) fn run(
+    line: &CommandLine,
+    form: Option<OverlayForm>,
+    observer: &dyn Observer,
+    stop: &Stop,
+) -> Result<Tally, Failure> {
     let wanted = Wanted::read(line, &env)?;
     let client = Client::new(client_options(&line.pull, &env)?, credentials(&env)?)?;
     let store = open_store(&line.cache_dir)?;
@@ -54,6 +60,9 @@ pub(crate) fn run(line: &CommandLine, observer: &dyn Observer, stop: &Stop) -> R
     let warmer = Warmer { client: &client, store: &store, observer, blobs, ttl, force };
     let mut round = Round { warmer, warmed: BTreeMap::new(), failed: BTreeSet::new() };
     round.fetch_images(&wanted)?;
+    if let Some(form) = form {
+        round.extract_layers(form);
+    }
     round.store_contents();
     if stop.is_set() {
         return Err(Failure::Interrupted);
@@ -117,6 +126,17 @@ impl Round<'_> {
             self.warmer.observer.event(Event::Warning(text));
         }
         self.failed.insert(image);
+    }
+
+    /// One after the other: images share their lower layers, and each extraction has threads of its own.
+    fn extract_layers(&mut self, form: OverlayForm) {
+        let extracted = |(image, warmed)| (image, self.warmer.extract_layers(warmed, form));
+        let results = self.warmed.iter().map(extracted);
+        let failures = results.filter_map(|(image, result): (&ImageRef, _)| Some((image.clone(), result.err()?)));
+        let failures: Vec<(ImageRef, WarmError)> = failures.collect();
+        for (image, error) in failures {
+            self.fail(image, &error);
+        }
     }
 
     /// Makes the tables of contents that are missing: after all downloads, which they would slow down.

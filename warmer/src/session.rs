@@ -7,6 +7,7 @@ use yadokari::report::{Event, Observer};
 use crate::command_line::display;
 use crate::command_line::settings::{env, usage};
 use crate::daemon;
+use crate::extraction::OverlayForm;
 use crate::failure::{Failure, INTERRUPTED};
 use crate::flags::CommandLine;
 use crate::round::{self, Tally};
@@ -20,17 +21,18 @@ pub(crate) fn run(line: &CommandLine) -> Result<(), Failure> {
     if line.image.is_empty() && line.dockerfile.is_none() {
         return Err(usage("nothing to fetch: name an --image, or a --dockerfile").into());
     }
+    let form = line.extract.then(OverlayForm::find).transpose()?;
     let observer = display::observer(&line.log, &env);
     match &line.interval {
         Some(interval) if interval.0 < LEAST_INTERVAL => Err(usage("--interval: at least 1s").into()),
-        Some(interval) => daemon::run(line, interval.0, observer.as_ref()),
-        None => once(line, observer.as_ref()),
+        Some(interval) => daemon::run(line, form, interval.0, observer.as_ref()),
+        None => once(line, form, observer.as_ref()),
     }
 }
 
-fn once(line: &CommandLine, observer: &dyn Observer) -> Result<(), Failure> {
+fn once(line: &CommandLine, form: Option<OverlayForm>, observer: &dyn Observer) -> Result<(), Failure> {
     let stop = Stop::on_signal(INTERRUPTED);
-    let tally = round::run(line, observer, &stop)?;
+    let tally = round::run(line, form, observer, &stop)?;
     tell(&tally, observer);
     let (failed, tried) = (tally.failed, tally.tried());
     if failed > 0 { Err(Failure::Images { failed, tried }) } else { Ok(()) }

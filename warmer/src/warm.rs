@@ -4,10 +4,11 @@ use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use yadokari::parallel::in_parallel;
 use yadokari::digest::{DiffId, Digest};
+use yadokari::extract::ExtractError;
 use yadokari::image::{Descriptor, Document, ImageConfig, Manifest, Reference};
 use yadokari::layer::DecodeError;
+use yadokari::parallel::in_parallel;
 use yadokari::plan::ImageRef;
 use yadokari::registry::{Client, Purpose, RegistryError, ResolvedImage};
 use yadokari::report::{Event, Observer, human_bytes};
@@ -67,6 +68,8 @@ pub(crate) enum WarmError {
     Blob { digest: Digest, source: std::io::Error },
     #[error("failed to read layer {layer}")]
     Layer { layer: Digest, source: DecodeError },
+    #[error("failed to extract layer {layer}")]
+    Extract { layer: Digest, source: ExtractError },
     #[error("layer {layer} holds {found}, but the configuration says {expected}")]
     DiffId { layer: Digest, found: DiffId, expected: DiffId },
     /// By a signal.

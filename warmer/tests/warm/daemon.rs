@@ -98,7 +98,7 @@ fn a_daemon_reads_its_dockerfile_anew_and_outlives_a_wrong_one() {
     let dockerfile = context.path().join("Dockerfile");
     let daemon = Daemon::start(&world, &["-d", dockerfile.to_str().expect("path")]);
     daemon.wait_for("/readyz", " 200 OK");
-    assert_eq!(world.warmed(), [one.clone()]);
+    assert_eq!(world.warmed(), std::slice::from_ref(&one));
     std::fs::write(&dockerfile, "FETCH\n").expect("write");
     daemon.wait_for("/readyz", " 503 ");
     std::fs::write(&dockerfile, format!("FROM {two}\n")).expect("write");

@@ -5,6 +5,7 @@
 mod choice;
 mod content;
 mod daemon;
+mod extraction;
 mod freshness;
 mod interruption;
 mod lookup;
