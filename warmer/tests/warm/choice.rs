@@ -1,6 +1,8 @@
 //! Which images are fetched, and from where.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 
 use yadokari::image::{Descriptor, Index, media_type};
@@ -128,4 +130,28 @@ fn mirrors_and_maps_deliver_under_the_original_name() {
     ]);
     assert!(said.contains("2 of 2"), "{said}");
     assert_eq!(world.warmed(), ["docker.io/library/a:1", "ghcr.io/b:1"]);
+}
+
+#[test]
+fn a_dockerfile_may_be_on_the_web() {
+    let world = World::new();
+    let name = world.push_small("one:1", "one");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("port");
+    let address = listener.local_addr().expect("address");
+    let text = format!("FROM {name}\n");
+    let server = std::thread::spawn(move || {
+        for status in ["200 OK", "404 Not Found"] {
+            let (mut stream, _) = listener.accept().expect("request");
+            let request = BufReader::new(&stream).lines().next().expect("line").expect("text");
+            assert!(request.starts_with("GET /images/Dockerfile?token=hidden "), "{request}");
+            let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", text.len());
+            stream.write_all((head + &text).as_bytes()).expect("answer");
+        }
+    });
+    let url = format!("http://{address}/images/Dockerfile?token=hidden");
+    world.warm(&["-d", &url]);
+    assert_eq!(world.warmed(), [name]);
+    let (code, said) = world.warm_in_vain(&["-d", &url]);
+    assert!(code == Some(1) && said.contains("404") && !said.contains("hidden"), "{said}");
+    server.join().expect("server");
 }
