@@ -216,6 +216,9 @@ impl<'a> Materials<'a> {
             if let Some(file) = store.open_blob(&layer.blob.digest)? {
                 return Ok(Box::new(file));
             }
+            if let Some(reader) = store.open_kaniko_blob(&layer.blob.digest)? {
+                return Ok(reader);
+            }
         }
         match &layer.origin {
             Origin::Image(repository) => self

@@ -24,6 +24,7 @@ mod sources;
 mod state;
 mod trees;
 mod variant;
+mod warmed;
 mod written;
 
 use std::sync::Arc;

@@ -110,7 +110,7 @@ pub struct Services<'a> {
     pub store: &'a Store,
     /// Base images that a warmer fetched, when that is another directory than `store`.
     pub warm: Option<&'a Store>,
-    /// Base images in `store` or `warm` may stand in for an unreachable registry for this long.
+    /// How long a tag in `store` or `warm` counts before its registry is asked again.
     pub warm_ttl: Duration,
     /// The layer cache; `None` for `--cache=false`.
     pub cache: Option<&'a TieredCache>,

@@ -23,6 +23,7 @@ use merge::Merge;
 use overlay::Overlay;
 pub use verify::is_intact;
 
+use crate::digest::ChainId;
 use crate::layer::scan::scan_with;
 use crate::layer::{DecodeError, EntryPath, Scanned};
 use crate::view::{Node, ResolveError, View};
@@ -135,6 +136,13 @@ pub enum ExtractError {
         #[source]
         source: io::Error,
     },
+}
+
+/// What a store calls the tree of a layer in [`Form::Overlay`]: it depends on all layers below, and the two
+/// forms of markers must not be mixed up.
+pub fn overlay_name(chain: &ChainId, user_xattr: bool) -> String {
+    let form = if user_xattr { "-user" } else { "" };
+    format!("{}{form}", chain.0.hex())
 }
 
 /// Extracts a layer's uncompressed tar below `root`, an existing directory, and tells what

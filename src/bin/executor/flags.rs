@@ -174,7 +174,7 @@ pub(crate) struct CacheFlags {
     /// Directory with base images from the warmer, and with the local layer cache when it is writable.
     #[arg(long, value_name = "DIRECTORY", default_value = "/cache")]
     pub(crate) cache_dir: PathBuf,
-    /// How long a record counts, and a warmed image may stand in for an unreachable registry.
+    /// How long a record counts, and the tag of a warmed image until its registry is asked again.
     #[arg(long, value_name = "DURATION", default_value = "336h", value_parser = parse_age)]
     pub(crate) cache_ttl: AgeLimit,
     /// Cache COPY and ADD (unlike Kaniko's, on by default).
