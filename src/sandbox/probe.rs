@@ -127,7 +127,7 @@ fn in_place(force: bool) -> Result<Probe, String> {
 }
 
 /// Tries to mount, in a mount namespace that ends with the thread that is in it.
-fn mounting() -> Result<(), String> {
+pub(super) fn mounting() -> Result<(), String> {
     if !may_mount() {
         return Err("CAP_SYS_ADMIN is missing".into());
     }

@@ -108,6 +108,18 @@ pub(crate) struct BuildFlags {
     /// Build in place outside a container: it overwrites the root file system that it runs in.
     #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) force: bool,
+    /// In place: how credentials that lie in the same root (Docker's config.json, key files, the files of
+    /// --secret) are kept from RUN steps. auto: as far as steps do not notice. strict: all, with Landlock if
+    /// need be, under which setuid programs have no effect and a step cannot read what it puts into new
+    /// directories of /. off: not at all.
+    #[arg(long, value_enum, default_value_t = HidingFlag::Auto, value_name = "HOW")]
+    pub(crate) hide_credentials: HidingFlag,
+    /// In place: a path that wipes, base images and layers leave alone. Repeatable.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) ignore_path: Vec<PathBuf>,
+    /// In place: leave /var/run out of wipes and layers.
+    #[arg(long, alias = "whitelist-var-run", value_parser = boolean(), default_value = "true", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) ignore_var_run: bool,
     /// Check the Dockerfile and build nothing; exit code 1 when there is a warning.
     #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) check: bool,
@@ -121,6 +133,14 @@ pub(crate) struct BuildFlags {
 pub(crate) enum CheckFormat {
     Text,
     Json,
+}
+
+/// `--hide-credentials`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HidingFlag {
+    Auto,
+    Strict,
+    Off,
 }
 
 /// `--sandbox`.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,13 +19,15 @@ use crate::command_line::settings::{credentials, env};
 use crate::failure::Failure;
 use crate::flags::CommandLine;
 use crate::workplace::{Workplace, executor_directory, state_parent};
-use crate::{settings, ssh};
+use crate::{hide, settings, ssh};
 
 /// Carries out the command line.
 pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
     settings::check(line)?;
     // First of all, while there is one thread: it may start this program again inside a namespace.
     let probe = choose_sandbox(line)?;
+    // Before anything secret is read.
+    sandbox::close_memory()?;
     let observer = display::observer(&line.log, &env);
     let (parent, holds_overlay) = state_parent(line, &probe)?;
     let found = find_context(line, &parent)?;
@@ -111,7 +113,7 @@ fn run(
 ) -> Result<Result<(), build::BuildError>, Failure> {
     let credentials = credentials(&env)?;
     let client = Client::new(settings::client_options(&line.registry, &env)?, credentials)?;
-    let sandbox = sandbox_choice(probe, workplace.holds_overlay)?;
+    let sandbox = sandbox_choice(line, probe, workplace.holds_overlay, observer.as_ref())?;
     let repositories: Vec<Reference> = settings::cache_repository(line)?.into_iter().collect();
     let cache = line.cache.cache.then(|| layer_cache(line, &client, workplace, &repositories, observer));
     let git_environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
@@ -157,11 +159,21 @@ fn layer_cache(
 }
 
 /// The sandbox, ended by SIGINT and SIGTERM.
-fn sandbox_choice(probe: Probe, holds_overlay: bool) -> Result<SandboxChoice, Failure> {
-    let executable = std::env::current_exe()?;
+fn sandbox_choice(
+    line: &CommandLine,
+    probe: Probe,
+    holds_overlay: bool,
+    observer: &dyn Observer,
+) -> Result<SandboxChoice, Failure> {
+    // By this name it is this program, whatever a step does to the file.
+    let executable = PathBuf::from("/proc/self/exe");
+    let ignore = match probe.kind {
+        Kind::InPlace => ignored(line)?,
+        _ => IgnoreList::default(),
+    };
     let (sandbox, cancel): (Box<dyn Sandbox>, Cancel) = match probe.kind {
         Kind::InPlace => {
-            let sandbox = InPlaceSandbox::new(executable)?;
+            let sandbox = InPlaceSandbox::new(executable, hide::decide(line, &ignore, &env, observer)?);
             let cancel = sandbox.cancel();
             (Box::new(sandbox), cancel)
         }
@@ -171,12 +183,14 @@ fn sandbox_choice(probe: Probe, holds_overlay: bool) -> Result<SandboxChoice, Fa
             (Box::new(sandbox), cancel)
         }
     };
-    let ignore = match probe.kind {
-        Kind::InPlace => ignore_list(&executor_directory()?, true, &[])?,
-        _ => IgnoreList::default(),
-    };
     end_on_signal(cancel.clone());
     Ok(SandboxChoice { probe, holds_overlay, sandbox, cancel, ignore })
+}
+
+/// What stages leave alone in place.
+pub(crate) fn ignored(line: &CommandLine) -> Result<IgnoreList, Failure> {
+    let extra: Vec<_> = line.build.ignore_path.iter().map(|path| Path::new("/").join(path)).collect();
+    Ok(ignore_list(&executor_directory()?, line.build.ignore_var_run, &extra)?)
 }
 
 /// A signal ends the running step, which fails the build and cleans up; a build that is busy with

@@ -5,6 +5,8 @@ mod foreign;
 mod mounts;
 mod rooms;
 
+use std::mem;
+
 use super::error::BuildError;
 use super::evaluate::{Evaluator, StepPlace};
 use super::layers::{NewLayer, reset_times, write_layer};
@@ -66,15 +68,15 @@ impl Evaluator<'_> {
         op: &RunOp,
         number: usize,
     ) -> Result<Vec<Change>, BuildError> {
-        let mounts = self.prepare_mounts(op)?;
+        let mut mounts = self.prepare_mounts(op)?;
         let process = Process {
             argv: self.argv(op),
-            env: op.env.iter().chain(&op.proxy_env).cloned().chain(mounts.env).collect(),
+            env: op.env.iter().chain(&op.proxy_env).cloned().chain(mem::take(&mut mounts.env)).collect(),
             user: op.user.clone(),
             workdir: op.workdir.clone(),
             hostname: HOSTNAME.into(),
             network: op.network,
-            mounts: mounts.mounts,
+            mounts: mem::take(&mut mounts.mounts),
         };
         let progress = self.shop.progress;
         let mut output =

@@ -1,5 +1,6 @@
 //! Where RUN steps run: overlays of extracted layers, or the container's own root.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,13 +8,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::super::error::BuildError;
 use super::super::extraction::OverlayForm;
 use super::super::materials::{Materials, os_path};
+use super::super::records::now;
 use super::super::request::SandboxChoice;
 use super::super::state::{StageState, StateLayer};
 use crate::digest::DiffId;
 use crate::extract::{Form, Ownership, extract};
-use crate::layer::Change;
+use crate::layer::{Change, ChangeKind};
 use crate::sandbox::{self, Exit, IgnoreList, Process, Root, Sandbox, Stream, wipe};
 use crate::snapshot;
+use crate::view::{View, tar_order};
 
 /// The places where RUN steps run.
 pub(in super::super) struct Rooms<'a> {
@@ -195,7 +198,11 @@ impl TreeRoom<'_> {
         self.fill(state.layers(), materials)?;
         let before = snapshot::index(self.place.path(), self.ignore)?;
         let exit = sandbox.run(process, &self.place.root(), output)?;
-        let changes = snapshot::changed(self.place.path(), &before, &state.contents().view, self.ignore)?;
+        let view = &state.contents().view;
+        let mut changes = snapshot::changed(self.place.path(), &before, view, self.ignore)?;
+        if matches!(self.place, Place::Container) {
+            add_kernel_directories(&mut changes, view);
+        }
         Ok((exit, changes))
     }
 
@@ -217,6 +224,19 @@ impl TreeRoom<'_> {
         }
         self.holds = wanted;
         Ok(())
+    }
+}
+
+/// A root without these has them after its first step, as with BuildKit and runc. A container's own
+/// are mounts, which a snapshot leaves out.
+fn add_kernel_directories(changes: &mut Vec<Change>, view: &View) {
+    for name in [b"dev".as_slice(), b"proc", b"sys"] {
+        if view.get(name).is_some() {
+            continue;
+        }
+        let at = changes.partition_point(|change| tar_order(&change.path, name).is_lt());
+        let (path, kind) = (name.to_vec(), ChangeKind::Directory);
+        changes.insert(at, Change { path, kind, mode: 0o755, uid: 0, gid: 0, mtime: now(), xattrs: BTreeMap::new() });
     }
 }
 
