@@ -32,6 +32,8 @@ say "in place, inside an ordinary container"
 tests/in-place.sh "$bin"
 say "what a step can see of the executor"
 tests/credentials.sh "$bin"
+say "what processes find and leave"
+tests/processes.sh "$bin"
 golden=$(realpath -m ../shared/golden)
 if [ -d "$golden" ]; then
     say "golden suite"

@@ -253,6 +253,8 @@ impl BuildError {
 fn describe(exit: &Exit) -> String {
     match exit {
         Exit::Code(code) => format!("exit code: {code}"),
+        // Nobody else sends it but the kernel that has no memory left.
+        Exit::Signal(9) => "exit code: 137 (killed by signal 9; out of memory?)".into(),
         Exit::Signal(signal) => format!("exit code: {} (killed by signal {signal})", 128 + signal),
     }
 }
@@ -274,6 +276,7 @@ mod tests {
     #[test]
     fn ends_of_processes() {
         assert_eq!(describe(&Exit::Code(42)), "exit code: 42");
-        assert_eq!(describe(&Exit::Signal(9)), "exit code: 137 (killed by signal 9)");
+        assert_eq!(describe(&Exit::Signal(9)), "exit code: 137 (killed by signal 9; out of memory?)");
+        assert_eq!(describe(&Exit::Signal(15)), "exit code: 143 (killed by signal 15)");
     }
 }

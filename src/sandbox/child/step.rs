@@ -29,6 +29,12 @@ const ROOT_CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::KILL)
     .union(CapabilitySet::AUDIT_WRITE);
 
+/// Docker's limit of open files.
+const MAX_FILES: u64 = 1 << 20;
+
+/// Between 0, what the executor has, and 1000.
+const OUT_OF_MEMORY_SCORE: &str = "500";
+
 /// The highest capability that a kernel may know, with room to come.
 const LAST_CAPABILITY: u32 = 63;
 
@@ -44,6 +50,7 @@ pub(super) fn execute(spec: &Spec, user: &User) -> Result<i32, Failure> {
     die_with_parent()?;
     system::reset_signals();
     rustix::process::setsid().during(|| "start a session".into())?;
+    limit_resources();
     let inside = rustix::process::chdir(&*spec.workdir);
     become_user(user)?;
     // A user may reach what root may not (a mounted directory of theirs).
@@ -51,6 +58,20 @@ pub(super) fn execute(spec: &Spec, user: &User) -> Result<i32, Failure> {
     // Changing ids clears this.
     die_with_parent()?;
     Ok(exec(spec, user))
+}
+
+/// Programs that go through all descriptors there could be take minutes where a container allows a
+/// billion; a crash leaves no memory image in the layer; when memory runs out, it is the step that ends and
+/// not the executor. What cannot be set stays as it is.
+fn limit_resources() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let files = getrlimit(Resource::Nofile);
+    let at_most = |limit: Option<u64>| Some(limit.map_or(MAX_FILES, |limit| limit.min(MAX_FILES)));
+    let limit = Rlimit { current: at_most(files.current), maximum: at_most(files.maximum) };
+    let _ = setrlimit(Resource::Nofile, limit);
+    let core = getrlimit(Resource::Core);
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..core });
+    let _ = std::fs::write("/proc/self/oom_score_adj", OUT_OF_MEMORY_SCORE);
 }
 
 fn unusable(workdir: &str, errno: Errno) -> Failure {
