@@ -82,7 +82,8 @@ impl Hidden {
                 let mounts: Vec<PathBuf> = mount_table()?;
                 let (removed, exposed): (BTreeSet<_>, BTreeSet<_>) =
                     found.into_iter().partition(|(path, read_once)| *read_once && is_removable(path, &mounts));
-                Ok(Self { method: Some(HidingMethod::Removal), paths: paths(&removed), exposed: paths(&exposed) })
+                let method = (!removed.is_empty()).then_some(HidingMethod::Removal);
+                Ok(Self { method, paths: paths(&removed), exposed: paths(&exposed) })
             }
         }
     }

@@ -113,7 +113,13 @@ pub(crate) fn credential_files(env: Environment<'_>) -> Vec<PathBuf> {
         set("REGISTRY_AUTH_FILE"),
         set("XDG_RUNTIME_DIR").map(|directory| directory.join("containers/auth.json")),
     ];
-    candidates.into_iter().flatten().collect()
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for path in candidates.into_iter().flatten() {
+        if !paths.contains(&path) {
+            paths.push(path);
+        }
+    }
+    paths
 }
 
 #[cfg(test)]

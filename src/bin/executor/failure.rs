@@ -29,6 +29,9 @@ pub(crate) enum Failure {
     Temporary(#[from] std::io::Error),
     #[error("{}", show(.error, .error.span(), .dockerfile))]
     Build { error: Box<BuildError>, dockerfile: Box<Source> },
+    /// `doctor` said what is wrong.
+    #[error("")]
+    Doctor,
     /// `--check` found something; it is on the standard output already.
     #[error("")]
     Check,

@@ -38,11 +38,14 @@ pub(crate) struct CommandLine {
 
 /// The whole command line.
 pub(crate) fn command() -> clap::Command {
-    with_booleans(CommandLine::command())
+    with_booleans(CommandLine::command()).mut_subcommand("doctor", with_booleans)
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Say what this container allows, how RUN steps run here and what would be faster, and whether caches,
+    /// credentials and registries are there. Takes the flags of a build; exit code 1 when one could not run.
+    Doctor(Box<DoctorFlags>),
     /// Print the version.
     Version,
     /// Print a completion script for a shell.
@@ -50,6 +53,26 @@ pub(crate) enum Command {
         /// Which shell.
         shell: clap_complete::Shell,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorFlags {
+    /// Print one JSON object.
+    #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) json: bool,
+    /// Registry to reach: HOST[:PORT]. Repeatable.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) registry: Vec<String>,
+    #[command(flatten)]
+    pub(crate) build: BuildFlags,
+    #[command(flatten)]
+    pub(crate) output: OutputFlags,
+    #[command(flatten)]
+    pub(crate) cache: CacheFlags,
+    #[command(flatten)]
+    pub(crate) registries: RegistryFlags,
+    #[command(flatten)]
+    pub(crate) log: LogFlags,
 }
 
 #[derive(Debug, Args)]

@@ -38,16 +38,21 @@ pub(crate) fn decide(
     env: Environment<'_>,
     observer: &dyn Observer,
 ) -> Result<Hidden, SandboxError> {
+    let hidden = plan(line, ignore, env)?;
+    if !hidden.exposed.is_empty() && line.build.hide_credentials == HidingFlag::Auto {
+        observer.event(Event::Warning(format!("{}; see `executor doctor`", exposure(&hidden.exposed))));
+    }
+    Ok(hidden)
+}
+
+/// Decides, and says nothing.
+pub(crate) fn plan(line: &CommandLine, ignore: &IgnoreList, env: Environment<'_>) -> Result<Hidden, SandboxError> {
     let asked = match line.build.hide_credentials {
         HidingFlag::Auto => Hiding::Auto,
         HidingFlag::Strict => Hiding::Strict,
         HidingFlag::Off => Hiding::Off,
     };
-    let hidden = Hidden::decide(&credentials(line, env), ignore, asked)?;
-    if !hidden.exposed.is_empty() && asked == Hiding::Auto {
-        observer.event(Event::Warning(format!("{}; see `executor doctor`", exposure(&hidden.exposed))));
-    }
-    Ok(hidden)
+    Hidden::decide(&credentials(line, env), ignore, asked)
 }
 
 /// One sentence without an end.

@@ -7,6 +7,7 @@
 mod command_line;
 
 mod check;
+mod doctor;
 mod failure;
 mod flags;
 mod hide;
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
         Ok(line) => line,
         Err(error) => error.exit(),
     };
-    match run(&line) {
+    match run(line) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprint!("{failure}");
@@ -43,14 +44,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(line: &CommandLine) -> Result<(), Failure> {
-    match &line.command {
+fn run(line: CommandLine) -> Result<(), Failure> {
+    match line.command {
+        Some(Command::Doctor(flags)) => doctor::run(*flags)?,
         Some(Command::Version) => println!("Kaniko version :  yadokari {}", env!("CARGO_PKG_VERSION")),
         Some(Command::Completion { shell }) => {
-            clap_complete::generate(*shell, &mut flags::command(), "executor", &mut std::io::stdout());
+            clap_complete::generate(shell, &mut flags::command(), "executor", &mut std::io::stdout());
         }
-        None if line.build.check => check::run(line)?,
-        None => session::build(line)?,
+        None if line.build.check => check::run(&line)?,
+        None => session::build(&line)?,
     }
     Ok(())
 }

@@ -57,14 +57,19 @@ pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
         .map_err(|error| Failure::build(error, &request.dockerfile))
 }
 
-/// Chooses how RUN steps run. Where there is no way, a build without RUN still works: the reason
+/// Asks for a sandbox. Where there is no way, a build without RUN still works: the reason
 /// comes with the first RUN.
-fn choose_sandbox(line: &CommandLine) -> Result<Probe, Failure> {
+pub(crate) fn probe(line: &CommandLine) -> Probe {
     let requested = settings::sandbox(line.build.sandbox);
-    let probe = match sandbox::probe(requested, true, line.build.force) {
+    match sandbox::probe(requested, true, line.build.force) {
         Ok(probe) => probe,
         Err(error) => Probe { kind: Kind::None, reason: error.to_string() },
-    };
+    }
+}
+
+/// Chooses how RUN steps run, and goes where they can.
+fn choose_sandbox(line: &CommandLine) -> Result<Probe, Failure> {
+    let probe = probe(line);
     if probe.kind == Kind::UserNamespace {
         sandbox::enter_user_namespace()?;
     }
