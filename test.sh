@@ -34,6 +34,8 @@ say "what a step can see of the executor"
 tests/credentials.sh "$bin"
 say "what processes find and leave"
 tests/processes.sh "$bin"
+say "under several profiles of containers"
+tests/profiles.sh "$bin"
 golden=$(realpath -m ../shared/golden)
 if [ -d "$golden" ]; then
     say "golden suite"

@@ -65,11 +65,11 @@ builds "podman's default" userns
 builds "CAP_SYS_ADMIN" overlay "${docker[@]}" --cap-add SYS_ADMIN
 builds "CAP_SYS_ADMIN, /tmp on a file system that can hold an overlay" overlay "${docker[@]}" --cap-add SYS_ADMIN --tmpfs /tmp
 builds "root, no seccomp" userns --security-opt seccomp=unconfined
-builds "root of a user namespace, with CAP_SYS_ADMIN in it" userns "${docker[@]}" --userns=auto:size=65536 --cap-add SYS_ADMIN
+builds "root of a user namespace, with CAP_SYS_ADMIN in it" userns "${docker[@]}" --uidmap 0:100000:65536 --gidmap 0:100000:65536 --cap-add SYS_ADMIN
 
 # With one id, files cannot have the owners that they should have: the image is made, and may be another.
 echo "-- not root, user namespaces allowed"
-container --user 1000:1000 -- "${flags[@]}" || wrong "not root, user namespaces allowed: no image"
+container --user 1000:1000 --tmpfs /tmp -- "${flags[@]}" || wrong "not root, user namespaces allowed: no image"
 grep -q 'sandbox userns:' "$work/log" || wrong "not root, user namespaces allowed: not userns"
 
 echo "-- not root, read-only, no capabilities"

@@ -25,7 +25,7 @@ pub(crate) enum Failure {
     Sandbox(#[from] SandboxError),
     #[error("error: {}\n", chain(.0))]
     Agent(#[from] AgentError),
-    #[error("error: failed to make a temporary directory: {0}\n")]
+    #[error("error: failed to make a temporary directory: {0}; mount an emptyDir at /tmp, or name another place with TMPDIR\n")]
     Temporary(#[from] std::io::Error),
     #[error("{}", show(.error, .error.span(), .dockerfile))]
     Build { error: Box<BuildError>, dockerfile: Box<Source> },
