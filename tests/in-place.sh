@@ -55,4 +55,27 @@ grep -q ', 0 run,' "$work/cached2.log" || { cat "$work/cached2.log"; exit 1; }
 [ "$(cat "$work/out/auto1" "$work/out/auto2")" = "$(cat "$work/overlay" "$work/overlay")" ] || { echo "auto gives another image" >&2; exit 1; }
 echo "-- the pushed image runs"
 [ "$("${podman[@]}" run --rm --net=host --tls-verify=false "${limits[@]}" "$registry/app:1")" = done ]
+echo "-- what a build leaves alone, and what it does not"
+mkdir "$work/shell" "$work/cache"
+cp /bin/busybox "$work/shell/"
+printf 'FROM %s/yadokari:1\nCOPY busybox /kaniko/\n' "$registry" >"$work/shell/Dockerfile"
+"$bin/executor" -c "$work/shell" -d "$registry/shell:1" --cache=false >"$work/shell.log" 2>&1 || { cat "$work/shell.log"; exit 1; }
+printf 'FROM %s/base:1 AS one\nRUN echo 1 > /one && echo x > /keep/by-step && test ! -e /gone && test -e /keep/kept\nFROM %s/base:1\nCOPY --from=one /one /two\nRUN test ! -e /one && test -e /two && test -e /keep/kept && mkdir -p /var/run && touch /var/run/x\n' \
+    "$registry" "$registry" >"$work/context/Dockerfile.wipe"
+echo cached >"$work/cache/file"
+in_container -v "$work/cache:/cache" --entrypoint /kaniko/busybox "$registry/shell:1" sh -ec '
+    b=/kaniko/busybox
+    $b mkdir /keep /gone && $b touch /keep/kept /gone/file /kaniko/mine
+    for mode in full redo time; do
+        /kaniko/executor -f /workspace/Dockerfile.wipe --no-push --cache=false --sandbox=in-place --ignore-path=/keep --snapshot-mode=$mode --tar-path=/out/$mode.tar
+    done
+    $b test -e /two
+    /kaniko/executor -f /workspace/Dockerfile.wipe --no-push --cache=false --sandbox=in-place --ignore-path=/keep --cleanup
+    $b test ! -e /two && $b test ! -e /bin && $b test -e /keep/kept && $b test -e /kaniko/mine
+    $b grep -q cached /cache/file && $b test -e /workspace/Dockerfile.wipe && $b test -s /etc/hosts' >"$work/wipe.log" 2>&1 || { cat "$work/wipe.log"; exit 1; }
+for mode in full redo time; do
+    for layer in $(tar -tf "$work/out/$mode.tar" | grep 'gz$'); do tar -xOf "$work/out/$mode.tar" "$layer" | tar -tz; done >"$work/names"
+    grep -E '^(keep/|var/run/x|kaniko|cache|workspace)' "$work/names" && { echo "$mode: what was to be ignored is in the image" >&2; exit 1; }
+    grep -qx two "$work/names" || { echo "$mode: a file is missing" >&2; exit 1; }
+done
 echo "in place equals overlay: $(cat "$work/overlay")"

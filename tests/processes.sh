@@ -73,6 +73,39 @@ for sandbox in overlay userns; do
     none_left "$sandbox, SIGKILL"
 done
 
+echo "-- a shell where a step failed"
+cat >"$work/shell.py" <<'P'
+import os, pty, select, sys, time
+steps = [b"cat /made; echo A=$A\n", b"sleep 100\n", b"\x03", b"echo after $?\n", b"exit\n"]
+expected = [b"before", b"# sleep 100", b"^C", b"after 130", b""]
+process, terminal = pty.fork()
+if process == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+output, sent, start = b"", 0, time.time()
+while time.time() - start < 60:
+    if select.select([terminal], [], [], 0.5)[0]:
+        try:
+            output += os.read(terminal, 4096)
+        except OSError:
+            break
+    elif b"# " in output and sent < len(steps) and (sent == 0 or expected[sent - 1] in output):
+        os.write(terminal, steps[sent])
+        sent += 1
+code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+text = output.decode("utf-8", "replace")
+sys.exit(0 if code == 3 and "A=b" in text and "after 130" in text and "exit code: 3" in text else text)
+P
+printf 'FROM %s/base:1\nENV A=b\nRUN echo before > /made; echo its last words; exit 3\n' "$registry" >"$work/context/Dockerfile.shell"
+for sandbox in overlay userns; do
+    python3 "$work/shell.py" "$bin/executor" --context "$work/context" --no-push --cache=false --sandbox=$sandbox -f Dockerfile.shell --on-failure=shell
+done
+"${podman[@]}" pull -q --tls-verify=false "$registry/yadokari:1" >/dev/null
+python3 "$work/shell.py" "$(command -v podman)" "${podman[@]:1}" run -it --rm --net=host "${limits[@]}" -v "$work/context:/workspace:ro" \
+    "$registry/yadokari:1" --context /workspace --no-push --cache=false --sandbox=in-place -f Dockerfile.shell --on-failure=shell
+build --on-failure=shell -f Dockerfile.shell </dev/null && wrong "a shell without a terminal" || [ $? = 2 ] || wrong "a shell without a terminal"
+build -f Dockerfile.shell && wrong "no failure"
+tail -n 3 "$work/log" | grep -q "^3 > RUN echo before" && tail -n 1 "$work/log" | grep -qx "  its last words" || wrong "the error does not show line and output"
+
 echo "-- a full disk"
 mkdir "$work/small"
 mount -t tmpfs -o size=12m tmpfs "$work/small"

@@ -105,6 +105,8 @@ pub enum BuildError {
         command: String,
         /// How it ended.
         exit: Exit,
+        /// The last lines that it wrote.
+        output: Vec<String>,
     },
     /// There is no way to run a process here.
     #[error("RUN is not possible here: {reason}")]
@@ -228,6 +230,15 @@ impl BuildError {
         }
     }
 
+    /// The last lines that the step's process wrote, when one ended badly.
+    pub fn last_output(&self) -> &[String] {
+        match self {
+            Self::Step { source, .. } => source.last_output(),
+            Self::Process { output, .. } => output,
+            _ => &[],
+        }
+    }
+
     /// The exit code of the step's process, when one ended with a code.
     pub fn process_code(&self) -> Option<i32> {
         match self {
@@ -250,7 +261,7 @@ impl BuildError {
 }
 
 /// The number is the one that a shell, and BuildKit, would give.
-fn describe(exit: &Exit) -> String {
+pub(super) fn describe(exit: &Exit) -> String {
     match exit {
         Exit::Code(code) => format!("exit code: {code}"),
         // Nobody else sends it but the kernel that has no memory left.

@@ -75,7 +75,7 @@ pub(super) fn column(source: &[u8], number: usize, fault: &Fault) -> Option<usiz
 }
 
 /// `error_message` above the lines of `source` that `span` names: `file:line`, numbered lines, a
-/// caret when the column is known. No colours; control characters are made harmless.
+/// caret when the column is known, else a `>` before each of them. No colours; control characters are made harmless.
 ///
 /// Shows the message alone when the span is outside the source.
 pub fn render(error_message: &str, span: Span, file_name: &str, source: &str) -> String {
@@ -92,7 +92,9 @@ pub fn render(error_message: &str, span: Span, file_name: &str, source: &str) ->
     let _ = writeln!(shown, "{:>width$}--> {file_name}:{}{place}", "", span.start);
     for number in span.start.saturating_sub(CONTEXT).max(1)..=last {
         let line = lines[number - 1];
-        let _ = writeln!(shown, "{}", format!("{number:>width$} | {}", visible(line, MAX_WIDTH)).trim_end());
+        let is_blamed = span.column.is_none() && (span.start..=end).contains(&number);
+        let mark = if is_blamed { '>' } else { '|' };
+        let _ = writeln!(shown, "{}", format!("{number:>width$} {mark} {}", visible(line, MAX_WIDTH)).trim_end());
         if number == span.start {
             caret(&mut shown, line, span.column, width);
         }

@@ -82,6 +82,8 @@ pub struct Process {
     pub network: Network,
     /// In order.
     pub mounts: Vec<Mount>,
+    /// It gets the terminal that this process has as its standard error, and is in the foreground there.
+    pub terminal: bool,
 }
 
 impl std::fmt::Debug for Process {

@@ -22,6 +22,7 @@ pub(super) struct Spec {
     pub(super) env: Vec<(String, String)>,
     pub(super) user: String,
     pub(super) workdir: String,
+    pub(super) terminal: bool,
 }
 
 /// Where the step runs.

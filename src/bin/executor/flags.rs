@@ -131,6 +131,17 @@ pub(crate) struct BuildFlags {
     /// Build in place outside a container: it overwrites the root file system that it runs in.
     #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) force: bool,
+    /// When a RUN fails: end the build, or open a shell first, in the state that the step left and with its mounts and
+    /// variables. The shell needs a terminal, and lets one stage run at a time.
+    #[arg(long, value_enum, default_value_t = OnFailure::Fail, value_name = "WHAT")]
+    pub(crate) on_failure: OnFailure,
+    /// In place: wipe the root when the build has ended, however it ended.
+    #[arg(long, env = "KANIKO_CLEANUP", value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) cleanup: bool,
+    /// How closely changes are looked for. Every mode finds what full finds: what is unchanged by inode, size, mode,
+    /// owner and times is not read again.
+    #[arg(long, alias = "snapshotMode", value_enum, default_value_t = SnapshotMode::Full, value_name = "MODE")]
+    pub(crate) snapshot_mode: SnapshotMode,
     /// In place: how credentials that lie in the same root (Docker's config.json, key files, the files of
     /// --secret) are kept from RUN steps. auto: as far as steps do not notice. strict: all, with Landlock if
     /// need be, under which setuid programs have no effect and a step cannot read what it puts into new
@@ -156,6 +167,21 @@ pub(crate) struct BuildFlags {
 pub(crate) enum CheckFormat {
     Text,
     Json,
+}
+
+/// `--on-failure`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnFailure {
+    Fail,
+    Shell,
+}
+
+/// `--snapshot-mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SnapshotMode {
+    Full,
+    Redo,
+    Time,
 }
 
 /// `--hide-credentials`.

@@ -20,8 +20,9 @@ use std::process::ExitCode;
 
 use clap::FromArgMatches;
 
+use command_line::flags::LogFormat;
 use failure::Failure;
-use flags::{Command, CommandLine};
+use flags::{Command, CommandLine, OnFailure};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -44,6 +45,14 @@ fn main() -> ExitCode {
     }
 }
 
+/// A live display would draw over a shell.
+fn with_shell(mut line: CommandLine) -> CommandLine {
+    if line.build.on_failure == OnFailure::Shell && line.log.log_format == LogFormat::Color {
+        line.log.log_format = LogFormat::Text;
+    }
+    line
+}
+
 fn run(line: CommandLine) -> Result<(), Failure> {
     match line.command {
         Some(Command::Doctor(flags)) => doctor::run(*flags)?,
@@ -52,7 +61,7 @@ fn run(line: CommandLine) -> Result<(), Failure> {
             clap_complete::generate(shell, &mut flags::command(), "executor", &mut std::io::stdout());
         }
         None if line.build.check => check::run(&line)?,
-        None => session::build(&line)?,
+        None => session::build(&with_shell(line))?,
     }
     Ok(())
 }

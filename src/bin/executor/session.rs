@@ -17,7 +17,7 @@ use yadokari::sandbox::{self, Cancel, IgnoreList, InPlaceSandbox, Kind, OverlayS
 use crate::command_line::display;
 use crate::command_line::settings::{credentials, env};
 use crate::failure::Failure;
-use crate::flags::CommandLine;
+use crate::flags::{CommandLine, OnFailure};
 use crate::workplace::{Workplace, executor_directory, state_parent};
 use crate::{hide, settings, ssh};
 
@@ -26,6 +26,13 @@ pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
     settings::check(line)?;
     // First of all, while there is one thread: it may start this program again inside a namespace.
     let probe = choose_sandbox(line)?;
+    let wiped = (probe.kind == Kind::InPlace && line.build.cleanup).then(|| ignored(line)).transpose()?;
+    let result = build_with(line, probe);
+    let wiped = wiped.map_or(Ok(()), |ignore| sandbox::wipe(Path::new("/"), &ignore));
+    result.and_then(|()| Ok(wiped?))
+}
+
+fn build_with(line: &CommandLine, probe: Probe) -> Result<(), Failure> {
     // Before anything secret is read.
     sandbox::close_memory()?;
     let observer = display::observer(&line.log, &env);
@@ -41,6 +48,7 @@ pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
         caching: settings::caching(&line.cache),
         reproducible: line.build.reproducible,
         jobs: settings::jobs(&line.build),
+        shell_on_failure: line.build.on_failure == OnFailure::Shell,
         secrets: settings::secrets(&line.build, &env)?,
         ssh: BTreeMap::new(),
         outputs: settings::outputs(&line.output)?,

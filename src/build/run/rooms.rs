@@ -21,6 +21,7 @@ use crate::view::{View, tar_order};
 /// The places where RUN steps run.
 pub(in super::super) struct Rooms<'a> {
     kind: RoomKind<'a>,
+    script_directory: &'static str,
     /// For names below the work directory.
     numbers: AtomicUsize,
 }
@@ -67,10 +68,6 @@ enum Place {
 }
 
 impl Place {
-    fn is_container(&self) -> bool {
-        matches!(self, Self::Container)
-    }
-
     fn path(&self) -> &Path {
         match self {
             Self::Container => Path::new("/"),
@@ -87,6 +84,7 @@ impl Place {
 }
 
 /// One RUN: what runs, and on which file system.
+#[derive(Clone, Copy)]
 pub(in super::super) struct StepRun<'r> {
     pub(in super::super) sandbox: &'r dyn Sandbox,
     pub(in super::super) state: &'r StageState,
@@ -112,7 +110,9 @@ impl<'a> Rooms<'a> {
             sandbox::Kind::InPlace => tree(Place::Container),
             sandbox::Kind::None => RoomKind::Nowhere(choice.probe.reason.clone()),
         };
-        Self { kind, numbers: AtomicUsize::new(0) }
+        let in_container = choice.probe.kind == sandbox::Kind::InPlace;
+        let script_directory = if in_container { "/run/pipes" } else { SCRIPT_DIRECTORY };
+        Self { kind, script_directory, numbers: AtomicUsize::new(0) }
     }
 
     /// Whether a layer that must be read anyway had better be extracted in the same pass.
@@ -127,10 +127,7 @@ impl<'a> Rooms<'a> {
 
     /// Where heredoc scripts with `#!` stand. A container's own `/dev` is often mounted noexec.
     pub(in super::super) fn script_directory(&self) -> &'static str {
-        match &self.kind {
-            RoomKind::Tree(room) if lock(room).place.is_container() => "/run/pipes",
-            _ => SCRIPT_DIRECTORY,
-        }
+        self.script_directory
     }
 
     /// A name that nothing else in the work directory has.

@@ -49,9 +49,16 @@ pub(super) fn user(spec: &str) -> Result<User, Failure> {
 pub(super) fn execute(spec: &Spec, user: &User) -> Result<i32, Failure> {
     die_with_parent()?;
     system::reset_signals();
-    rustix::process::setsid().during(|| "start a session".into())?;
+    if spec.terminal {
+        take_terminal().during(|| "take the terminal".into())?;
+    } else {
+        rustix::process::setsid().during(|| "start a session".into())?;
+    }
     limit_resources();
     let inside = rustix::process::chdir(&*spec.workdir);
+    if !spec.terminal {
+        give_outputs(user);
+    }
     become_user(user)?;
     // A user may reach what root may not (a mounted directory of theirs).
     inside.or_else(|_| rustix::process::chdir(&*spec.workdir)).map_err(|errno| unusable(&spec.workdir, errno))?;
@@ -78,11 +85,22 @@ fn unusable(workdir: &str, errno: Errno) -> Failure {
     Failure::Step(format!("cannot change to the working directory {workdir:?}: {}", std::io::Error::from(errno)))
 }
 
-fn become_user(user: &User) -> Result<(), Failure> {
+/// A group of its own in the session of the executor: the terminal stays that session's.
+fn take_terminal() -> Result<(), Errno> {
+    rustix::stdio::dup2_stdin(std::io::stderr())?;
+    rustix::process::setpgid(None, None)?;
+    system::put_in_foreground(std::io::stderr(), rustix::process::getpid())
+}
+
+/// So that /dev/stdout and /dev/stderr can be opened by the user.
+fn give_outputs(user: &User) {
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-    // So that /dev/stdout and /dev/stderr can be opened by the user.
     let _ = rustix::fs::fchown(std::io::stdout(), Some(uid), Some(gid));
     let _ = rustix::fs::fchown(std::io::stderr(), Some(uid), Some(gid));
+}
+
+fn become_user(user: &User) -> Result<(), Failure> {
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     set_groups(user)?;
     rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(|errno| unmapped("group", user.gid, errno))?;
     limit_bounding_set();
