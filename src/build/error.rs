@@ -107,6 +107,8 @@ pub enum BuildError {
         command: String,
         /// How it ended.
         exit: Exit,
+        /// The last lines that it wrote.
+        output: Vec<String>,
     },
     /// There is no way to run a process here.
     #[error("RUN is not possible here: {reason}")]
@@ -260,6 +262,15 @@ impl BuildError {
         }
     }
 
+    /// The last lines that the step's process wrote, when one ended badly.
+    pub fn last_output(&self) -> &[String] {
+        match self {
+            Self::Step { source, .. } => source.last_output(),
+            Self::Process { output, .. } => output,
+            _ => &[],
+        }
+    }
+
     /// The exit code of the step's process, when one ended with a code.
     pub fn process_code(&self) -> Option<i32> {
         match self {
@@ -291,9 +302,11 @@ fn near_stage(mention: Option<&Mention>) -> String {
 }
 
 /// The number is the one that a shell, and BuildKit, would give.
-fn describe(exit: &Exit) -> String {
+pub(super) fn describe(exit: &Exit) -> String {
     match exit {
         Exit::Code(code) => format!("exit code: {code}"),
+        // Nobody else sends it but the kernel that has no memory left.
+        Exit::Signal(9) => "exit code: 137 (killed by signal 9; out of memory?)".into(),
         Exit::Signal(signal) => format!("exit code: {} (killed by signal {signal})", 128 + signal),
     }
 }
@@ -315,6 +328,7 @@ mod tests {
     #[test]
     fn ends_of_processes() {
         assert_eq!(describe(&Exit::Code(42)), "exit code: 42");
-        assert_eq!(describe(&Exit::Signal(9)), "exit code: 137 (killed by signal 9)");
+        assert_eq!(describe(&Exit::Signal(9)), "exit code: 137 (killed by signal 9; out of memory?)");
+        assert_eq!(describe(&Exit::Signal(15)), "exit code: 143 (killed by signal 15)");
     }
 }

@@ -32,6 +32,8 @@ pub struct BuildRequest {
     pub reproducible: bool,
     /// How many steps may work at a time (`--jobs`).
     pub jobs: NonZeroUsize,
+    /// Open a shell where a RUN failed (`--on-failure=shell`). The standard error is a terminal then.
+    pub shell_on_failure: bool,
     /// For `RUN --mount=type=secret`.
     pub secrets: BTreeMap<String, Secret>,
     /// Sockets of ssh agents by id, for `RUN --mount=type=ssh`.

@@ -112,7 +112,7 @@ impl<'a> Listing<'a> {
     }
 
     /// `message` above the lines that `span` names: `file:line:column`, numbered lines, a caret when
-    /// its place is known. No colours; control characters are made harmless.
+    /// its place is known, else a `>` before each of them. No colours; control characters are made harmless.
     ///
     /// The message alone when the span is outside the file.
     pub fn show(&self, message: &str, span: Span) -> String {
@@ -129,7 +129,9 @@ impl<'a> Listing<'a> {
         let _ = writeln!(shown, "{:>width$}--> {}:{line}{column}", "", self.name);
         for number in window.first..=window.last {
             let line = self.lines[number - 1];
-            let _ = writeln!(shown, "{}", format!("{number:>width$} | {}", visible(line, MAX_WIDTH)).trim_end());
+            let is_blamed = span.caret.is_none() && (span.start..=span.end).contains(&number);
+            let mark = if is_blamed { '>' } else { '|' };
+            let _ = writeln!(shown, "{}", format!("{number:>width$} {mark} {}", visible(line, MAX_WIDTH)).trim_end());
             if let Some(caret) = span.caret.filter(|caret| caret.line == number) {
                 point(&mut shown, line, caret.column, width);
             }

@@ -47,6 +47,8 @@ pub enum Operation {
     ListTags,
     /// The early look whether a push is allowed.
     CheckPush,
+    /// GET of the API's root.
+    Reach,
     /// From a reference to an image for one platform.
     ResolveImage,
 }
@@ -63,6 +65,7 @@ impl fmt::Display for Operation {
             Self::PushManifest => "push manifest",
             Self::ListTags => "list tags of",
             Self::CheckPush => "check push permission for",
+            Self::Reach => "reach registry",
             Self::ResolveImage => "resolve image",
         })
     }

@@ -38,11 +38,14 @@ pub(crate) struct CommandLine {
 
 /// The whole command line.
 pub(crate) fn command() -> clap::Command {
-    with_booleans(CommandLine::command())
+    with_booleans(CommandLine::command()).mut_subcommand("doctor", with_booleans)
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Say what this container allows, how RUN steps run here and what would be faster, and whether caches,
+    /// credentials and registries are there. Takes the flags of a build; exit code 1 when one could not run.
+    Doctor(Box<DoctorFlags>),
     /// Print the version.
     Version,
     /// Print a completion script for a shell.
@@ -50,6 +53,26 @@ pub(crate) enum Command {
         /// Which shell.
         shell: clap_complete::Shell,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorFlags {
+    /// Print one JSON object.
+    #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) json: bool,
+    /// Registry to reach: HOST[:PORT]. Repeatable.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) registry: Vec<String>,
+    #[command(flatten)]
+    pub(crate) build: BuildFlags,
+    #[command(flatten)]
+    pub(crate) output: OutputFlags,
+    #[command(flatten)]
+    pub(crate) cache: CacheFlags,
+    #[command(flatten)]
+    pub(crate) registries: RegistryFlags,
+    #[command(flatten)]
+    pub(crate) log: LogFlags,
 }
 
 #[derive(Debug, Args)]
@@ -108,6 +131,29 @@ pub(crate) struct BuildFlags {
     /// Build in place outside a container: it overwrites the root file system that it runs in.
     #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) force: bool,
+    /// When a RUN fails: end the build, or open a shell first, in the state that the step left and with its mounts and
+    /// variables. The shell needs a terminal, and lets one stage run at a time.
+    #[arg(long, value_enum, default_value_t = OnFailure::Fail, value_name = "WHAT")]
+    pub(crate) on_failure: OnFailure,
+    /// In place: wipe the root when the build has ended, however it ended.
+    #[arg(long, env = "KANIKO_CLEANUP", value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) cleanup: bool,
+    /// How closely changes are looked for. Every mode finds what full finds: what is unchanged by inode, size, mode,
+    /// owner and times is not read again.
+    #[arg(long, alias = "snapshotMode", value_enum, default_value_t = SnapshotMode::Full, value_name = "MODE")]
+    pub(crate) snapshot_mode: SnapshotMode,
+    /// In place: how credentials that lie in the same root (Docker's config.json, key files, the files of
+    /// --secret) are kept from RUN steps. auto: as far as steps do not notice. strict: all, with Landlock if
+    /// need be, under which setuid programs have no effect and a step cannot read what it puts into new
+    /// directories of /. off: not at all.
+    #[arg(long, value_enum, default_value_t = HidingFlag::Auto, value_name = "HOW")]
+    pub(crate) hide_credentials: HidingFlag,
+    /// In place: a path that wipes, base images and layers leave alone. Repeatable.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) ignore_path: Vec<PathBuf>,
+    /// In place: leave /var/run out of wipes and layers.
+    #[arg(long, alias = "whitelist-var-run", value_parser = boolean(), default_value = "true", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) ignore_var_run: bool,
     /// Check the Dockerfile and build nothing; exit code 1 when there is a warning.
     #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) check: bool,
@@ -121,6 +167,29 @@ pub(crate) struct BuildFlags {
 pub(crate) enum CheckFormat {
     Text,
     Json,
+}
+
+/// `--on-failure`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnFailure {
+    Fail,
+    Shell,
+}
+
+/// `--snapshot-mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SnapshotMode {
+    Full,
+    Redo,
+    Time,
+}
+
+/// `--hide-credentials`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HidingFlag {
+    Auto,
+    Strict,
+    Off,
 }
 
 /// `--sandbox`.

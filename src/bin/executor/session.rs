@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,15 +17,24 @@ use yadokari::sandbox::{self, Cancel, IgnoreList, InPlaceSandbox, Kind, OverlayS
 use crate::command_line::display;
 use crate::command_line::settings::{credentials, env};
 use crate::failure::Failure;
-use crate::flags::CommandLine;
+use crate::flags::{CommandLine, OnFailure};
 use crate::workplace::{Workplace, executor_directory, state_parent};
-use crate::{settings, ssh};
+use crate::{hide, settings, ssh};
 
 /// Carries out the command line.
 pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
     settings::check(line)?;
     // First of all, while there is one thread: it may start this program again inside a namespace.
     let probe = choose_sandbox(line)?;
+    let wiped = (probe.kind == Kind::InPlace && line.build.cleanup).then(|| ignored(line)).transpose()?;
+    let result = build_with(line, probe);
+    let wiped = wiped.map_or(Ok(()), |ignore| sandbox::wipe(Path::new("/"), &ignore));
+    result.and_then(|()| Ok(wiped?))
+}
+
+fn build_with(line: &CommandLine, probe: Probe) -> Result<(), Failure> {
+    // Before anything secret is read.
+    sandbox::close_memory()?;
     let observer = display::observer(&line.log, &env);
     let (parent, holds_overlay) = state_parent(line, &probe)?;
     let found = find_context(line, &parent)?;
@@ -39,6 +48,7 @@ pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
         caching: settings::caching(&line.cache),
         reproducible: line.build.reproducible,
         jobs: settings::jobs(&line.build),
+        shell_on_failure: line.build.on_failure == OnFailure::Shell,
         secrets: settings::secrets(&line.build, &env)?,
         ssh: BTreeMap::new(),
         outputs: settings::outputs(&line.output)?,
@@ -55,14 +65,19 @@ pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
         .map_err(|error| Failure::build(error, &request.dockerfile))
 }
 
-/// Chooses how RUN steps run. Where there is no way, a build without RUN still works: the reason
+/// Asks for a sandbox. Where there is no way, a build without RUN still works: the reason
 /// comes with the first RUN.
-fn choose_sandbox(line: &CommandLine) -> Result<Probe, Failure> {
+pub(crate) fn probe(line: &CommandLine) -> Probe {
     let requested = settings::sandbox(line.build.sandbox);
-    let probe = match sandbox::probe(requested, true, line.build.force) {
+    match sandbox::probe(requested, true, line.build.force) {
         Ok(probe) => probe,
         Err(error) => Probe { kind: Kind::None, reason: error.to_string() },
-    };
+    }
+}
+
+/// Chooses how RUN steps run, and goes where they can.
+fn choose_sandbox(line: &CommandLine) -> Result<Probe, Failure> {
+    let probe = probe(line);
     if probe.kind == Kind::UserNamespace {
         sandbox::enter_user_namespace()?;
     }
@@ -111,7 +126,7 @@ fn run(
 ) -> Result<Result<(), build::BuildError>, Failure> {
     let credentials = credentials(&env)?;
     let client = Client::new(settings::client_options(&line.registry, &env)?, credentials)?;
-    let sandbox = sandbox_choice(probe, workplace.holds_overlay)?;
+    let sandbox = sandbox_choice(line, probe, workplace.holds_overlay, observer.as_ref())?;
     let repositories: Vec<Reference> = settings::cache_repository(line)?.into_iter().collect();
     let cache = line.cache.cache.then(|| layer_cache(line, &client, workplace, &repositories, observer));
     let git_environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
@@ -157,11 +172,21 @@ fn layer_cache(
 }
 
 /// The sandbox, ended by SIGINT and SIGTERM.
-fn sandbox_choice(probe: Probe, holds_overlay: bool) -> Result<SandboxChoice, Failure> {
-    let executable = std::env::current_exe()?;
+fn sandbox_choice(
+    line: &CommandLine,
+    probe: Probe,
+    holds_overlay: bool,
+    observer: &dyn Observer,
+) -> Result<SandboxChoice, Failure> {
+    // By this name it is this program, whatever a step does to the file.
+    let executable = PathBuf::from("/proc/self/exe");
+    let ignore = match probe.kind {
+        Kind::InPlace => ignored(line)?,
+        _ => IgnoreList::default(),
+    };
     let (sandbox, cancel): (Box<dyn Sandbox>, Cancel) = match probe.kind {
         Kind::InPlace => {
-            let sandbox = InPlaceSandbox::new(executable)?;
+            let sandbox = InPlaceSandbox::new(executable, hide::decide(line, &ignore, &env, observer)?);
             let cancel = sandbox.cancel();
             (Box::new(sandbox), cancel)
         }
@@ -171,12 +196,14 @@ fn sandbox_choice(probe: Probe, holds_overlay: bool) -> Result<SandboxChoice, Fa
             (Box::new(sandbox), cancel)
         }
     };
-    let ignore = match probe.kind {
-        Kind::InPlace => ignore_list(&executor_directory()?, true, &[])?,
-        _ => IgnoreList::default(),
-    };
     end_on_signal(cancel.clone());
     Ok(SandboxChoice { probe, holds_overlay, sandbox, cancel, ignore })
+}
+
+/// What stages leave alone in place.
+pub(crate) fn ignored(line: &CommandLine) -> Result<IgnoreList, Failure> {
+    let extra: Vec<_> = line.build.ignore_path.iter().map(|path| Path::new("/").join(path)).collect();
+    Ok(ignore_list(&executor_directory()?, line.build.ignore_var_run, &extra)?)
 }
 
 /// A signal ends the running step, which fails the build and cleans up; a build that is busy with

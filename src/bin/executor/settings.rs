@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{IsTerminal, stderr, stdin};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -14,7 +15,7 @@ use yadokari::sandbox::Requested;
 
 use crate::command_line::settings::{self as command_line, Environment, SettingsError, usage};
 use crate::command_line::values::{KeyValue, parse_boolean};
-use crate::flags::{BuildFlags, CacheFlags, CommandLine, OutputFlags, RegistryFlags, SandboxFlag};
+use crate::flags::{BuildFlags, CacheFlags, CommandLine, OnFailure, OutputFlags, RegistryFlags, SandboxFlag};
 
 /// Flags that only make sense together.
 ///
@@ -33,6 +34,9 @@ pub(crate) fn check(line: &CommandLine) -> Result<(), SettingsError> {
     {
         return Err(usage("when using --no-push with --cache you must provide --cache-repo (or --no-push-cache)"));
     }
+    if line.build.on_failure == OnFailure::Shell && !(stdin().is_terminal() && stderr().is_terminal()) {
+        return Err(usage("--on-failure=shell needs a terminal as standard input and standard error"));
+    }
     let names = output.image_name_with_digest_file.is_some() || output.image_name_tag_with_digest_file.is_some();
     if names && output.destination.is_empty() {
         return Err(usage("files with the image's name need a --destination"));
@@ -43,6 +47,9 @@ pub(crate) fn check(line: &CommandLine) -> Result<(), SettingsError> {
 /// `--jobs`; the number of cores when it is 0.
 pub(crate) fn jobs(flags: &BuildFlags) -> NonZeroUsize {
     let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    if flags.on_failure == OnFailure::Shell {
+        return NonZeroUsize::MIN;
+    }
     NonZeroUsize::new(flags.jobs).unwrap_or_else(cores)
 }
 

@@ -16,7 +16,8 @@ use crate::digest::ContentHash;
 use crate::plan::{Mount, RunOp, Sharing, Source};
 use crate::sandbox::{self, MountKind};
 
-/// Mounts ready for the sandbox. Dropping it releases the locks of cache mounts and closes agents.
+/// Mounts ready for the sandbox. Dropping it releases the locks of cache mounts, closes agents, and
+/// removes the files with secrets: in place, the next step could read them.
 #[derive(Default)]
 pub(super) struct Prepared {
     pub(super) mounts: Vec<sandbox::Mount>,
@@ -24,6 +25,15 @@ pub(super) struct Prepared {
     pub(super) env: Vec<(String, String)>,
     locks: Vec<File>,
     agents: Vec<AgentSocket>,
+    files: Vec<PathBuf>,
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        for file in &self.files {
+            let _ = fs::remove_file(file);
+        }
+    }
 }
 
 impl Prepared {
@@ -46,6 +56,7 @@ impl Evaluator<'_> {
         if let Some(script) = &op.script {
             let owner = Ownership { mode: 0o755, uid: 0, gid: 0 };
             let source = self.private_file(script.body.as_bytes(), owner)?;
+            prepared.files.push(source.clone());
             let target = format!("{}/{}", self.shop.rooms.script_directory(), script.name);
             prepared.add(&target, MountKind::Bind { source, readonly: true });
         }
@@ -148,6 +159,7 @@ impl Evaluator<'_> {
         if let (Some(target), Some(secret)) = (target, secret) {
             let owner = Ownership { mode: *mode, uid: *uid, gid: *gid };
             let source = self.private_file(&secret.0, owner)?;
+            prepared.files.push(source.clone());
             prepared.add(target, MountKind::Bind { source, readonly: true });
         }
         Ok(())
