@@ -6,6 +6,7 @@
 mod blobs;
 mod durable;
 mod error;
+mod hot;
 mod layout;
 mod manifests;
 mod page;
@@ -30,6 +31,7 @@ pub(crate) use uploads::{Appending, Held, UploadId, UploadStatus};
 
 use crate::name::RepositoryName;
 use error::At;
+use hot::HotManifests;
 use layout::Layout;
 use uploads::Sessions;
 
@@ -43,6 +45,7 @@ pub(crate) struct Storage {
     layout: Layout,
     repositories: Vec<RwLock<()>>,
     sessions: Sessions,
+    hot: HotManifests,
     _lock: File,
 }
 
@@ -76,7 +79,17 @@ impl Storage {
             durable::write(&layout.temporary(), &layout.format(), FORMAT)?;
         }
         let repositories = (0..LOCK_STRIPES).map(|_| RwLock::new(())).collect();
-        Ok(Self { layout, repositories, sessions: Sessions::default(), _lock: lock })
+        Ok(Self { layout, repositories, sessions: Sessions::default(), hot: HotManifests::new(), _lock: lock })
+    }
+
+    /// Writes a file and removes it.
+    ///
+    /// # Errors
+    /// When that cannot be done: the disk is full, gone or read-only.
+    pub(crate) fn check_writable(&self) -> Result<(), StorageError> {
+        let directory = self.layout.temporary();
+        let mut file = tempfile::NamedTempFile::new_in(&directory).at("create a file in", &directory)?;
+        io::Write::write_all(&mut file, b"ready").at("write", file.path())
     }
 
     /// Keeps things of `repository` from being removed while something new comes to need them.
