@@ -32,6 +32,7 @@ use std::time::Instant;
 pub use check::{CheckReport, CheckRequest, check};
 pub use error::BuildError;
 pub use request::{BuildReport, BuildRequest, Caching, DockerfileText, Outputs, SandboxChoice, Secret, Services};
+pub use run::{RemoteMounts, RemoteMountsOptions};
 
 use crate::report::{Event, Observer, Summary};
 use evaluate::Workshop;
@@ -95,6 +96,9 @@ pub fn build(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
     let built = variants.iter().zip(&states).map(assemble).collect();
     let product = Product::new(built, request.index);
     clock.phase("steps");
+    if let Some(mounts) = services.cache_mounts {
+        mounts.start_saving();
+    }
     finish_uploads(services);
     clock.phase("cache upload");
     let outputs = export::export(&product, &request.outputs, &materials, services)?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::error::BuildError;
+use super::run::RemoteMounts;
 use crate::cache::TieredCache;
 use crate::context::ContextDirectory;
 use crate::digest::Digest;
@@ -114,6 +115,8 @@ pub struct Services<'a> {
     pub warm_ttl: Duration,
     /// The layer cache; `None` for `--cache=false`.
     pub cache: Option<&'a TieredCache>,
+    /// Cache mounts of RUN in a cache repository; `None` when they are only kept in `store`.
+    pub cache_mounts: Option<&'a RemoteMounts>,
     /// Cache repositories: blobs that are there can be mounted into a destination.
     pub cache_repositories: &'a [Reference],
     /// The files that COPY and ADD take.

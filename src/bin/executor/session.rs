@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use yadokari::build::{self, BuildRequest, SandboxChoice, Services};
+use yadokari::build::{self, BuildRequest, RemoteMounts, RemoteMountsOptions, SandboxChoice, Services};
 use yadokari::cache::{LocalCache, RegistryCache, RegistryCacheOptions, TieredCache};
 use yadokari::context::{self, ContextDirectory, Fetching, FoundContext, Git, GitLogin};
 use yadokari::image::Reference;
@@ -114,6 +114,7 @@ fn run(
     let sandbox = sandbox_choice(probe, workplace.holds_overlay)?;
     let repositories: Vec<Reference> = settings::cache_repository(line)?.into_iter().collect();
     let cache = line.cache.cache.then(|| layer_cache(line, &client, workplace, &repositories, observer));
+    let mounts = remote_mounts(line, &client, workplace, observer)?;
     let git_environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     let services = Services {
         registry: &client,
@@ -121,6 +122,7 @@ fn run(
         warm: workplace.warm.as_ref(),
         warm_ttl: line.cache.cache_ttl.0,
         cache: cache.as_ref(),
+        cache_mounts: mounts.as_ref(),
         cache_repositories: &repositories,
         context: &contexts.main,
         contexts: &contexts.named,
@@ -134,7 +136,29 @@ fn run(
     if let Some(cache) = &cache {
         cache.finish();
     }
+    // After a failed build, too: what its steps downloaded is as good as before.
+    if let Some(mounts) = &mounts {
+        mounts.finish();
+    }
     Ok(result)
+}
+
+/// Cache mounts in the cache repository, when they are wanted there.
+fn remote_mounts(
+    line: &CommandLine,
+    client: &Client,
+    workplace: &Workplace,
+    observer: &Arc<dyn Observer>,
+) -> Result<Option<RemoteMounts>, Failure> {
+    let Some(repository) = settings::mount_repository(line)? else { return Ok(None) };
+    let (store, options) = (Arc::clone(&workplace.store), RegistryCacheOptions::default());
+    let cache = RegistryCache::new(client.clone(), repository, store, options, Arc::clone(observer));
+    let options = RemoteMountsOptions {
+        save: !line.cache.no_push_cache,
+        max_bytes: line.cache.cache_mounts_max_bytes,
+        work: workplace.work.path().to_owned(),
+    };
+    Ok(Some(RemoteMounts::new(Arc::new(cache), options, Arc::clone(observer))))
 }
 
 fn layer_cache(

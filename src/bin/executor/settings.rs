@@ -33,6 +33,9 @@ pub(crate) fn check(line: &CommandLine) -> Result<(), SettingsError> {
     {
         return Err(usage("when using --no-push with --cache you must provide --cache-repo (or --no-push-cache)"));
     }
+    if line.cache.cache_mounts_remote && line.cache.cache_repo.is_none() && output.destination.is_empty() {
+        return Err(usage("--cache-mounts-remote needs a --cache-repo when there is no --destination"));
+    }
     let names = output.image_name_with_digest_file.is_some() || output.image_name_tag_with_digest_file.is_some();
     if names && output.destination.is_empty() {
         return Err(usage("files with the image's name need a --destination"));
@@ -171,8 +174,16 @@ fn reference(text: &str) -> Result<Reference, SettingsError> {
 
 /// Where step records go; `None` when nothing but the local directory is used.
 pub(crate) fn cache_repository(line: &CommandLine) -> Result<Option<Reference>, SettingsError> {
+    if line.cache.cache { repository(line) } else { Ok(None) }
+}
+
+/// Where cache mounts go; `None` when nothing but the local directory is used.
+pub(crate) fn mount_repository(line: &CommandLine) -> Result<Option<Reference>, SettingsError> {
+    if line.cache.cache_mounts_remote { repository(line) } else { Ok(None) }
+}
+
+fn repository(line: &CommandLine) -> Result<Option<Reference>, SettingsError> {
     match (&line.cache.cache_repo, line.output.destination.first()) {
-        _ if !line.cache.cache => Ok(None),
         (Some(repository), _) => reference(repository).map(Some),
         (None, Some(destination)) => Ok(Some(reference(destination)?.child("cache"))),
         (None, None) => Ok(None),

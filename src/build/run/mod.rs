@@ -1,8 +1,10 @@
 //! RUN: a process on the stage's file system, and what it changed.
 
 mod agent;
+mod cache_mounts;
 mod foreign;
 mod mounts;
+mod remote_mounts;
 mod rooms;
 
 use super::error::BuildError;
@@ -17,6 +19,7 @@ use crate::sandbox::{Exit, Process, Stream};
 use crate::view::with_ancestors;
 
 pub(super) use mounts::CopiedSources;
+pub use remote_mounts::{RemoteMounts, RemoteMountsOptions};
 pub(super) use rooms::Rooms;
 use rooms::{Room, SCRIPT_DIRECTORY, StepRun};
 
