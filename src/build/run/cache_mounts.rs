@@ -79,12 +79,7 @@ impl Evaluator<'_> {
         Ok(ContentHash::of([request.id, &content, source].join("\0").as_bytes()))
     }
 
-    fn claim(
-        &self,
-        name: &ContentHash,
-        request: &Request<'_>,
-        prepared: &mut Prepared,
-    ) -> Result<PathBuf, BuildError> {
+    fn claim(&self, name: &ContentHash, request: &Request<'_>, prepared: &mut Prepared) -> Result<PathBuf, BuildError> {
         let caches = self.shop.services.store.directory().join("mounts");
         fs::create_dir_all(&caches).map_err(BuildError::file("create", &caches))?;
         let (path, lock) = claim(&caches, name, request.sharing)?;
