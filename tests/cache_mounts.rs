@@ -139,7 +139,6 @@ fn owners_modes_times_and_links_come_back() {
         assert!(text(output).contains(line), "{line} of {}", text(output));
     }
 }
-}
 
 #[test]
 fn what_did_not_change_is_not_saved_again() {
