@@ -12,6 +12,7 @@ mod inputs;
 mod jobs;
 mod keys;
 mod layers;
+mod layouts;
 mod made;
 mod materials;
 mod members;
@@ -31,6 +32,7 @@ use std::time::Instant;
 
 pub use check::{CheckReport, CheckRequest, check};
 pub use error::BuildError;
+pub use layouts::{ImageLayouts, LayoutError, LayoutFault};
 pub use request::{BuildReport, BuildRequest, Caching, DockerfileText, Outputs, SandboxChoice, Secret, Services};
 pub use run::{RemoteMounts, RemoteMountsOptions};
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::error::BuildError;
+use super::layouts::ImageLayouts;
 use super::run::RemoteMounts;
 use crate::cache::TieredCache;
 use crate::context::ContextDirectory;
@@ -123,6 +124,8 @@ pub struct Services<'a> {
     pub context: &'a ContextDirectory,
     /// Named contexts that are files, by the keys of [`crate::plan::NamedContexts`].
     pub contexts: &'a BTreeMap<String, ContextDirectory>,
+    /// Images of this machine that named contexts are.
+    pub layouts: &'a ImageLayouts,
     /// How RUN runs.
     pub sandbox: &'a SandboxChoice,
     /// Fetches what ADD names by URL.

@@ -173,7 +173,11 @@ fn where_a_context_is() {
     assert!(matches!(located("http://127.0.0.1.h/a.tar", ""), Err(ContextError::PlainHttp)));
     assert!(matches!(located("ftp://h/a.tar", ""), Err(ContextError::Scheme { .. })));
     let named = |text: &str| ContextSpec { text: text.to_owned(), ..ContextSpec::default() }.named_location();
-    assert_eq!(named("https://h/f").unwrap(), Location::WebFile("https://h/f".into()));
+    for url in ["https://h/f", "http://h/f"] {
+        assert_eq!(named(url).unwrap(), Location::WebFile(url.into()));
+    }
+    assert_eq!(named("tar:///a.tar").unwrap(), Location::Tar("/a.tar".into()));
+    assert!(matches!(named("tar://stdin"), Err(ContextError::Scheme { .. })), "the context itself may come that way");
     assert!(matches!(named("git://h/r").unwrap(), Location::Git(source) if source.remote == "git://h/r"));
 }
 

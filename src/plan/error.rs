@@ -40,6 +40,16 @@ pub enum PlanFault {
         /// Why it is none.
         reason: PlatformError,
     },
+    /// `--build-context NAME=target:STAGE` of a stage that is not there yet.
+    #[error("failed to replace {name:?}: there is no stage {stage:?} before this one{}", did_you_mean(.suggestion))]
+    ContextStage {
+        /// What the context replaces.
+        name: String,
+        /// As given.
+        stage: String,
+        /// A stage of nearly that name.
+        suggestion: Option<String>,
+    },
     /// There is no stage of the wanted name.
     #[error("target stage {target:?} could not be found{}", did_you_mean(.suggestion))]
     UnknownTarget {

@@ -60,8 +60,8 @@ pub(crate) struct BuildFlags {
     /// ssh://HOST/PATH, USER@HOST:PATH.
     #[arg(short, long, value_name = "CONTEXT", default_value = "/workspace/")]
     pub(crate) context: String,
-    /// Takes the place of the stage or image NAME: a directory, a git repository, the URL of a file, or
-    /// docker-image://REFERENCE. Repeatable.
+    /// Takes the place of the stage or image NAME: a directory, tar://FILE, a git repository, the URL of a
+    /// file, docker-image://REFERENCE, oci-layout://PATH[:TAG][@DIGEST], or target:STAGE. Repeatable.
     #[arg(long, value_name = "NAME=CONTEXT", value_parser = parse_key_value)]
     pub(crate) build_context: Vec<KeyValue>,
     /// Directory of the context that is the context.

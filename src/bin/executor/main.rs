@@ -9,6 +9,7 @@ mod command_line;
 mod check;
 mod failure;
 mod flags;
+mod named;
 mod session;
 mod settings;
 mod ssh;

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use yadokari::build::{self, BuildRequest, RemoteMounts, RemoteMountsOptions, SandboxChoice, Services};
+use yadokari::build::{self, BuildRequest, ImageLayouts, RemoteMounts, RemoteMountsOptions, SandboxChoice, Services};
 use yadokari::cache::{LocalCache, RegistryCache, RegistryCacheOptions, TieredCache};
-use yadokari::context::{self, ContextDirectory, Fetching, FoundContext, Git, GitLogin};
+use yadokari::context::{self, ContextDirectory, ContextSpec, Fetching, FoundContext, Git, GitLogin};
 use yadokari::image::Reference;
 use yadokari::registry::{Client, web_agent};
 use yadokari::report::{Event, Observer};
@@ -18,8 +18,9 @@ use crate::command_line::display;
 use crate::command_line::settings::{credentials, env};
 use crate::failure::Failure;
 use crate::flags::CommandLine;
+use crate::named::Named;
 use crate::workplace::{Workplace, executor_directory, state_parent};
-use crate::{settings, ssh};
+use crate::{named, settings, ssh};
 
 /// Carries out the command line.
 pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
@@ -30,7 +31,8 @@ pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
     let (parent, holds_overlay) = state_parent(line, &probe)?;
     let found = find_context(line, &parent)?;
     let (path, dockerfile) = settings::dockerfile(&line.build, &found)?;
-    let options = settings::plan_options(&line.build, &env)?;
+    let Named { contexts: replaced, files, layouts } = named::named(&line.build.build_context)?;
+    let options = settings::plan_options(&line.build, replaced, &env)?;
     let platforms = settings::platforms(&line.build)?;
     let request = BuildRequest {
         index: settings::index(&options, &platforms)?,
@@ -46,12 +48,12 @@ pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
     };
     let agents = ssh::requests(&line.build.ssh, &env)?;
     let context = found.read(Some(&path))?;
-    let contexts = named_contexts(line, &parent)?;
+    let contexts = Contexts { main: context, named: named_contexts(files, &parent)?, layouts };
     let workplace = Workplace::new(line, &parent, holds_overlay)?;
     let agents = agents.start(workplace.work.path())?;
     let request = BuildRequest { ssh: agents.sockets.clone(), ..request };
     observer.event(Event::Debug(probe.reason.clone()));
-    run(line, &request, &Contexts { main: context, named: contexts }, &workplace, probe, &observer)?
+    run(line, &request, &contexts, &workplace, probe, &observer)?
         .map_err(|error| Failure::build(error, &request.dockerfile))
 }
 
@@ -83,10 +85,13 @@ pub(crate) fn find_context(line: &CommandLine, parent: &Path) -> Result<FoundCon
 }
 
 /// The named contexts that are files. Each has its own ignore file; there is no login for them.
-fn named_contexts(line: &CommandLine, parent: &Path) -> Result<BTreeMap<String, ContextDirectory>, Failure> {
+fn named_contexts(
+    files: BTreeMap<String, ContextSpec>,
+    parent: &Path,
+) -> Result<BTreeMap<String, ContextDirectory>, Failure> {
     let git = Git::new(std::env::vars_os());
     let mut contexts = BTreeMap::new();
-    for (key, spec) in settings::named_files(&line.build) {
+    for (key, spec) in files {
         let agent = web_agent(spec.text.starts_with("https://"));
         let fetching = Fetching { agent: &agent, git: &git, parent };
         contexts.insert(key, context::find(&spec.named_location()?, "", fetching)?.read(None)?);
@@ -99,6 +104,8 @@ struct Contexts {
     main: ContextDirectory,
     /// By key.
     named: BTreeMap<String, ContextDirectory>,
+    /// Named contexts that are images of this machine.
+    layouts: ImageLayouts,
 }
 
 fn run(
@@ -126,6 +133,7 @@ fn run(
         cache_repositories: &repositories,
         context: &contexts.main,
         contexts: &contexts.named,
+        layouts: &contexts.layouts,
         sandbox: &sandbox,
         http: &web_agent(false),
         git_environment: &git_environment,

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use yadokari::build::{Caching, DockerfileText, Outputs, Secret};
 use yadokari::context::{ContextSpec, FoundContext, GitOptions};
 use yadokari::image::{Platform, Reference};
-use yadokari::plan::{NamedContext, NamedContexts, PlanOptions};
+use yadokari::plan::{NamedContexts, PlanOptions};
 use yadokari::registry::ClientOptions;
 use yadokari::sandbox::Requested;
 
@@ -86,42 +86,19 @@ pub(crate) fn dockerfile(
     Ok((path, DockerfileText { name, bytes }))
 }
 
-/// What takes the place of stages and images.
-fn named_contexts(flags: &BuildFlags) -> Result<NamedContexts, SettingsError> {
-    let mut contexts = NamedContexts::default();
-    for KeyValue { name, value } in &flags.build_context {
-        let context = match value.split_once("://") {
-            Some(("docker-image", "scratch")) => NamedContext::Scratch,
-            Some(("docker-image", text)) => NamedContext::Image(reference(text)?),
-            Some((kind @ ("oci-layout" | "local" | "input" | "target"), _)) => {
-                return Err(usage(format!("--build-context {name}: {kind}:// is not supported")));
-            }
-            None if value.starts_with("target:") => {
-                return Err(usage(format!("--build-context {name}: target: is not supported")));
-            }
-            _ => NamedContext::Files,
-        };
-        contexts.insert(name, context);
-    }
-    Ok(contexts)
-}
-
-/// The named contexts that are files, by key.
-pub(crate) fn named_files(flags: &BuildFlags) -> BTreeMap<String, ContextSpec> {
-    let files = flags.build_context.iter().filter(|context| !context.value.starts_with("docker-image://"));
-    let spec = |text: &String| ContextSpec { text: text.clone(), ..ContextSpec::default() };
-    files.map(|KeyValue { name, value }| (NamedContexts::key(name), spec(value))).collect()
-}
-
 /// What planning needs.
-pub(crate) fn plan_options(flags: &BuildFlags, env: Environment<'_>) -> Result<PlanOptions, SettingsError> {
+pub(crate) fn plan_options(
+    flags: &BuildFlags,
+    contexts: NamedContexts,
+    env: Environment<'_>,
+) -> Result<PlanOptions, SettingsError> {
     Ok(PlanOptions {
         build_args: command_line::build_args(&flags.build_arg, env),
         target: flags.target.clone(),
         platform: None,
         build_platform: Platform::host(),
         labels: flags.label.iter().map(|KeyValue { name, value }| (name.clone(), value.clone())).collect(),
-        contexts: named_contexts(flags)?,
+        contexts,
     })
 }
 
@@ -168,7 +145,7 @@ pub(crate) fn outputs(flags: &OutputFlags) -> Result<Outputs, SettingsError> {
     })
 }
 
-fn reference(text: &str) -> Result<Reference, SettingsError> {
+pub(crate) fn reference(text: &str) -> Result<Reference, SettingsError> {
     text.parse().map_err(|error: yadokari::image::ReferenceError| usage(error.to_string()))
 }
 
