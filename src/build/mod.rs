@@ -20,6 +20,7 @@ mod progress;
 mod records;
 mod request;
 mod resolve;
+mod rewrite;
 mod run;
 mod sources;
 mod state;
@@ -46,6 +47,7 @@ use made::MadeSteps;
 use materials::Materials;
 use progress::Progress;
 use records::Records;
+use rewrite::rewrite;
 use run::Rooms;
 use sources::Remotes;
 use state::StageState;
@@ -93,9 +95,15 @@ pub fn build(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
     };
     let states = variant::evaluate(&variants, shop).map_err(|error| failure.take(error))?;
     let assemble = |(variant, state): (&Variant, &Arc<StageState>)| {
-        export::assemble(&variant.plan, &images, state, request.reproducible)
+        let epoch = variant.epoch(services);
+        let state = match epoch.filter(|_| request.rewrite_times) {
+            Some(epoch) => &rewrite(state, epoch, &materials, &records, services)?,
+            None => state.as_ref(),
+        };
+        let time = epoch.or(request.reproducible.then_some(0));
+        Ok(export::assemble(&variant.plan, &images, state, time))
     };
-    let built = variants.iter().zip(&states).map(assemble).collect();
+    let built = variants.iter().zip(&states).map(assemble).collect::<Result<_, BuildError>>()?;
     let product = Product::new(built, request.index);
     clock.phase("steps");
     if let Some(mounts) = services.cache_mounts {

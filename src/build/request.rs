@@ -32,6 +32,8 @@ pub struct BuildRequest {
     pub caching: Caching,
     /// Set every time in the image to the epoch (`--reproducible`).
     pub reproducible: bool,
+    /// With an epoch: no file of the new layers is later (`--rewrite-timestamp`).
+    pub rewrite_times: bool,
     /// How many steps may work at a time (`--jobs`).
     pub jobs: NonZeroUsize,
     /// For `RUN --mount=type=secret`.

@@ -50,6 +50,9 @@ pub enum PlanFault {
         /// A stage of nearly that name.
         suggestion: Option<String>,
     },
+    /// `SOURCE_DATE_EPOCH` is no time.
+    #[error("invalid SOURCE_DATE_EPOCH: {0}")]
+    Epoch(String),
     /// There is no stage of the wanted name.
     #[error("target stage {target:?} could not be found{}", did_you_mean(.suggestion))]
     UnknownTarget {

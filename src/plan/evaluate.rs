@@ -139,7 +139,7 @@ impl<'a> Assembly<'a> {
         if let Some(stage) = self.stages.get_mut(target.0) {
             self.graph.complete(&mut stage.config);
         }
-        Plan { stages: self.stages, target }
+        Plan { stages: self.stages, target, epoch: self.graph.epoch }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::dockerfile::{self, Dockerfile, Instruction, Kind, Span, Stage, sugges
 use crate::image::{ImageConfig, Platform};
 
 use super::scope::{Scope, globals};
-use super::{ImageRef, NamedContext, PlanError, PlanFault, PlanOptions, mount};
+use super::{Epoch, ImageRef, NamedContext, PlanError, PlanFault, PlanOptions, mount};
 
 /// The stages of a Dockerfile with their names resolved, checked as far as that is possible
 /// without the configurations of base images.
@@ -17,6 +17,7 @@ pub struct Graph<'a> {
     pub(super) globals: Scope,
     pub(super) nodes: Vec<Node>,
     names: BTreeMap<String, usize>,
+    pub(super) epoch: Option<Epoch>,
     target: usize,
     /// Stages to evaluate, with what they need.
     roots: Vec<usize>,
@@ -75,6 +76,7 @@ impl<'a> Graph<'a> {
             globals,
             nodes: vec![],
             names: BTreeMap::new(),
+            epoch: None,
             target: 0,
             roots: vec![],
             known,
@@ -87,6 +89,7 @@ impl<'a> Graph<'a> {
             }
         }
         graph.target = graph.find_target()?;
+        graph.epoch = graph.find_epoch()?;
         graph.roots = vec![graph.target];
         graph.check_circles()?;
         graph.known = graph.reach(&BTreeMap::new())?;
@@ -209,6 +212,20 @@ impl<'a> Graph<'a> {
             let suggestion = suggestion::nearest(wanted, names).map(str::to_owned);
             PlanError { span: None, fault: PlanFault::UnknownTarget { target: wanted.to_owned(), suggestion } }
         })
+    }
+
+    /// The build argument, else the default of a global ARG; empty is unset.
+    fn find_epoch(&self) -> Result<Option<Epoch>, PlanError> {
+        const NAME: &str = "SOURCE_DATE_EPOCH";
+        let given = self.options.build_args.get(NAME).map(String::as_str);
+        match given.or_else(|| self.globals.get(NAME)) {
+            None | Some("") => Ok(None),
+            Some("context") => Ok(Some(Epoch::Context)),
+            Some(text) => match text.parse() {
+                Ok(seconds) => Ok(Some(Epoch::Seconds(seconds))),
+                Err(_) => Err(PlanError { span: None, fault: PlanFault::Epoch(text.to_owned()) }),
+            },
+        }
     }
 
     /// Number of the wanted stage in the file.

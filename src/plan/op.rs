@@ -14,6 +14,17 @@ pub struct Plan {
     pub stages: Vec<Stage>,
     /// Which stage is the image.
     pub target: StageIndex,
+    /// `SOURCE_DATE_EPOCH`: the time of everything that the build makes.
+    pub epoch: Option<Epoch>,
+}
+
+/// What `SOURCE_DATE_EPOCH` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Epoch {
+    /// Seconds since 1970.
+    Seconds(i64),
+    /// The time of the build context, when it has one.
+    Context,
 }
 
 /// One stage: where it starts and what it does.

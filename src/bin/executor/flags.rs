@@ -99,6 +99,10 @@ pub(crate) struct BuildFlags {
     /// Give every time in the image's layers and history the epoch, so that equal inputs give equal digests.
     #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) reproducible: bool,
+    /// With SOURCE_DATE_EPOCH (a build argument, or the variable): no file in the layers that this build makes is
+    /// later than that. Without this flag only the image's creation and history have that time.
+    #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) rewrite_timestamp: bool,
     /// How RUN steps run; auto takes the best that this container allows.
     #[arg(long, value_enum, default_value_t = SandboxFlag::Auto, value_name = "KIND")]
     pub(crate) sandbox: SandboxFlag,

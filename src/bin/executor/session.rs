@@ -40,6 +40,7 @@ pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
         platforms,
         caching: settings::caching(&line.cache),
         reproducible: line.build.reproducible,
+        rewrite_times: line.build.rewrite_timestamp,
         jobs: settings::jobs(&line.build),
         secrets: settings::secrets(&line.build, &env)?,
         ssh: BTreeMap::new(),

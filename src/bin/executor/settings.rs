@@ -92,8 +92,13 @@ pub(crate) fn plan_options(
     contexts: NamedContexts,
     env: Environment<'_>,
 ) -> Result<PlanOptions, SettingsError> {
+    let mut build_args = command_line::build_args(&flags.build_arg, env);
+    // As buildx hands it on.
+    if let Some(epoch) = env("SOURCE_DATE_EPOCH").filter(|epoch| !epoch.is_empty()) {
+        build_args.entry("SOURCE_DATE_EPOCH".to_owned()).or_insert(epoch);
+    }
     Ok(PlanOptions {
-        build_args: command_line::build_args(&flags.build_arg, env),
+        build_args,
         target: flags.target.clone(),
         platform: None,
         build_platform: Platform::host(),
