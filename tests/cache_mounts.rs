@@ -276,12 +276,11 @@ fn hostile_files_in_the_repository_are_refused() {
     let victim = tempfile::tempdir().expect("temporary directory");
     let target = victim.path().display().to_string();
     let inside = format!("{target}/planted");
-    let cases: [&[(&str, tar::EntryType, &str)]; 7] = [
+    let cases: [&[(&str, tar::EntryType, &str)]; 6] = [
         &[("root/", Directory, ""), ("root/../../../../../../../../tmp/yadokari-mount-escaped", Regular, "")],
         &[("root/", Directory, ""), ("other", Regular, "")],
         &[("root/", Directory, ""), ("root/null", Char, "")],
         &[("root/", Directory, ""), ("root/passwd", Link, "/etc/passwd")],
-        &[("root/", Directory, ""), ("root/.wh.x", Regular, "")],
         &[("root", Symlink, &target), ("root/planted", Regular, "")],
         &[("other/", Directory, "")],
     ];

@@ -352,6 +352,32 @@ fn a_file_from_the_web() {
 }
 
 #[test]
+fn a_redirect_elsewhere_gets_no_password() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let elsewhere = format!("http://{}/f", listener.local_addr().unwrap());
+    let other = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            request.push(byte[0]);
+        }
+        stream.write_all(&answer("200 OK", "", b"hello\n")).unwrap();
+        String::from_utf8(request).unwrap().to_lowercase()
+    });
+    let moved = answer("302 Found", &format!("Location: {elsewhere}\r\n"), b"");
+    let (file, _directory) = fetched(vec![moved], None).unwrap();
+    assert_eq!(fs::read(&file.path).unwrap(), b"hello\n");
+    let request = other.join().unwrap();
+    assert!(request.starts_with("get /f ") && !request.contains("authorization"), "{request}");
+    // Over https nothing leads to plain http.
+    let agent = crate::registry::web_agent(true);
+    let directory = tempfile::tempdir().unwrap();
+    assert!(fetch(&agent, &elsewhere, None, directory.path()).is_err());
+}
+
+#[test]
 fn a_file_that_is_not_the_one() {
     let ok = || vec![answer("200 OK", "", b"hello\n")];
     assert!(fetched(ok(), Some(&Digest::sha256(b"hello\n"))).is_ok());

@@ -24,7 +24,7 @@ use crate::digest::ContentHash;
 use crate::extract::{ExtractError, Form, Ownership, extract};
 use crate::image::Descriptor;
 use crate::image::media_type::{self, Compression};
-use crate::layer::{Change, ChangeKind, Content, EncodeError, EntryKind, Toc, decompress, encode};
+use crate::layer::{Change, ChangeKind, Content, EncodeError, EntryKind, Toc, decompress, encode_files};
 use crate::report::{Event, Observer};
 use crate::snapshot::{self, SnapshotError, StatIndex};
 
@@ -185,9 +185,8 @@ impl Shared {
         let parent = path.parent().unwrap_or(path);
         let place = tempfile::Builder::new().prefix("restoring-").tempdir_in(parent);
         let place = place.map_err(|error| MountFault::Io("make a directory for it", error))?;
-        let form = Form::Merge { skip: &|_| false };
         let tar = Bounded { inner: tar, left: self.options.max_bytes };
-        check_members(&extract(tar, place.path(), form, Ownership::BestEffort)?.scanned.toc)?;
+        check_members(&extract(tar, place.path(), Form::Plain, Ownership::BestEffort)?.scanned.toc)?;
         let root = place.path().join(OsStr::from_bytes(ROOT));
         if !root.symlink_metadata().is_ok_and(|found| found.is_dir()) {
             return Err(MountFault::Member("root".into()));
@@ -245,7 +244,7 @@ impl Shared {
         let file = tempfile::NamedTempFile::new_in(&self.options.work);
         let mut file = file.map_err(|error| MountFault::Io("make a file for it", error))?;
         let open = |content: &Content| open_inside(&used.path, content);
-        let encoded = encode(members, &open, Compression::Zstd, &mut file)?;
+        let encoded = encode_files(members, &open, Compression::Zstd, &mut file)?;
         self.check_size(encoded.uncompressed_size)?;
         if known.is_some_and(|known| known.blob.digest == encoded.blob.digest) {
             return Ok(None);
