@@ -69,7 +69,8 @@ pub fn build(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
     let dockerfile = crate::dockerfile::parse(&request.dockerfile.bytes)?;
     let (plans, images) = variant::plan(&dockerfile, request, services)?;
     clock.phase("resolve");
-    let remotes = Remotes::new(services.http.clone(), services.git_environment.to_vec(), services.work);
+    let git_environment = services.git_environment.to_vec();
+    let remotes = Remotes::new(services.http.clone(), git_environment, services.work, request.secrets.clone());
     let salt = salt(request);
     let variants = variant::with_keys(plans, &images, services, &remotes, &salt)?;
     clock.phase("keys");

@@ -300,7 +300,7 @@ fn existing(root: &Path) -> Result<PathBuf, ContextError> {
 }
 
 fn fetched(url: &str, fetching: Fetching<'_>, files: &Path) -> Result<Fetched, ContextError> {
-    fetch(fetching.agent, url, None, files).map_err(|error| ContextError::Fetch(Box::new(error)))
+    fetch(fetching.agent, url, None, None, files).map_err(|error| ContextError::Fetch(Box::new(error)))
 }
 
 fn web_archive(url: &str, sub_path: &str, fetching: Fetching<'_>, files: &Path) -> Result<View, ContextError> {

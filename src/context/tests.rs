@@ -332,7 +332,7 @@ fn fetched(answers: Vec<Vec<u8>>, expected: Option<&Digest>) -> Result<(Fetched,
     let directory = tempfile::tempdir().unwrap();
     let agent = ureq::Agent::config_builder().proxy(None).build().new_agent();
     let url = address.replace("http://", "http://user:secret@") + "/f.txt?token=secret";
-    let result = fetch(&agent, &url, expected, directory.path());
+    let result = fetch(&agent, &url, None, expected, directory.path());
     server.join().unwrap();
     Ok((result?, directory))
 }
@@ -374,7 +374,7 @@ fn a_redirect_elsewhere_gets_no_password() {
     // Over https nothing leads to plain http.
     let agent = crate::registry::web_agent(true);
     let directory = tempfile::tempdir().unwrap();
-    assert!(fetch(&agent, &elsewhere, None, directory.path()).is_err());
+    assert!(fetch(&agent, &elsewhere, None, None, directory.path()).is_err());
 }
 
 #[test]

@@ -115,6 +115,8 @@ pub struct RunOp {
     pub mounts: Vec<Mount>,
     /// `--network`.
     pub network: Network,
+    /// `BUILDKIT_SANDBOX_HOSTNAME`, when it is set.
+    pub hostname: Option<String>,
 }
 
 /// See [`RunOp::script`].

@@ -23,7 +23,7 @@ pub use remote_mounts::{RemoteMounts, RemoteMountsOptions};
 pub(super) use rooms::Rooms;
 use rooms::{Room, SCRIPT_DIRECTORY, StepRun};
 
-/// BuildKit's name of the host that a RUN sees.
+/// BuildKit's name of the host that a RUN sees, unless a build argument says another.
 const HOSTNAME: &str = "buildkitsandbox";
 
 impl Evaluator<'_> {
@@ -75,7 +75,7 @@ impl Evaluator<'_> {
             env: op.env.iter().chain(&op.proxy_env).cloned().chain(mounts.env).collect(),
             user: op.user.clone(),
             workdir: op.workdir.clone(),
-            hostname: HOSTNAME.into(),
+            hostname: op.hostname.clone().unwrap_or_else(|| HOSTNAME.into()),
             network: op.network,
             mounts: mounts.mounts,
         };
