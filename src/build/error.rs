@@ -14,6 +14,7 @@ use crate::snapshot::SnapshotError;
 use crate::store::StoreError;
 
 use super::copy::CopyError;
+use super::layouts::LayoutError;
 
 /// Why a build failed.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +54,9 @@ pub enum BuildError {
         #[source]
         source: RegistryError,
     },
+    /// An image layout cannot be used.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
     /// A base image's configuration does not fit its manifest.
     #[error("image {image} is inconsistent: {reason}")]
     InconsistentImage {

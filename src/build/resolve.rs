@@ -9,7 +9,7 @@ use super::state::{Origin, StateLayer};
 use super::warmed;
 use crate::dockerfile::Dockerfile;
 use crate::dockerfile::lint::Warning;
-use crate::image::{ImageConfig, Manifest};
+use crate::image::{ImageConfig, Manifest, Platform};
 use crate::plan::{Evaluation, Graph, ImageRef, Plan, PlanOptions};
 use crate::registry::RegistryError;
 use crate::report::Event;
@@ -73,6 +73,11 @@ fn resolve_all(
 /// An image in the cache directory spares the question to the registry as long as it counts, and
 /// stands in for it when there is no answer.
 fn resolve(image: &ImageRef, services: &Services<'_>) -> Result<BaseImage, BuildError> {
+    if let Some(layout) = services.layouts.get(&image.reference) {
+        let (manifest, config) = layout.image(&image.platform)?;
+        check_platform(&layout.address, &image.platform, &config, services);
+        return base_image(&layout.address, config, &manifest, &Origin::Layout);
+    }
     let name = image.reference.to_string();
     let warmed = warmed::find(image, services)?;
     let found = match warmed {
@@ -84,7 +89,7 @@ fn resolve(image: &ImageRef, services: &Services<'_>) -> Result<BaseImage, Build
     };
     match found {
         (Ok(found), _) => {
-            check_platform(image, &found.config, services);
+            check_platform(&name, &image.platform, &found.config, services);
             base_image(&name, found.config, &found.manifest, &Origin::Image(found.source))
         }
         (Err(error), Some(warmed)) => {
@@ -100,11 +105,10 @@ fn resolve(image: &ImageRef, services: &Services<'_>) -> Result<BaseImage, Build
 ///
 /// # Source
 /// BuildKit: the lint `InvalidBaseImagePlatform`.
-pub(super) fn check_platform(image: &ImageRef, config: &ImageConfig, services: &Services<'_>) {
-    let (wanted, found) = (&image.platform, config.platform());
+pub(super) fn check_platform(name: &str, wanted: &Platform, config: &ImageConfig, services: &Services<'_>) {
+    let found = config.platform();
     let names_one = !config.os.is_empty() && !config.architecture.is_empty();
     if names_one && wanted.rank(&found).is_none() {
-        let name = &image.reference;
         let text = format!("base image {name} is for {found} only, but {wanted} was wanted: taking it as it is");
         services.observer.event(Event::Warning(text));
     }

@@ -31,9 +31,10 @@ impl Warmed {
     }
 
     pub(super) fn into_base(self, image: &ImageRef, services: &Services<'_>) -> Result<BaseImage, BuildError> {
-        check_platform(image, &self.config, services);
+        let name = image.reference.to_string();
+        check_platform(&name, &image.platform, &self.config, services);
         let origin = Origin::Image(image.reference.clone());
-        base_image(&image.reference.to_string(), self.config, &self.manifest, &origin)
+        base_image(&name, self.config, &self.manifest, &origin)
     }
 
     /// For a warning.

@@ -51,6 +51,19 @@ pub enum PlanFault {
         /// Why it is none.
         reason: PlatformError,
     },
+    /// `--build-context NAME=target:STAGE` of a stage that is not there yet.
+    #[error("failed to replace {name:?}: there is no stage {stage:?} before this one{}", did_you_mean(.suggestion))]
+    ContextStage {
+        /// What the context replaces.
+        name: String,
+        /// As given.
+        stage: String,
+        /// A stage of nearly that name.
+        suggestion: Option<String>,
+    },
+    /// `SOURCE_DATE_EPOCH` is no time.
+    #[error("invalid SOURCE_DATE_EPOCH: {0}")]
+    Epoch(String),
     /// There is no stage of the wanted name.
     #[error("target stage {target:?} could not be found{}", did_you_mean(.suggestion))]
     UnknownTarget {
@@ -178,7 +191,8 @@ impl PlanFault {
             Self::Insecure => vec!["--security".to_owned()],
             Self::Device => vec!["--device".to_owned()],
             Self::HeredocName(name) => vec![format!("<<{name}"), name.clone()],
-            Self::UnknownTarget { .. } | Self::Trigger(_) => Vec::new(),
+            Self::ContextStage { name, .. } => [from(name), vec![name.clone()]].concat(),
+            Self::UnknownTarget { .. } | Self::Trigger(_) | Self::Epoch(_) => Vec::new(),
         }
     }
 }

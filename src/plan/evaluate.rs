@@ -141,7 +141,7 @@ impl<'a> Assembly<'a> {
         }
         let declared = self.declared.values().flat_map(|declared| &declared.arguments);
         let arguments = declared.map(|argument| argument.name.clone()).collect();
-        Plan { stages: self.stages, target, arguments }
+        Plan { stages: self.stages, target, arguments, epoch: self.graph.epoch }
     }
 }
 

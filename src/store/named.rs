@@ -81,6 +81,16 @@ impl Store {
         self.layout.write_file(&what, &self.layout.image_index(), &index.to_bytes())
     }
 
+    /// All images and indexes that `index.json` has, with their names, in its order. Their blobs
+    /// are not checked.
+    ///
+    /// # Errors
+    /// [`StoreError::ImageIndex`] and [`StoreError::Io`].
+    pub fn images(&self) -> Result<Vec<(Option<String>, Descriptor)>, StoreError> {
+        let images = self.image_index()?.manifests.into_iter();
+        Ok(images.map(|image| (image.annotations.get(NAME).cloned(), image)).collect())
+    }
+
     fn image_index(&self) -> Result<Index, StoreError> {
         let path = self.layout.image_index();
         match read_small(&path, MAX_INDEX_BYTES)? {

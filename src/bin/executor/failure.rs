@@ -1,6 +1,6 @@
 //! What is printed when a build fails, and the exit code.
 
-use yadokari::build::{BuildError, DockerfileText};
+use yadokari::build::{BuildError, DockerfileText, LayoutError};
 use yadokari::context::ContextError;
 use yadokari::registry::RegistryError;
 use yadokari::sandbox::SandboxError;
@@ -25,6 +25,8 @@ pub(crate) enum Failure {
     Sandbox(#[from] SandboxError),
     #[error("error: {}\n", chain(.0))]
     Agent(#[from] AgentError),
+    #[error("error: {}\n", chain(.0))]
+    Layout(#[from] LayoutError),
     #[error(
         "error: failed to make a temporary directory: {0}; mount an emptyDir at /tmp, or name another place with TMPDIR\n"
     )]

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::command_line::flags::{LogFlags, PullFlags, with_booleans};
-use crate::command_line::values::{AgeLimit, KeyValue, boolean, parse_age, parse_key_value};
+use crate::command_line::values::{AgeLimit, KeyValue, boolean, parse_age, parse_byte_size, parse_key_value};
 
 /// Builds a container image from a Dockerfile inside an ordinary container, and pushes it.
 ///
@@ -83,8 +83,8 @@ pub(crate) struct BuildFlags {
     /// ssh://HOST/PATH, USER@HOST:PATH.
     #[arg(short, long, value_name = "CONTEXT", default_value = "/workspace/")]
     pub(crate) context: String,
-    /// Takes the place of the stage or image NAME: a directory, a git repository, the URL of a file, or
-    /// docker-image://REFERENCE. Repeatable.
+    /// Takes the place of the stage or image NAME: a directory, tar://FILE, a git repository, the URL of a
+    /// file, docker-image://REFERENCE, oci-layout://PATH[:TAG][@DIGEST], or target:STAGE. Repeatable.
     #[arg(long, value_name = "NAME=CONTEXT", value_parser = parse_key_value)]
     pub(crate) build_context: Vec<KeyValue>,
     /// Directory of the context that is the context.
@@ -122,6 +122,10 @@ pub(crate) struct BuildFlags {
     /// Give every time in the image's layers and history the epoch, so that equal inputs give equal digests.
     #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) reproducible: bool,
+    /// With SOURCE_DATE_EPOCH (a build argument, or the variable): no file in the layers that this build makes is
+    /// later than that. Without this flag only the image's creation and history have that time.
+    #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) rewrite_timestamp: bool,
     /// How RUN steps run; auto takes the best that this container allows.
     #[arg(long, value_enum, default_value_t = SandboxFlag::Auto, value_name = "KIND")]
     pub(crate) sandbox: SandboxFlag,
@@ -255,6 +259,13 @@ pub(crate) struct CacheFlags {
     /// Read the cache repository, but never write it.
     #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) no_push_cache: bool,
+    /// Keep the cache mounts of RUN in the cache repository, too: restored where they are absent, saved where
+    /// they changed. Works without --cache.
+    #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) cache_mounts_remote: bool,
+    /// Longest cache mount that is saved or restored: bytes, or a number with k, m or g.
+    #[arg(long, value_name = "SIZE", default_value = "5g", value_parser = parse_byte_size)]
+    pub(crate) cache_mounts_max_bytes: u64,
     /// Part of every cache key: another value starts an empty cache.
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(crate) cache_salt: String,

@@ -11,6 +11,7 @@ mod doctor;
 mod failure;
 mod flags;
 mod hide;
+mod named;
 mod session;
 mod settings;
 mod ssh;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use yadokari::build::{self, BuildRequest, SandboxChoice, Services};
+use yadokari::build::{self, BuildRequest, ImageLayouts, RemoteMounts, RemoteMountsOptions, SandboxChoice, Services};
 use yadokari::cache::{LocalCache, RegistryCache, RegistryCacheOptions, TieredCache};
-use yadokari::context::{self, ContextDirectory, Fetching, FoundContext, Git, GitLogin};
+use yadokari::context::{self, ContextDirectory, ContextSpec, Fetching, FoundContext, Git, GitLogin};
 use yadokari::image::Reference;
 use yadokari::registry::{Client, web_agent};
 use yadokari::report::{Event, Observer};
@@ -18,8 +18,9 @@ use crate::command_line::display;
 use crate::command_line::settings::{credentials, env};
 use crate::failure::Failure;
 use crate::flags::{CommandLine, OnFailure};
+use crate::named::Named;
 use crate::workplace::{Workplace, executor_directory, state_parent};
-use crate::{hide, settings, ssh};
+use crate::{hide, named, settings, ssh};
 
 /// Carries out the command line.
 pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
@@ -39,7 +40,8 @@ fn build_with(line: &CommandLine, probe: Probe) -> Result<(), Failure> {
     let (parent, holds_overlay) = state_parent(line, &probe)?;
     let found = find_context(line, &parent)?;
     let (path, dockerfile) = settings::dockerfile(&line.build, &found)?;
-    let options = settings::plan_options(&line.build, &env)?;
+    let Named { contexts: replaced, files, layouts } = named::named(&line.build.build_context)?;
+    let options = settings::plan_options(&line.build, replaced, &env)?;
     let platforms = settings::platforms(&line.build)?;
     let request = BuildRequest {
         index: settings::index(&options, &platforms)?,
@@ -47,6 +49,7 @@ fn build_with(line: &CommandLine, probe: Probe) -> Result<(), Failure> {
         platforms,
         caching: settings::caching(&line.cache),
         reproducible: line.build.reproducible,
+        rewrite_times: line.build.rewrite_timestamp,
         jobs: settings::jobs(&line.build),
         shell_on_failure: line.build.on_failure == OnFailure::Shell,
         secrets: settings::secrets(&line.build, &env)?,
@@ -56,12 +59,12 @@ fn build_with(line: &CommandLine, probe: Probe) -> Result<(), Failure> {
     };
     let agents = ssh::requests(&line.build.ssh, &env)?;
     let context = found.read(Some(&path))?;
-    let contexts = named_contexts(line, &parent)?;
+    let contexts = Contexts { main: context, named: named_contexts(files, &parent)?, layouts };
     let workplace = Workplace::new(line, &parent, holds_overlay)?;
     let agents = agents.start(workplace.work.path())?;
     let request = BuildRequest { ssh: agents.sockets.clone(), ..request };
     observer.event(Event::Debug(probe.reason.clone()));
-    run(line, &request, &Contexts { main: context, named: contexts }, &workplace, probe, &observer)?
+    run(line, &request, &contexts, &workplace, probe, &observer)?
         .map_err(|error| Failure::build(error, &request.dockerfile))
 }
 
@@ -98,10 +101,13 @@ pub(crate) fn find_context(line: &CommandLine, parent: &Path) -> Result<FoundCon
 }
 
 /// The named contexts that are files. Each has its own ignore file; there is no login for them.
-fn named_contexts(line: &CommandLine, parent: &Path) -> Result<BTreeMap<String, ContextDirectory>, Failure> {
+fn named_contexts(
+    files: BTreeMap<String, ContextSpec>,
+    parent: &Path,
+) -> Result<BTreeMap<String, ContextDirectory>, Failure> {
     let git = Git::new(std::env::vars_os());
     let mut contexts = BTreeMap::new();
-    for (key, spec) in settings::named_files(&line.build) {
+    for (key, spec) in files {
         let agent = web_agent(spec.text.starts_with("https://"));
         let fetching = Fetching { agent: &agent, git: &git, parent };
         contexts.insert(key, context::find(&spec.named_location()?, "", fetching)?.read(None)?);
@@ -114,6 +120,8 @@ struct Contexts {
     main: ContextDirectory,
     /// By key.
     named: BTreeMap<String, ContextDirectory>,
+    /// Named contexts that are images of this machine.
+    layouts: ImageLayouts,
 }
 
 fn run(
@@ -129,6 +137,7 @@ fn run(
     let sandbox = sandbox_choice(line, probe, workplace.holds_overlay, observer.as_ref())?;
     let repositories: Vec<Reference> = settings::cache_repository(line)?.into_iter().collect();
     let cache = line.cache.cache.then(|| layer_cache(line, &client, workplace, &repositories, observer));
+    let mounts = remote_mounts(line, &client, workplace, observer)?;
     let git_environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     let services = Services {
         registry: &client,
@@ -136,9 +145,11 @@ fn run(
         warm: workplace.warm.as_ref(),
         warm_ttl: line.cache.cache_ttl.0,
         cache: cache.as_ref(),
+        cache_mounts: mounts.as_ref(),
         cache_repositories: &repositories,
         context: &contexts.main,
         contexts: &contexts.named,
+        layouts: &contexts.layouts,
         sandbox: &sandbox,
         http: &web_agent(false),
         git_environment: &git_environment,
@@ -149,7 +160,29 @@ fn run(
     if let Some(cache) = &cache {
         cache.finish();
     }
+    // After a failed build, too: what its steps downloaded is as good as before.
+    if let Some(mounts) = &mounts {
+        mounts.finish();
+    }
     Ok(result)
+}
+
+/// Cache mounts in the cache repository, when they are wanted there.
+fn remote_mounts(
+    line: &CommandLine,
+    client: &Client,
+    workplace: &Workplace,
+    observer: &Arc<dyn Observer>,
+) -> Result<Option<RemoteMounts>, Failure> {
+    let Some(repository) = settings::mount_repository(line)? else { return Ok(None) };
+    let (store, options) = (Arc::clone(&workplace.store), RegistryCacheOptions::default());
+    let cache = RegistryCache::new(client.clone(), repository, store, options, Arc::clone(observer));
+    let options = RemoteMountsOptions {
+        save: !line.cache.no_push_cache,
+        max_bytes: line.cache.cache_mounts_max_bytes,
+        work: workplace.work.path().to_owned(),
+    };
+    Ok(Some(RemoteMounts::new(Arc::new(cache), options, Arc::clone(observer))))
 }
 
 fn layer_cache(

@@ -1,9 +1,11 @@
 //! RUN: a process on the stage's file system, and what it changed.
 
 mod agent;
+mod cache_mounts;
 mod foreign;
 mod mounts;
 mod output;
+mod remote_mounts;
 mod rooms;
 
 use std::mem;
@@ -21,10 +23,11 @@ use crate::view::with_ancestors;
 
 pub(super) use mounts::CopiedSources;
 use output::LastLines;
+pub use remote_mounts::{RemoteMounts, RemoteMountsOptions};
 pub(super) use rooms::Rooms;
 use rooms::{Room, SCRIPT_DIRECTORY, StepRun};
 
-/// BuildKit's name of the host that a RUN sees.
+/// BuildKit's name of the host that a RUN sees, unless a build argument says another.
 const HOSTNAME: &str = "buildkitsandbox";
 
 impl Evaluator<'_> {
@@ -83,7 +86,7 @@ impl Evaluator<'_> {
             env: op.env.iter().chain(&op.proxy_env).cloned().chain(mem::take(&mut mounts.env)).collect(),
             user: op.user.clone(),
             workdir: op.workdir.clone(),
-            hostname: HOSTNAME.into(),
+            hostname: op.hostname.clone().unwrap_or_else(|| HOSTNAME.into()),
             network: op.network,
             mounts: mem::take(&mut mounts.mounts),
             terminal: false,
