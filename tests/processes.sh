@@ -77,7 +77,7 @@ echo "-- a shell where a step failed"
 cat >"$work/shell.py" <<'P'
 import os, pty, select, sys, time
 steps = [b"cat /made; echo A=$A\n", b"sleep 100\n", b"\x03", b"echo after $?\n", b"exit\n"]
-expected = [b"before", b"# sleep 100", b"^C", b"after 130", b""]
+expected = [b"A=b", b"sleep 100", b"^C", b"after 130", b""]
 process, terminal = pty.fork()
 if process == 0:
     os.execv(sys.argv[1], sys.argv[1:])
@@ -91,6 +91,8 @@ while time.time() - start < 60:
     elif b"# " in output and sent < len(steps) and (sent == 0 or expected[sent - 1] in output):
         os.write(terminal, steps[sent])
         sent += 1
+else:
+    os.kill(process, 15)
 code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 text = output.decode("utf-8", "replace")
 sys.exit(0 if code == 3 and "A=b" in text and "after 130" in text and "exit code: 3" in text else text)

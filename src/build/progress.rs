@@ -75,7 +75,8 @@ impl<'a> Progress<'a> {
     /// A step failed, and a shell opens where it did.
     pub(super) fn shell(&self, step: StepNumber, exit: Exit) {
         let how = describe(&exit);
-        self.observer.event(Event::Info(format!("step {}: {how}; a shell in its place: the build ends with it", step + 1)));
+        self.observer
+            .event(Event::Info(format!("step {}: {how}; a shell in its place: the build ends with it", step + 1)));
     }
 
     pub(super) fn failed(&self, step: StepNumber) {

@@ -78,7 +78,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, SettingsError> {
 fn fetch_dockerfile(url: &str) -> Result<(String, Vec<u8>), Failure> {
     let directory = tempfile::tempdir().map_err(Failure::Temporary)?;
     let agent = web_agent(url.starts_with("https://"));
-    let fetched = context::fetch(&agent, url, None, directory.path())?;
+    let fetched = context::fetch(&agent, url, None, None, directory.path())?;
     if fetched.size > MAX_DOCKERFILE {
         return Err(Failure::DockerfileSize { size: fetched.size, limit: MAX_DOCKERFILE });
     }

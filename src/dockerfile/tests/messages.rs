@@ -158,7 +158,7 @@ fn rendered_without_a_column() {
     let source =
         format!("FROM a\n{}RUN <<E\n{}E\nRUN \u{1B}[31m{}\n", "\n".repeat(7), "x\n".repeat(9), "y".repeat(200));
     let long = render("m", Span::lines(9, 19), "D", &source);
-    assert_eq!(long, "m\n  --> D:9\n 8 |\n 9 | RUN <<E\n10 | x\n11 | x\n12 | x\n13 | x\n   | ...\n");
+    assert_eq!(long, "m\n  --> D:9\n 8 |\n 9 > RUN <<E\n10 > x\n11 > x\n12 > x\n13 > x\n   | ...\n");
     let cut = render("m", Span { caret: Some(Caret { line: 20, column: 190 }), ..Span::lines(20, 20) }, "D", &source);
     assert_eq!(cut, format!("m\n  --> D:20:191\n19 | E\n20 | RUN \u{FFFD}[31m{}...\n", "y".repeat(151)));
     assert_eq!(render("m", Span::default(), "D", &source), "m\n");
