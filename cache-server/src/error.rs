@@ -24,6 +24,7 @@ pub(crate) enum Code {
     BlobUnknown,
     BlobUploadInvalid,
     BlobUploadUnknown,
+    Denied,
     DigestInvalid,
     ManifestBlobUnknown,
     ManifestInvalid,
@@ -34,6 +35,7 @@ pub(crate) enum Code {
     RangeInvalid,
     SizeInvalid,
     TagInvalid,
+    Unauthorized,
     Unavailable,
     Unknown,
     Unsupported,
@@ -47,6 +49,8 @@ impl Code {
             }
             Self::RangeInvalid => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::Unsupported => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Denied => StatusCode::FORBIDDEN,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unknown => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
@@ -90,8 +94,12 @@ impl ApiError {
 
     /// A fault of the server itself.
     pub(crate) fn internal(fault: &(dyn Error + 'static)) -> Self {
-        let error = Self::new(Code::Unknown, "internal error");
-        Self { fault: Some(Fault(with_causes(fault).into())), ..error }
+        Self::new(Code::Unknown, "internal error").with_fault(&with_causes(fault))
+    }
+
+    /// The same, with what went wrong for the log.
+    pub(crate) fn with_fault(self, fault: &str) -> Self {
+        Self { fault: Some(Fault(fault.into())), ..self }
     }
 
     pub(crate) fn with_status(self, status: StatusCode) -> Self {

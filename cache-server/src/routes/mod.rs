@@ -1,26 +1,30 @@
 //! The HTTP API: which handler answers a request, and what all answers have in common.
 
+mod authorization;
 mod blobs;
 mod content;
 mod endpoint;
 mod lists;
 mod manifests;
+mod operations;
 mod parameters;
 mod receive;
 mod uploads;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use tokio::task::{JoinError, spawn_blocking};
 
-use crate::access_log::AccessLog;
+use crate::access::{Access, Identity};
+use crate::access_log::{AccessLog, Measurement, Peer};
 use crate::error::{ApiError, Code};
+use crate::lifecycle::Lifecycle;
+use crate::metrics::Metrics;
 use crate::storage::{Storage, StorageError};
 use endpoint::Endpoint;
 use parameters::Parameters;
@@ -28,8 +32,21 @@ use parameters::Parameters;
 /// What every handler needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Registry {
-    storage: Arc<Storage>,
-    log: AccessLog,
+    pub(crate) storage: Arc<Storage>,
+    pub(crate) access: Arc<Access>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) address: Arc<Address>,
+    pub(crate) log: AccessLog,
+}
+
+/// How clients reach the server.
+#[derive(Debug)]
+pub(crate) struct Address {
+    /// `http` or `https`.
+    pub(crate) scheme: &'static str,
+    /// What clients use instead of the address that they see, behind a proxy.
+    pub(crate) external_url: Option<String>,
 }
 
 /// A request without its body.
@@ -39,18 +56,10 @@ struct Call {
     uri: Uri,
     headers: HeaderMap,
     parameters: Parameters,
+    identity: Identity,
 }
 
 impl Registry {
-    pub(crate) fn new(storage: Arc<Storage>, log: AccessLog) -> Self {
-        Self { storage, log }
-    }
-
-    /// The whole API as a service.
-    pub(crate) fn into_router(self) -> Router {
-        Router::new().fallback(answer).with_state(self)
-    }
-
     /// Runs file operations on a thread that may block.
     async fn blocking<T: Send + 'static>(
         &self,
@@ -71,21 +80,25 @@ impl Call {
     }
 }
 
-/// Answers any request, and logs it.
-async fn answer(State(registry): State<Registry>, request: Request) -> Response {
-    let (request, measurement) = registry.log.measure(request);
-    let response = dispatch(registry, request).await;
+/// Answers any request of `peer`, counts it and logs it.
+pub(crate) async fn answer(registry: Registry, peer: Peer, request: Request) -> Response {
+    let (request, mut measurement) = registry.log.measure(request, peer, Arc::clone(&registry.metrics));
+    let response = dispatch(registry, request, &mut measurement).await;
     let mut response = response.unwrap_or_else(IntoResponse::into_response);
     let version = (HeaderName::from_static("docker-distribution-api-version"), "registry/2.0");
     response.headers_mut().insert(version.0, HeaderValue::from_static(version.1));
     measurement.attach(response)
 }
 
-async fn dispatch(registry: Registry, request: Request) -> Result<Response, ApiError> {
+async fn dispatch(registry: Registry, request: Request, measurement: &mut Measurement) -> Result<Response, ApiError> {
     let endpoint = Endpoint::parse(request.uri().path())?;
+    measurement.set_route(endpoint.name());
     let (parts, body) = request.into_parts();
     let parameters = Parameters::of(&parts.uri)?;
-    let call = Call { method: parts.method, uri: parts.uri, headers: parts.headers, parameters };
+    let identity = authorization::identify(&registry, &parts.headers).await?;
+    measurement.set_identity(identity.name());
+    let call = Call { method: parts.method, uri: parts.uri, headers: parts.headers, parameters, identity };
+    authorization::authorize(&registry, &endpoint, &call)?;
     if matches!(call.method, Method::GET | Method::HEAD) {
         return read(&registry, &endpoint, &call).await;
     }
@@ -104,7 +117,12 @@ async fn dispatch(registry: Registry, request: Request) -> Result<Response, ApiE
 
 async fn read(registry: &Registry, endpoint: &Endpoint, call: &Call) -> Result<Response, ApiError> {
     match endpoint {
-        Endpoint::Probe => Ok(probe()),
+        Endpoint::Health => Ok(operations::health()),
+        Endpoint::Ready => Ok(operations::ready(registry).await),
+        Endpoint::Metrics => operations::metrics(registry),
+        Endpoint::Token => authorization::token(registry, call),
+        Endpoint::Access => Ok(authorization::access(call)),
+        Endpoint::Probe => authorization::probe_refusal(registry, call).map_or_else(|| Ok(probe()), Err),
         Endpoint::Catalog => lists::catalog(registry, call).await,
         Endpoint::Blob { repository, digest } => blobs::get(registry, call, repository, digest).await,
         Endpoint::Manifest { repository, reference } => manifests::get(registry, call, repository, reference).await,
@@ -116,7 +134,10 @@ async fn read(registry: &Registry, endpoint: &Endpoint, call: &Call) -> Result<R
 }
 
 async fn change(registry: &Registry, endpoint: &Endpoint, call: &Call, body: &mut Body) -> Result<Response, ApiError> {
+    let _upload =
+        matches!(endpoint, Endpoint::Uploads { .. } | Endpoint::Upload { .. }).then(|| registry.metrics.upload());
     match (endpoint, call.method.as_str()) {
+        (Endpoint::Token, "POST") => authorization::token_by_form(registry, call, body).await,
         (Endpoint::Blob { repository, digest }, "DELETE") => blobs::delete(registry, repository, digest).await,
         (Endpoint::Uploads { repository }, "POST") => uploads::start(registry, call, repository, body).await,
         (Endpoint::Upload { repository, id }, "PATCH") => uploads::append(registry, call, repository, id, body).await,

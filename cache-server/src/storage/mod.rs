@@ -79,6 +79,16 @@ impl Storage {
         Ok(Self { layout, repositories, sessions: Sessions::default(), _lock: lock })
     }
 
+    /// Writes a file and removes it.
+    ///
+    /// # Errors
+    /// When that cannot be done: the disk is full, gone or read-only.
+    pub(crate) fn check_writable(&self) -> Result<(), StorageError> {
+        let directory = self.layout.temporary();
+        let mut file = tempfile::NamedTempFile::new_in(&directory).at("create a file in", &directory)?;
+        io::Write::write_all(&mut file, b"ready").at("write", file.path())
+    }
+
     /// Keeps things of `repository` from being removed while something new comes to need them.
     fn adding_to(&self, repository: &RepositoryName) -> RwLockReadGuard<'_, ()> {
         self.stripe(repository).read().unwrap_or_else(PoisonError::into_inner)
