@@ -74,6 +74,11 @@ impl Registry {
         &self.data
     }
 
+    /// Process ID of the server.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args(["-s", name, &self.process.id().to_string()]).status();
         assert!(sent.expect("kill runs").success());
