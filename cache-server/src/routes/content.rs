@@ -9,14 +9,13 @@ use axum::http::header::{ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream::try_unfold;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 use yadokari::digest::Digest;
 
 use super::{DOCKER_CONTENT_DIGEST, empty, value};
 use crate::error::ApiError;
 
-/// Contents up to this size are answered in one piece.
-const SMALL_BYTES: u64 = 64 << 10;
+/// Read at a time; a connection holds two of them at most.
 const CHUNK_BYTES: u64 = 256 << 10;
 
 /// The entity tag of what `digest` names.
@@ -40,34 +39,48 @@ fn names_tag(list: &str, tag: &str) -> bool {
     list.split(',').map(str::trim).any(|item| item == "*" || item.strip_prefix("W/").unwrap_or(item) == tag)
 }
 
-/// `length` bytes of a file from `first`. Blocks: it reads a small content at once.
+/// `length` bytes of a file from `first`. Blocks: it reads the first chunk at once.
 pub(super) fn body(mut file: File, first: u64, length: u64) -> io::Result<Body> {
     file.seek(SeekFrom::Start(first))?;
-    if length > SMALL_BYTES {
-        return Ok(stream(file, length));
-    }
-    let bytes = read_up_to(&file, length)?;
-    if (bytes.len() as u64) < length { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(bytes.into()) }
+    let chunk = read_chunk(&file, length)?;
+    let left = length - chunk.len() as u64;
+    Ok(if left == 0 { chunk.into() } else { stream(file, chunk, left) })
 }
 
-/// The next bytes of a file, read as the client takes them.
+/// A chunk that is being read, and the file that comes back with it.
+type NextChunk = JoinHandle<io::Result<(File, Bytes)>>;
+
+/// A chunk, and the next `left` bytes of a file; each chunk is read while the client takes the
+/// one before.
 ///
 /// When the file ends early the connection breaks: better than a short answer that
 /// looks complete.
-fn stream(file: File, length: u64) -> Body {
-    let chunks = try_unfold((file, length), |(file, left)| async move {
+fn stream(file: File, first: Bytes, left: u64) -> Body {
+    enum Next {
+        Ready(File, Bytes),
+        Reading(NextChunk),
+        End,
+    }
+    let chunks = try_unfold((Next::Ready(file, first), left), |(next, left)| async move {
+        let (file, chunk) = match next {
+            Next::Ready(file, chunk) => (file, chunk),
+            Next::Reading(task) => task.await??,
+            Next::End => return Ok(None),
+        };
         if left == 0 {
-            return Ok(None);
+            return Ok::<_, io::Error>(Some((chunk, (Next::End, 0))));
         }
-        let (file, chunk) =
-            spawn_blocking(move || read_up_to(&file, left.min(CHUNK_BYTES)).map(|c| (file, c))).await??;
-        if chunk.is_empty() {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
-        }
-        let left = left - chunk.len() as u64;
-        Ok(Some((chunk, (file, left))))
+        let reading = spawn_blocking(move || read_chunk(&file, left).map(|chunk| (file, chunk)));
+        Ok(Some((chunk, (Next::Reading(reading), left - left.min(CHUNK_BYTES)))))
     });
     Body::from_stream(chunks)
+}
+
+/// The next bytes of a file: a chunk, or `left` when that is less.
+fn read_chunk(file: &File, left: u64) -> io::Result<Bytes> {
+    let wanted = left.min(CHUNK_BYTES);
+    let bytes = read_up_to(file, wanted)?;
+    if (bytes.len() as u64) < wanted { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(bytes) }
 }
 
 fn read_up_to(file: &File, length: u64) -> io::Result<Bytes> {
@@ -85,6 +98,27 @@ pub(super) fn fixed(text: &'static str) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    async fn read(body: Body) -> Result<Vec<u8>, axum::Error> {
+        axum::body::to_bytes(body, usize::MAX).await.map(|bytes| bytes.to_vec())
+    }
+
+    #[tokio::test]
+    async fn a_part_of_a_file_is_served_whatever_its_size() {
+        let chunk = CHUNK_BYTES as usize;
+        let content: Vec<u8> = (0..3 * chunk + 5).map(|index| (index / 7) as u8).collect();
+        let path = tempfile::NamedTempFile::new().expect("temporary file");
+        std::fs::write(path.path(), &content).expect("written");
+        let open = || File::open(path.path()).expect("opened");
+        for (first, length) in [(0, 0), (0, 1), (3, chunk), (3, chunk + 1), (1, 2 * chunk), (0, 3 * chunk + 5)] {
+            let body = body(open(), first as u64, length as u64).expect("read");
+            assert!(read(body).await.expect("read") == content[first..first + length], "{first} {length}");
+        }
+        // A file that is shorter than it was never gives a whole answer.
+        assert!(body(open(), content.len() as u64, 1).is_err());
+        let short = body(open(), 0, content.len() as u64 + 1).expect("the first chunk is there");
+        assert!(read(short).await.is_err());
+    }
 
     #[test]
     fn entity_tags_compare_weakly() {

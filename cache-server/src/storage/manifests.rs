@@ -1,3 +1,4 @@
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use yadokari::digest::Digest;
 use yadokari::image::Descriptor;
@@ -48,15 +49,28 @@ impl Storage {
         Ok(size.map(|size| ManifestHead { digest, media_type: record.media_type, size }))
     }
 
+    /// A manifest that is in memory, as [`Storage::manifest`] would read it. Does not block.
+    pub(crate) fn hot_manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Option<(ManifestHead, Bytes)> {
+        self.hot.get(repository, reference)
+    }
+
     /// A manifest of `repository`, byte for byte as it was pushed.
     pub(crate) fn manifest(
         &self,
         repository: &RepositoryName,
         reference: &Reference,
-    ) -> Result<Option<(ManifestHead, Vec<u8>)>, StorageError> {
+    ) -> Result<Option<(ManifestHead, Bytes)>, StorageError> {
+        let moment = self.hot.now();
         let Some((digest, record)) = self.find_manifest(repository, reference)? else { return Ok(None) };
-        let bytes = durable::read(&self.layout.content(&digest), MAX_MANIFEST_BYTES)?;
-        Ok(bytes.map(|bytes| (ManifestHead { digest, media_type: record.media_type, size: bytes.len() as u64 }, bytes)))
+        let Some(bytes) = durable::read(&self.layout.content(&digest), MAX_MANIFEST_BYTES)? else { return Ok(None) };
+        let head = ManifestHead { digest, media_type: record.media_type, size: bytes.len() as u64 };
+        let bytes = Bytes::from(bytes);
+        self.hot.keep(moment, (repository, reference), (&head, &bytes));
+        Ok(Some((head, bytes)))
     }
 
     /// Adds a manifest to `repository` under its digest and `tags`.
@@ -70,6 +84,7 @@ impl Storage {
         tags: &[Tag],
     ) -> Result<Vec<Digest>, StorageError> {
         let _adding = self.adding_to(repository);
+        let _changing = self.hot.changing();
         let missing = self.missing_parts(repository, &manifest.document)?;
         if !missing.is_empty() {
             return Ok(missing);
@@ -88,6 +103,7 @@ impl Storage {
     /// Removes a manifest and all tags that name it; false when there is none.
     pub(crate) fn delete_manifest(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, StorageError> {
         let _removing = self.removing_from(repository);
+        let _changing = self.hot.changing();
         let Some(record) = self.record(repository, digest)? else { return Ok(false) };
         durable::remove(&self.layout.manifest_record(repository, digest))?;
         if let Some(subject) = record.subject {

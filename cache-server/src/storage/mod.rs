@@ -6,6 +6,7 @@
 mod blobs;
 mod durable;
 mod error;
+mod hot;
 mod layout;
 mod manifests;
 mod page;
@@ -30,6 +31,7 @@ pub(crate) use uploads::{Appending, Held, UploadId, UploadStatus};
 
 use crate::name::RepositoryName;
 use error::At;
+use hot::HotManifests;
 use layout::Layout;
 use uploads::Sessions;
 
@@ -43,6 +45,7 @@ pub(crate) struct Storage {
     layout: Layout,
     repositories: Vec<RwLock<()>>,
     sessions: Sessions,
+    hot: HotManifests,
     _lock: File,
 }
 
@@ -76,7 +79,7 @@ impl Storage {
             durable::write(&layout.temporary(), &layout.format(), FORMAT)?;
         }
         let repositories = (0..LOCK_STRIPES).map(|_| RwLock::new(())).collect();
-        Ok(Self { layout, repositories, sessions: Sessions::default(), _lock: lock })
+        Ok(Self { layout, repositories, sessions: Sessions::default(), hot: HotManifests::new(), _lock: lock })
     }
 
     /// Writes a file and removes it.

@@ -32,6 +32,7 @@ impl Storage {
     /// Removes a tag and nothing else; false when there is none.
     pub(crate) fn delete_tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<bool, StorageError> {
         let _removing = self.removing_from(repository);
+        let _changing = self.hot.changing();
         durable::remove(&self.layout.tag(repository, tag))
     }
 

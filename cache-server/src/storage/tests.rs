@@ -134,3 +134,25 @@ fn another_format_is_refused() {
     std::fs::write(data.join("format"), "yadokari cache-server 2\n").expect("written");
     assert!(matches!(Storage::open(&data), Err(OpenError::Format(_))));
 }
+
+#[test]
+fn a_manifest_in_memory_is_forgotten_with_any_change() {
+    let fixture = Fixture::new();
+    let reference: Reference = "v1".parse().expect("valid");
+    let (storage, repository) = (&fixture.storage, name("a"));
+    let hot = || storage.hot_manifest(&repository, &reference).is_some();
+    let head = fixture.put_index("v1");
+    assert!(!hot());
+    let (read, bytes) = storage.manifest(&repository, &reference).expect("read").expect("there");
+    assert_eq!(storage.hot_manifest(&repository, &reference), Some((read, bytes)));
+    fixture.put_index("v2");
+    assert!(!hot());
+    storage.manifest(&repository, &reference).expect("read");
+    assert!(hot());
+    storage.delete_tag(&repository, &"v1".parse().expect("valid")).expect("removed");
+    assert!(!hot());
+    fixture.put_index("v1");
+    storage.manifest(&repository, &reference).expect("read");
+    storage.delete_manifest(&repository, &head.digest).expect("removed");
+    assert!(!hot());
+}
