@@ -106,6 +106,12 @@ impl ApiError {
         Self { status, ..self }
     }
 
+    /// The same with another value of a header, if it has that header.
+    pub(crate) fn replacing_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.iter_mut().filter(|(n, _)| *n == name).for_each(|(_, v)| *v = value.clone());
+        self
+    }
+
     pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self

@@ -3,6 +3,7 @@
 mod access;
 mod access_log;
 mod configuration;
+mod dashboard;
 mod document;
 mod error;
 mod flags;
@@ -105,6 +106,7 @@ async fn serve(flags: ServeFlags) -> Result<(), Box<dyn Error>> {
         storage,
         access,
         metrics: Arc::new(Metrics::new()),
+        activity: Arc::default(),
         lifecycle: lifecycle.clone(),
         address: Arc::new(configuration.address),
         log,

@@ -129,3 +129,21 @@ fn an_upload_under_way_is_counted() {
     stream.read_to_end(&mut rest).expect("the server closes too");
     assert_eq!(metric(&registry, "cache_server_uploads_in_flight"), Some(0.0));
 }
+
+#[test]
+fn the_dashboard_shows_what_happened_to_those_who_may_see_it() {
+    let registry = Registry::start();
+    registry.push_image("team/app", "v1");
+    registry.get("/v2/team/app/manifests/v1");
+    registry.get("/v2/team/app/manifests/v2");
+    let reply = registry.get("/");
+    let html = String::from_utf8(reply.body.clone()).expect("UTF-8");
+    for part in ["50.0 %", "team/app:v1", "team/app:v2", "anonymous"] {
+        assert!(html.contains(part), "{part}\n{html}");
+    }
+    assert!(reply.header("content-security-policy").expect("one").starts_with("default-src 'none'"));
+    let closed = Registry::start_with(&["--anonymous=none", "--tokens", "/nonexistent/tokens"]);
+    let reply = closed.get("/");
+    reply.is_error(401, "UNAUTHORIZED");
+    assert_eq!(reply.header("www-authenticate"), Some("Basic realm=\"cache-server\""));
+}

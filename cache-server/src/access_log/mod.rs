@@ -16,8 +16,10 @@ use axum::response::Response;
 use bytes::Bytes;
 use clap::ValueEnum;
 use hyper::body::{Frame, SizeHint};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::dashboard::{Activity, Event, Subject};
 use crate::error::Fault;
 use crate::metrics::{Counted, Finished, Metrics};
 use line::Line;
@@ -53,17 +55,25 @@ pub(crate) struct AccessLog {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
+/// Who else hears of a request when it is over.
+#[derive(Debug)]
+pub(crate) struct Observers {
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) activity: Arc<Activity>,
+}
+
 /// One request under way; dropped when it is over, it is counted and writes its line.
 #[derive(Debug)]
 pub(crate) struct Measurement {
     log: AccessLog,
-    metrics: Arc<Metrics>,
+    observers: Observers,
     _in_flight: Counted,
     start: Instant,
     peer: Peer,
     method: Method,
     path: String,
     route: &'static str,
+    subject: Option<Subject>,
     identity: Option<Arc<str>>,
     received: Arc<AtomicU64>,
     outcome: Option<Outcome>,
@@ -91,17 +101,18 @@ impl AccessLog {
     }
 
     /// Starts the clock, and counts the bytes of the request's body as they are read.
-    pub(crate) fn measure(self, request: Request, peer: Peer, metrics: Arc<Metrics>) -> (Request, Measurement) {
+    pub(crate) fn measure(self, request: Request, peer: Peer, observers: Observers) -> (Request, Measurement) {
         let received = Arc::new(AtomicU64::new(0));
         let measurement = Measurement {
             log: self,
-            _in_flight: metrics.request(),
-            metrics,
+            _in_flight: observers.metrics.request(),
+            observers,
             start: Instant::now(),
             peer,
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
             route: "none",
+            subject: None,
             identity: None,
             received: Arc::clone(&received),
             outcome: None,
@@ -111,8 +122,9 @@ impl AccessLog {
 }
 
 impl Measurement {
-    pub(crate) fn set_route(&mut self, route: &'static str) {
+    pub(crate) fn set_route(&mut self, route: &'static str, subject: Option<Subject>) {
         self.route = route;
+        self.subject = subject;
     }
 
     pub(crate) fn set_identity(&mut self, identity: &Arc<str>) {
@@ -140,13 +152,17 @@ impl Measurement {
     }
 
     fn count(&self) {
-        self.metrics.finished(Finished {
-            route: self.route,
-            method: &self.method,
-            status: self.status(),
-            duration: self.start.elapsed(),
-            received: self.received.load(Ordering::Relaxed),
-            sent: self.outcome.as_ref().map_or(0, |outcome| outcome.sent),
+        let (status, received) = (self.status(), self.received.load(Ordering::Relaxed));
+        let sent = self.outcome.as_ref().map_or(0, |outcome| outcome.sent);
+        let (method, duration) = (&self.method, self.start.elapsed());
+        self.observers.metrics.finished(Finished { route: self.route, method, status, duration, received, sent });
+        self.observers.activity.record(&Event {
+            second: Timestamp::now().as_second(),
+            subject: self.subject.as_ref(),
+            identity: self.identity.as_deref().unwrap_or_default(),
+            status,
+            received,
+            sent,
         });
     }
 

@@ -52,6 +52,13 @@ struct RefusalLabels {
     reason: &'static str,
 }
 
+/// What is under way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Gauges {
+    pub(crate) connections: i64,
+    pub(crate) uploads: i64,
+}
+
 /// A request that is over.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Finished<'a> {
@@ -104,6 +111,10 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+
+    pub(crate) fn gauges(&self) -> Gauges {
+        Gauges { connections: self.connections.get(), uploads: self.uploads.get() }
     }
 
     pub(crate) fn finished(&self, request: Finished<'_>) {

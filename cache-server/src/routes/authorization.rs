@@ -42,7 +42,12 @@ pub(super) fn authorize(registry: &Registry, endpoint: &Endpoint, call: &Call) -
     }
     let Some(need) = endpoint.need(&call.method) else { return Ok(()) };
     let allowed = registry.access.authorize(&call.identity, &need);
-    allowed.map_err(|refusal| refused(registry, &call.headers, refusal))
+    allowed.map_err(|refusal| {
+        let error = refused(registry, &call.headers, refusal);
+        // A browser asks its user for Basic credentials, and for no others.
+        let browser = *endpoint == Endpoint::Dashboard;
+        if browser { error.replacing_header(WWW_AUTHENTICATE, fixed("Basic realm=\"cache-server\"")) } else { error }
+    })
 }
 
 /// Whether a repository's blob may come to another one on behalf of this caller.

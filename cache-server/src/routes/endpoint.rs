@@ -5,12 +5,15 @@ use percent_encoding::percent_decode_str;
 use yadokari::digest::Digest;
 
 use crate::access::{Action, Need};
+use crate::dashboard::Subject;
 use crate::error::{ApiError, Code};
 use crate::name::RepositoryName;
 
 /// An endpoint with its names checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Endpoint {
+    /// `/`
+    Dashboard,
     /// `/healthz`
     Health,
     /// `/readyz`
@@ -49,6 +52,7 @@ impl Endpoint {
         let segments = decoded.ok_or_else(unknown)?;
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
         match segments.as_slice() {
+            [""] => Ok(Self::Dashboard),
             ["healthz"] => Ok(Self::Health),
             ["readyz"] => Ok(Self::Ready),
             ["metrics"] => Ok(Self::Metrics),
@@ -77,6 +81,7 @@ impl Endpoint {
     /// Its name in metrics.
     pub(super) fn name(&self) -> &'static str {
         match self {
+            Self::Dashboard => "dashboard",
             Self::Health => "health",
             Self::Ready => "ready",
             Self::Metrics => "metrics",
@@ -92,6 +97,21 @@ impl Endpoint {
         }
     }
 
+    /// What a request with `method` is about, for the dashboard.
+    pub(super) fn subject(&self, method: &Method) -> Option<Subject> {
+        let reading = matches!(*method, Method::GET | Method::HEAD);
+        let (repository, manifest) = match self {
+            Self::Manifest { repository, reference } => (repository, reading.then(|| reference.clone())),
+            Self::Blob { repository, .. }
+            | Self::Uploads { repository }
+            | Self::Upload { repository, .. }
+            | Self::Tags { repository }
+            | Self::Referrers { repository, .. } => (repository, None),
+            _ => return None,
+        };
+        Some(Subject { repository: repository.clone(), manifest })
+    }
+
     /// What a caller must be allowed to do for a request with `method`.
     pub(super) fn need(&self, method: &Method) -> Option<Need> {
         let reading = matches!(*method, Method::GET | Method::HEAD);
@@ -103,7 +123,8 @@ impl Endpoint {
         };
         match self {
             Self::Health | Self::Ready | Self::Metrics | Self::Token | Self::Access | Self::Probe => None,
-            Self::Catalog => Some(Need::Catalog),
+            // Both name repositories.
+            Self::Catalog | Self::Dashboard => Some(Need::Catalog),
             Self::Blob { repository, .. }
             | Self::Uploads { repository }
             | Self::Upload { repository, .. }
@@ -116,7 +137,7 @@ impl Endpoint {
     /// The methods that the endpoint answers, as an `Allow` header says it.
     pub(super) fn methods(&self) -> &'static str {
         match self {
-            Self::Health | Self::Ready | Self::Metrics | Self::Access => "GET, HEAD",
+            Self::Dashboard | Self::Health | Self::Ready | Self::Metrics | Self::Access => "GET, HEAD",
             Self::Probe | Self::Catalog | Self::Tags { .. } | Self::Referrers { .. } => "GET, HEAD",
             Self::Token => "GET, HEAD, POST",
             Self::Blob { .. } => "GET, HEAD, DELETE",
@@ -223,7 +244,7 @@ mod tests {
     #[test]
     fn paths_that_leave_their_place_are_refused() {
         for bad in [
-            "/",
+            "//",
             "/v1/",
             "/v2/a",
             "/v2//tags/list",

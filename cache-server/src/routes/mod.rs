@@ -21,7 +21,8 @@ use axum::response::{IntoResponse, Response};
 use tokio::task::{JoinError, spawn_blocking};
 
 use crate::access::{Access, Identity};
-use crate::access_log::{AccessLog, Measurement, Peer};
+use crate::access_log::{AccessLog, Measurement, Observers, Peer};
+use crate::dashboard::{self, Activity};
 use crate::error::{ApiError, Code};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
@@ -35,6 +36,7 @@ pub(crate) struct Registry {
     pub(crate) storage: Arc<Storage>,
     pub(crate) access: Arc<Access>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) activity: Arc<Activity>,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) address: Arc<Address>,
     pub(crate) log: AccessLog,
@@ -82,7 +84,8 @@ impl Call {
 
 /// Answers any request of `peer`, counts it and logs it.
 pub(crate) async fn answer(registry: Registry, peer: Peer, request: Request) -> Response {
-    let (request, mut measurement) = registry.log.measure(request, peer, Arc::clone(&registry.metrics));
+    let observers = Observers { metrics: Arc::clone(&registry.metrics), activity: Arc::clone(&registry.activity) };
+    let (request, mut measurement) = registry.log.measure(request, peer, observers);
     let response = dispatch(registry, request, &mut measurement).await;
     let mut response = response.unwrap_or_else(IntoResponse::into_response);
     let version = (HeaderName::from_static("docker-distribution-api-version"), "registry/2.0");
@@ -92,7 +95,7 @@ pub(crate) async fn answer(registry: Registry, peer: Peer, request: Request) -> 
 
 async fn dispatch(registry: Registry, request: Request, measurement: &mut Measurement) -> Result<Response, ApiError> {
     let endpoint = Endpoint::parse(request.uri().path())?;
-    measurement.set_route(endpoint.name());
+    measurement.set_route(endpoint.name(), endpoint.subject(request.method()));
     let (parts, body) = request.into_parts();
     let parameters = Parameters::of(&parts.uri)?;
     let identity = authorization::identify(&registry, &parts.headers).await?;
@@ -117,6 +120,7 @@ async fn dispatch(registry: Registry, request: Request, measurement: &mut Measur
 
 async fn read(registry: &Registry, endpoint: &Endpoint, call: &Call) -> Result<Response, ApiError> {
     match endpoint {
+        Endpoint::Dashboard => Ok(dashboard::answer(&registry.activity, &registry.metrics)),
         Endpoint::Health => Ok(operations::health()),
         Endpoint::Ready => Ok(operations::ready(registry).await),
         Endpoint::Metrics => operations::metrics(registry),
