@@ -100,7 +100,8 @@ fn misses(recent: &Recent, now: Timestamp) -> String {
         let name = format!("{}:{}", escape(miss.repository.as_str()), escape(&short(&miss.reference)));
         row(&[name, escape(&miss.identity)], &[format!("{age} s ago")])
     });
-    table("Recent misses", &["manifest", "asked by"], &["when"], rows.collect())
+    let table = table("Recent misses", &["manifest", "asked by"], &["when"], rows.collect());
+    table.replacen("<section", "<section class=\"wide\"", 1)
 }
 
 /// The entries with the highest figures, highest first; names decide between equals.
