@@ -72,7 +72,7 @@ class Server:
 
 def load(url, args):
     """Requests per second, and the 99th percentile of the latency in ms."""
-    command = ["wrk", "-t1", f"-c{args.connections}", f"-d{args.seconds}s", "--latency",
+    command = ["wrk", "-t1", f"-c{args.connections}", f"-d{args.seconds}s", "--latency", "--timeout", "60s",
                "-H", f"Accept: {OCI}manifest.v1+json", url]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in text or "Socket errors" in text:

@@ -50,6 +50,8 @@ const FAILURE: u8 = 1;
 const WRONG_USAGE: u8 = 2;
 /// Upload sessions that nobody wrote to for so long are removed.
 const STALE_UPLOAD_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Each keeps some memory of its own, and the disk does not get faster by more.
+const BLOCKING_THREADS: usize = 64;
 /// How soon a changed certificate, user or token counts.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60 * 60);
@@ -77,8 +79,12 @@ fn exit_code(error: &(dyn Error + 'static)) -> u8 {
     }
 }
 
-#[tokio::main]
-async fn serve(flags: ServeFlags) -> Result<(), Box<dyn Error>> {
+fn serve(flags: ServeFlags) -> Result<(), Box<dyn Error>> {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.enable_all().max_blocking_threads(BLOCKING_THREADS).build()?.block_on(run(flags))
+}
+
+async fn run(flags: ServeFlags) -> Result<(), Box<dyn Error>> {
     let (config, check_only) = (flags.config.clone(), flags.check_config);
     let configuration = Configuration::resolve(flags.into_settings(), config.as_deref()).await?;
     let log = configuration.log;

@@ -173,6 +173,10 @@ impl Access {
         {
             return Ok(session);
         }
+        if tokens::looks_like(presented.secret()) {
+            // Cheap to check, and so every time.
+            return self.check_token(presented.secret()).map(|identity| self.enrich(identity));
+        }
         let key = presented.fingerprint();
         let now = u64::try_from(Timestamp::now().as_second()).unwrap_or_default();
         if let Some(known) = self.remembered.get(&key)
@@ -210,16 +214,14 @@ impl Access {
         self.signer.service()
     }
 
+    fn check_token(&self, text: &str) -> Result<Identity, Refusal> {
+        let file = self.tokens.as_ref().map(|tokens| tokens.get());
+        let identity = file.and_then(|file| file.identify(text, Timestamp::now()));
+        identity.ok_or(Refusal::WrongCredentials("the token is wrong or has ended"))
+    }
+
     async fn check(&self, presented: &Presented) -> Result<Remembered, Refusal> {
         let secret = presented.secret();
-        if tokens::looks_like(secret) {
-            let file = self.tokens.as_ref().map(|tokens| tokens.get());
-            let identity = file.and_then(|file| file.identify(secret, Timestamp::now()));
-            // Its end is in the file, which is in memory: no need to remember it for long.
-            return identity
-                .map(Remembered::for_now)
-                .ok_or(Refusal::WrongCredentials("the token is wrong or has ended"));
-        }
         match oidc::claimed_issuer(secret) {
             Some(issuer) if issuer == session::ISSUER => {
                 return Err(Refusal::WrongCredentials("the session token is wrong or has ended"));
@@ -264,12 +266,5 @@ impl Access {
         }
         let grants: Grants = identity.grants().iter().chain(&self.authenticated).cloned().collect();
         Identity::new(Arc::clone(identity.name()), grants, identity.proof())
-    }
-}
-
-impl Remembered {
-    /// Checked again at the next request.
-    fn for_now(identity: Identity) -> Self {
-        Self { identity, expires: Some(0) }
     }
 }

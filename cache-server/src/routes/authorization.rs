@@ -72,6 +72,11 @@ pub(super) fn probe_refusal(registry: &Registry, call: &Call) -> Option<ApiError
 
 /// GET of a token: credentials are in the header, scopes in the query.
 pub(super) fn token(registry: &Registry, call: &Call) -> Result<Response, ApiError> {
+    // Else a session would never end.
+    if call.identity.proof() == Proof::Session {
+        let refusal = Refusal::WrongCredentials("a session token cannot make another one");
+        return Err(refused(registry, &call.headers, refusal));
+    }
     let scopes = call.parameters.all("scope").flat_map(str::split_whitespace).take(MAX_SCOPES);
     issue(registry, &call.identity, &scopes.collect::<Vec<_>>())
 }

@@ -1,7 +1,8 @@
 //! What blobs and manifests have in common when they are served: identity, conditions, bytes.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, IoSliceMut};
+use std::os::unix::fs::FileExt as _;
 
 use axum::body::Body;
 use axum::http::StatusCode;
@@ -9,13 +10,15 @@ use axum::http::header::{ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream::try_unfold;
-use tokio::task::{JoinHandle, spawn_blocking};
+use rustix::fs::fstatfs;
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
+use tokio::task::spawn_blocking;
 use yadokari::digest::Digest;
 
 use super::{DOCKER_CONTENT_DIGEST, empty, value};
 use crate::error::ApiError;
 
-/// Read at a time; a connection holds two of them at most.
+/// Read at a time: so much a connection holds in memory.
 const CHUNK_BYTES: u64 = 256 << 10;
 
 /// The entity tag of what `digest` names.
@@ -40,54 +43,69 @@ fn names_tag(list: &str, tag: &str) -> bool {
 }
 
 /// `length` bytes of a file from `first`. Blocks: it reads the first chunk at once.
-pub(super) fn body(mut file: File, first: u64, length: u64) -> io::Result<Body> {
-    file.seek(SeekFrom::Start(first))?;
-    let chunk = read_chunk(&file, length)?;
-    let left = length - chunk.len() as u64;
-    Ok(if left == 0 { chunk.into() } else { stream(file, chunk, left) })
+pub(super) fn body(file: File, first: u64, length: u64) -> io::Result<Body> {
+    let chunk = read_chunk(&file, first, length)?;
+    let read = chunk.len() as u64;
+    Ok(if read == length { chunk.into() } else { stream(file, chunk, (first + read, length - read)) })
 }
 
-/// A chunk that is being read, and the file that comes back with it.
-type NextChunk = JoinHandle<io::Result<(File, Bytes)>>;
-
-/// A chunk, and the next `left` bytes of a file; each chunk is read while the client takes the
-/// one before.
+/// A chunk, and then the `left` bytes of a file from `offset`, read as the client takes them.
 ///
 /// When the file ends early the connection breaks: better than a short answer that
 /// looks complete.
-fn stream(file: File, first: Bytes, left: u64) -> Body {
-    enum Next {
-        Ready(File, Bytes),
-        Reading(NextChunk),
-        End,
-    }
-    let chunks = try_unfold((Next::Ready(file, first), left), |(next, left)| async move {
-        let (file, chunk) = match next {
-            Next::Ready(file, chunk) => (file, chunk),
-            Next::Reading(task) => task.await??,
-            Next::End => return Ok(None),
-        };
-        if left == 0 {
-            return Ok::<_, io::Error>(Some((chunk, (Next::End, 0))));
+fn stream(file: File, first: Bytes, rest: (u64, u64)) -> Body {
+    let chunks = try_unfold((file, Some(first), rest), |(file, ready, (offset, left))| async move {
+        if let Some(chunk) = ready {
+            return Ok(Some((chunk, (file, None, (offset, left)))));
         }
-        let reading = spawn_blocking(move || read_chunk(&file, left).map(|chunk| (file, chunk)));
-        Ok(Some((chunk, (Next::Reading(reading), left - left.min(CHUNK_BYTES)))))
+        if left == 0 {
+            return Ok::<_, io::Error>(None);
+        }
+        let (file, chunk) = next_chunk(file, offset, left).await?;
+        let read = chunk.len() as u64;
+        Ok(Some((chunk, (file, None, (offset + read, left - read)))))
     });
     Body::from_stream(chunks)
 }
 
-/// The next bytes of a file: a chunk, or `left` when that is less.
-fn read_chunk(file: &File, left: u64) -> io::Result<Bytes> {
-    let wanted = left.min(CHUNK_BYTES);
-    let bytes = read_up_to(file, wanted)?;
-    if (bytes.len() as u64) < wanted { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(bytes) }
+/// The next bytes of a file: here when they are in memory, which is as quick as a copy, and else
+/// on a thread that may block.
+async fn next_chunk(file: File, offset: u64, left: u64) -> io::Result<(File, Bytes)> {
+    if let Some(chunk) = cached_chunk(&file, offset, left) {
+        return Ok((file, chunk));
+    }
+    spawn_blocking(move || read_chunk(&file, offset, left).map(|chunk| (file, chunk))).await?
 }
 
-fn read_up_to(file: &File, length: u64) -> io::Result<Bytes> {
-    // At most a chunk or a small content: fits any usize.
-    let mut bytes = Vec::with_capacity(length as usize);
-    file.take(length).read_to_end(&mut bytes)?;
+/// The next bytes of a file, if they are in memory; whatever hinders that is left to a real read.
+fn cached_chunk(file: &File, offset: u64, left: u64) -> Option<Bytes> {
+    let mut bytes = vec![0; chunk_size(left)];
+    let read = match preadv2(file, &mut [IoSliceMut::new(&mut bytes)], offset, ReadWriteFlags::NOWAIT) {
+        Ok(read) => read,
+        // A tmpfs has no such reads, since it has no others.
+        Err(Errno::OPNOTSUPP) if is_in_memory(file) => file.read_at(&mut bytes, offset).ok()?,
+        Err(_) => return None,
+    };
+    bytes.truncate(read);
+    (read > 0).then(|| bytes.into())
+}
+
+fn is_in_memory(file: &File) -> bool {
+    const TMPFS_MAGIC: i128 = 0x0102_1994;
+    // Its type differs between platforms.
+    fstatfs(file).is_ok_and(|statistics| i128::from(statistics.f_type) == TMPFS_MAGIC)
+}
+
+/// The next bytes of a file: a whole chunk, or `left` when that is less.
+fn read_chunk(file: &File, offset: u64, left: u64) -> io::Result<Bytes> {
+    let mut bytes = vec![0; chunk_size(left)];
+    file.read_exact_at(&mut bytes, offset)?;
     Ok(bytes.into())
+}
+
+/// At most a chunk, which fits any usize.
+fn chunk_size(left: u64) -> usize {
+    left.min(CHUNK_BYTES) as usize
 }
 
 /// A fixed header value.

@@ -42,6 +42,14 @@ fn a_session_holds_the_scopes_that_were_asked_for_and_are_allowed() {
 }
 
 #[test]
+fn a_session_cannot_prolong_itself() {
+    let (registry, token, _directory) = start();
+    let scope = "scope=repository:team/app:pull,push";
+    let session = session(&registry, &token, scope);
+    assert_eq!(with(&registry, &session, "GET", &format!("/token?{scope}"), b"").status, 401);
+}
+
+#[test]
 fn logging_in_needs_no_scope_but_right_credentials() {
     let (registry, token, _directory) = start();
     let empty = session(&registry, &token, "account=ci&client_id=docker&offline_token=true");
