@@ -30,12 +30,23 @@ cargo build --release --workspace --bins --locked --target x86_64-unknown-linux-
 bin=target/x86_64-unknown-linux-musl/release
 say "in place, inside an ordinary container"
 tests/in-place.sh "$bin"
-golden=../shared/golden
+say "what a step can see of the executor"
+tests/credentials.sh "$bin"
+say "what processes find and leave"
+tests/processes.sh "$bin"
+say "under several profiles of containers"
+tests/profiles.sh "$bin"
+golden=$(realpath -m ../shared/golden)
 if [ -d "$golden" ]; then
     say "golden suite"
     python3 "$golden/run.py" --executor "$bin/executor" --pending tests/golden-pending.txt
     say "golden suite, twice with a cache"
     python3 "$golden/run.py" --executor "$bin/executor" --pending tests/golden-pending.txt --cache-check
+    say "golden suite, in a user namespace"
+    python3 "$golden/run.py" --executor "$(realpath "$bin/executor") --sandbox=userns" --pending tests/golden-pending.txt
+    say "golden suite, in place"
+    tests/golden-in-place.sh "$bin" "$golden"
+    tests/golden-in-place.sh "$bin" "$golden" --cases tests/golden-own
     say "our own golden cases, both ways"
     python3 "$golden/run.py" --executor "$bin/executor" --cases tests/golden-own
     python3 "$golden/run.py" --executor "$bin/executor" --cases tests/golden-own --cache-check

@@ -6,7 +6,7 @@
 //! `tests/architecture.rs` reads the `use` lines and keeps it so.
 
 // Known to all.
-mod parallel;
+pub mod parallel;
 
 // Pure.
 pub mod digest;

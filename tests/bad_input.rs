@@ -28,6 +28,60 @@ fn unknown_instruction_shows_line_and_suggestion() {
     assert_failure(&output, 1, &["unknown instruction: COPPY", "did you mean COPY?", "Dockerfile:2", "COPPY file /"]);
 }
 
+/// Instructions after `FROM scratch AS build`, what is said, and the caret's line, column and word.
+const CARETS: &[(&str, &str, &str)] = &[
+    ("COPY --link \\\n  --chwon=1 file /", "unknown flag: --chwon (did you mean --chown?)", "3:3\n--chwon=1 file /"),
+    ("ADD --parents file /", "unknown flag: --parents", "2:5\n--parents file /"),
+    ("COPY --chown file /", "missing a value on flag: --chown (write --chown=VALUE)", "2:6\n--chown file /"),
+    ("COPY --chmod=999 file /", "invalid chmod parameter: '999'", "2:6\n--chmod=999 file /"),
+    ("COPY --chown=nobody file /", "invalid user index: -1", "2:6\n--chown=nobody file /"),
+    ("COPY --from=9 / /", "invalid stage index 9: the last stage of the file is 0", "2:6\n--from=9 / /"),
+    ("COPY ./flie /", "\"/flie\": not found (did you mean /file?)", "2:8\nflie /"),
+    ("COPY [x /", "invalid pattern \"[x\"", "2:6\n[x /"),
+    ("COPY file /\nCOPY --exclude=[ . /d/", "invalid pattern \"[\"", "3:16\n[ . /d/"),
+    ("FROM --platform=linux/ scratch", "failed to parse platform linux/", "2:6\n--platform=linux/ scratch"),
+    ("ENV A=1 \\\n    B=${C", "missing '}'", "3:7\n${C"),
+    ("RUN --mount=type=cahce,target=/x x", "(did you mean cache?)", "2:13\ntype=cahce,target=/x x"),
+    ("HEALTHCHECK --interval=5 CMD x", "missing unit in duration", "2:13\n--interval=5 CMD x"),
+    ("EXPOSE 80/icmp", "invalid proto: icmp", "2:8\n80/icmp"),
+    ("STOPSIGNAL SIGHUPP", "invalid signal: SIGHUPP", "2:12\nSIGHUPP"),
+];
+
+#[test]
+fn errors_point_at_the_word_to_blame() {
+    for (body, message, place) in CARETS {
+        let output = build(&format!("FROM scratch AS build\n{body}\n"), &[]);
+        let (place, word) = place.split_once('\n').expect("place and word");
+        assert_failure(&output, 1, &[message, &format!("Dockerfile:{place}\n")]);
+        let log = text(&output);
+        let lines: Vec<&str> = log.lines().collect();
+        let caret = lines.iter().position(|line| line.trim_end().ends_with("| ^") || line.ends_with(" ^"));
+        let caret = caret.unwrap_or_else(|| panic!("{body:?} has no caret:\n{log}"));
+        assert_eq!(&lines[caret - 1][lines[caret].len() - 1..], word, "{log}");
+    }
+}
+
+#[test]
+fn a_stage_may_be_meant() {
+    // Nothing listens there.
+    let output = build(
+        "FROM scratch AS build\nFROM scratch\nCOPY --from=biuld / /\n",
+        &["--registry-mirror=127.0.0.1:1", "--skip-default-registry-fallback"],
+    );
+    let words = ["no stage is called biuld (did you mean build?): failed to resolve image", "Dockerfile:3:6\n"];
+    assert_failure(&output, 1, &words);
+}
+
+#[test]
+fn build_arguments_that_nothing_declares_are_named() {
+    let dockerfile = "ARG VERSION=1\nFROM scratch\n";
+    let log = text(&build(dockerfile, &["--build-arg=VERSOIN=2", "--build-arg=http_proxy=x"]));
+    assert!(log.contains("build argument VERSOIN has no effect: no ARG declares it (did you mean VERSION?)"), "{log}");
+    assert!(!log.contains("http_proxy"), "{log}");
+    let log = text(&build("FROM scratch AS a\nARG OTHER\nFROM scratch\n", &["--build-arg=OTHER=2"]));
+    assert!(!log.contains("no effect"), "{log}");
+}
+
 #[test]
 fn unknown_flag_is_wrong_usage() {
     assert_failure(&build("FROM scratch\n", &["--cashe"]), 2, &["--cashe", "--cache"]);

@@ -93,9 +93,55 @@ fn hostile_archives() {
     let error = failed(&format!("tar://{}", at("link").display()), &|_| ());
     assert_eq!(fs::read_to_string(&victim).expect("file"), "safe");
     assert!(error.contains("failed to read Dockerfile") && !error.contains("root:"), "{error}");
+    // A hard link to what only the machine has, and a Dockerfile that would never end.
+    for (name, kind, link, message) in [
+        ("hard", tar::EntryType::Link, "/etc/passwd", "hard link to /etc/passwd, which is not there"),
+        ("pipe", tar::EntryType::Fifo, "", "failed to read Dockerfile"),
+        ("device", tar::EntryType::Char, "", "failed to read Dockerfile"),
+    ] {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_path("Dockerfile").expect("short");
+        header.set_entry_type(kind);
+        header.set_link_name_literal(link).expect("short");
+        header.set_mode(0o644);
+        header.set_size(0);
+        header.set_device_major(1).expect("small");
+        header.set_device_minor(5).expect("small");
+        header.set_cksum();
+        builder.append(&header, &b""[..]).expect("member");
+        fs::write(at(name), builder.into_inner().expect("archive")).expect("archive");
+        let error = failed(&format!("tar://{}", at(name).display()), &|_| ());
+        assert!(error.contains(message) && !error.contains("root:"), "{name}: {error}");
+    }
     fs::write(at("text"), "no archive at all".repeat(100)).expect("file");
     let error = failed(&format!("tar://{}", at("text").display()), &|_| ());
     assert!(error.contains("is no tar archive"), "{error}");
+}
+
+#[test]
+fn names_of_removals_are_files_in_an_archive() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let files = context("FROM scratch\nCOPY d/a /", &[("d/a", "1"), ("d/.wh.a", "2"), ("d/.wh..wh..opq", "3")]);
+    let build = |dockerfile: &str| {
+        write(files.path(), "Dockerfile", dockerfile);
+        let archive = directory.path().join("c.tar").display().to_string();
+        run("tar", &["-cf", &archive, "-C", &files.path().display().to_string(), "Dockerfile", "d"]);
+        [format!("tar://{archive}"), files.path().display().to_string()]
+    };
+    for spec in build("FROM scratch\nCOPY d/a /") {
+        assert_eq!(built(&spec, &|_| ()), ["a"], "nothing removed it");
+    }
+    for spec in build("FROM scratch\nCOPY --exclude=**/.wh.* d /") {
+        assert_eq!(built(&spec, &|_| ()), ["a"]);
+    }
+    for spec in build("FROM scratch\nCOPY d/.wh.a /renamed") {
+        assert_eq!(built(&spec, &|_| ()), ["renamed"]);
+    }
+    for spec in build("FROM scratch\nCOPY d /") {
+        let error = failed(&spec, &|_| ());
+        assert!(error.contains("/.wh..wh..opq to layer: names that start with .wh. are reserved"), "{error}");
+    }
 }
 
 /// Members that a proper program would not write: a file, or a link to somewhere.

@@ -4,37 +4,11 @@
 # usage: in-place.sh BINARIES; needs root, podman, runc, docker-registry, busybox-static, skopeo.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-bin=$(realpath "$1")
-work=$(mktemp -d)
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-registry=127.0.0.1:$port
-cat >"$work/registry.yml" <<Y
-version: 0.1
-log: {level: error}
-storage: {filesystem: {rootdirectory: $work/registry}}
-http: {addr: '$registry'}
-Y
-docker-registry serve "$work/registry.yml" >/dev/null 2>&1 &
-server=$!
-podman=(podman --root "$work/podman" --runroot "$work/run" --cgroup-manager=cgroupfs --runtime runc)
-trap '"${podman[@]}" rmi -af >/dev/null 2>&1 || true; kill $server; umount "$work"/podman/overlay 2>/dev/null || true; rm -rf "$work"' EXIT
-for _ in $(seq 100); do curl -fsS "http://$registry/v2/" >/dev/null 2>&1 && break; sleep 0.1; done
+source tests/support/containers.sh "$1"
 in_container() { # image, arguments
-    "${podman[@]}" run --rm --net=host --ulimit nofile=20000:20000 --ulimit nproc=10000:10000 \
+    "${podman[@]}" run --rm --net=host "${limits[@]}" \
         -v "$work/context:/workspace:ro" -v "$work/out:/out" --tls-verify=false "$@"
 }
-
-echo "-- image of the executor, built by the executor"
-deploy/build.sh "$bin" --destination "$registry/yadokari:1" >"$work/deploy.log" 2>&1 || { cat "$work/deploy.log"; exit 1; }
-
-echo "-- base image"
-mkdir -p "$work/base/root"/{bin,etc,tmp,dev,proc,sys,run,var,root}
-cp /bin/busybox "$work/base/root/bin/"
-for name in $(/bin/busybox --list); do [ "$name" = busybox ] || ln -s busybox "$work/base/root/bin/$name"; done
-printf 'root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000:app:/home/app:/bin/sh\n' >"$work/base/root/etc/passwd"
-printf 'root:x:0:\napp:x:1000:\n' >"$work/base/root/etc/group"
-printf 'FROM scratch\nCOPY root /\nENV PATH=/bin\n' >"$work/base/Dockerfile"
-"$bin/executor" -c "$work/base" -d "$registry/base:1" >/dev/null 2>&1
 
 mkdir -p "$work/context/src" "$work/out"
 chmod 777 "$work/out"
@@ -80,5 +54,28 @@ grep -Eo 'sandbox (userns|in-place)[^;]*' "$work/cached1.log" || { cat "$work/ca
 grep -q ', 0 run,' "$work/cached2.log" || { cat "$work/cached2.log"; exit 1; }
 [ "$(cat "$work/out/auto1" "$work/out/auto2")" = "$(cat "$work/overlay" "$work/overlay")" ] || { echo "auto gives another image" >&2; exit 1; }
 echo "-- the pushed image runs"
-[ "$("${podman[@]}" run --rm --net=host --tls-verify=false --ulimit nofile=20000:20000 --ulimit nproc=10000:10000 "$registry/app:1")" = done ]
+[ "$("${podman[@]}" run --rm --net=host --tls-verify=false "${limits[@]}" "$registry/app:1")" = done ]
+echo "-- what a build leaves alone, and what it does not"
+mkdir "$work/shell" "$work/cache"
+cp /bin/busybox "$work/shell/"
+printf 'FROM %s/yadokari:1\nCOPY busybox /kaniko/\n' "$registry" >"$work/shell/Dockerfile"
+"$bin/executor" -c "$work/shell" -d "$registry/shell:1" --cache=false >"$work/shell.log" 2>&1 || { cat "$work/shell.log"; exit 1; }
+printf 'FROM %s/base:1 AS one\nRUN echo 1 > /one && echo x > /keep/by-step && test ! -e /gone && test -e /keep/kept\nFROM %s/base:1\nCOPY --from=one /one /two\nRUN test ! -e /one && test -e /two && test -e /keep/kept && mkdir -p /var/run && touch /var/run/x\n' \
+    "$registry" "$registry" >"$work/context/Dockerfile.wipe"
+echo cached >"$work/cache/file"
+in_container -v "$work/cache:/cache" --entrypoint /kaniko/busybox "$registry/shell:1" sh -ec '
+    b=/kaniko/busybox
+    $b mkdir /keep /gone && $b touch /keep/kept /gone/file /kaniko/mine
+    for mode in full redo time; do
+        /kaniko/executor -f /workspace/Dockerfile.wipe --no-push --cache=false --sandbox=in-place --ignore-path=/keep --snapshot-mode=$mode --tar-path=/out/$mode.tar
+    done
+    $b test -e /two
+    /kaniko/executor -f /workspace/Dockerfile.wipe --no-push --cache=false --sandbox=in-place --ignore-path=/keep --cleanup
+    $b test ! -e /two && $b test ! -e /bin && $b test -e /keep/kept && $b test -e /kaniko/mine
+    $b grep -q cached /cache/file && $b test -e /workspace/Dockerfile.wipe && $b test -s /etc/hosts' >"$work/wipe.log" 2>&1 || { cat "$work/wipe.log"; exit 1; }
+for mode in full redo time; do
+    for layer in $(tar -tf "$work/out/$mode.tar" | grep 'gz$'); do tar -xOf "$work/out/$mode.tar" "$layer" | tar -tz; done >"$work/names"
+    grep -E '^(keep/|var/run/x|kaniko|cache|workspace)' "$work/names" && { echo "$mode: what was to be ignored is in the image" >&2; exit 1; }
+    grep -qx two "$work/names" || { echo "$mode: a file is missing" >&2; exit 1; }
+done
 echo "in place equals overlay: $(cat "$work/overlay")"

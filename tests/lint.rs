@@ -112,6 +112,22 @@ fn builds_warn_of_what_they_build() {
 }
 
 #[test]
+fn warnings_come_also_when_planning_fails() {
+    let output = run("FROM scratch as b\nENV x y\nSTOPSIGNAL NOPE\n", &["--no-push"]);
+    assert_code(&output, 1);
+    let log = text(&output);
+    for words in ["FromAsCasing", "LegacyKeyValueFormat", "invalid signal: NOPE"] {
+        assert!(log.contains(words), "{words} is missing:\n{log}");
+    }
+    // Nothing listens there.
+    let log = text(&run("FROM 127.0.0.1:1/x as b\n", &["--no-push"]));
+    assert!(log.contains("FromAsCasing") && log.contains("failed to resolve"), "{log}");
+    // What is wrong outweighs what is bad style.
+    let log = text(&run("# check=error=true\nFROM scratch as b\nSTOPSIGNAL NOPE\n", &["--no-push"]));
+    assert!(log.contains("error: invalid signal: NOPE"), "{log}");
+}
+
+#[test]
 fn warnings_can_fail_a_build() {
     let body = "FROM scratch as B\nLABEL a b\n";
     let output = run(&format!("# check=error=true\n{body}"), &["--no-push"]);

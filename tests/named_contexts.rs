@@ -5,11 +5,12 @@
 mod support;
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use support::fetched::{Repositories, Server, built, failed};
 use support::web::Web;
-use support::{context, write};
+use support::{assert_success, context, executor, run, text, write};
 
 #[test]
 fn named_directories_replace_stages_and_images() {
@@ -43,11 +44,18 @@ fn named_directories_replace_stages_and_images() {
     write(main.path(), "Dockerfile", "FROM scratch\nCOPY --from=scratch / /e\nCOPY Dockerfile /");
     let names = built(&spec, &with(&["scratch", "context"]));
     assert_eq!(names, ["Dockerfile", "e/"]);
-    for value in ["target:x", "oci-layout://x", "/no/such/place", "s3://secret"] {
+    for (value, message) in [
+        ("oci-layout://x", "failed to take an image from oci-layout://x: failed to open"),
+        ("/no/such/place", "build context /no/such/place does not exist"),
+        ("s3://secret", "--build-context n: unsupported context source \"s3\""),
+        ("docker-image://UPPER", "invalid"),
+        ("", "--build-context n: the context is empty"),
+    ] {
         let error = failed(&spec, &|command| {
             command.arg(format!("--build-context=n={value}"));
         });
         assert!(error.starts_with("error: ") && !error.contains("secret"), "{value}: {error}");
+        assert!(error.contains(message), "{value}: {error}");
     }
 }
 
@@ -72,4 +80,139 @@ fn named_images_repositories_and_files() {
     for name in ["seen", "file", "tool", "bin/busybox"] {
         assert!(names.contains(&name.to_owned()), "{name} of {names:?}");
     }
+}
+
+#[test]
+fn named_archives_and_stages() {
+    let files = context("", &[("x", "1"), ("d/y", "2")]);
+    let archive = files.path().join("files.tar.gz").display().to_string();
+    run("tar", &["-zcf", &archive, "-C", &files.path().display().to_string(), "x", "d"]);
+    let main = context(
+        "FROM scratch AS one\nCOPY --from=tar x /one\nFROM scratch AS two\nCOPY nothing /\nFROM image\nCOPY --from=two / /two/",
+        &[],
+    );
+    let spec = main.path().display().to_string();
+    let names = built(&spec, &|command| {
+        command.arg(format!("--build-context=tar=tar://{archive}"));
+        command.args(["--build-context=two=target:one", "--build-context=image=target:two"]);
+    });
+    assert_eq!(names, ["one", "two/", "two/one"]);
+    let error = failed(&spec, &|command| {
+        command.args([
+            "--build-context=image=target:ona",
+            &format!("--build-context=tar=tar://{archive}"),
+            "--build-context=two=target:one",
+        ]);
+    });
+    assert!(error.contains("there is no stage \"ona\" before this one (did you mean one?)\n --> "), "{error}");
+    let error = failed(&spec, &|command| {
+        command.arg("--build-context=tar=tar://stdin");
+    });
+    assert!(error.contains("\"tar://stdin\" is not supported"), "{error}");
+}
+
+/// An image layout with an index: one image for each of two platforms.
+fn two_platforms(directory: &Path) {
+    let source = context(
+        "FROM scratch\nARG TARGETARCH\nCOPY $TARGETARCH /arch\nENV FROM=layout",
+        &[("amd64", "a"), ("arm64", "b")],
+    );
+    let output = executor()
+        .arg("--context")
+        .arg(source.path())
+        .args(["--no-push", "--platform=linux/amd64,linux/arm64", "--oci-layout-path"])
+        .arg(directory)
+        .output();
+    assert_success(&output.expect("executor runs"));
+}
+
+fn blobs(layout: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let entries = fs::read_dir(layout.join("blobs/sha256")).expect("blobs").map(|entry| entry.expect("entry").path());
+    entries.map(|path| (path.clone(), fs::read(&path).expect("blob"))).collect()
+}
+
+#[test]
+fn images_in_layouts_of_this_machine() {
+    let state = tempfile::tempdir().expect("temporary directory");
+    let layout = state.path().join("layout");
+    two_platforms(&layout);
+    let index: serde_json::Value =
+        serde_json::from_slice(&fs::read(layout.join("index.json")).expect("index")).expect("JSON");
+    let digest = index["manifests"][0]["digest"].as_str().expect("digest").to_owned();
+    let shown = layout.display().to_string();
+    let main = context("FROM image\nCOPY --from=other arch /copied", &[]);
+    let spec = main.path().display().to_string();
+    let with = |image: &str, more: &str| {
+        let flags = [
+            format!("--build-context=image=oci-layout://{image}"),
+            format!("--build-context=other=oci-layout://{shown}"),
+        ];
+        let more = more.to_owned();
+        move |command: &mut Command| {
+            command.args(&flags).args(more.split_whitespace());
+        }
+    };
+    for address in
+        [shown.clone(), format!("{shown}:latest"), format!("{shown}@{digest}"), format!("{shown}:any@{digest}")]
+    {
+        let names = built(&spec, &with(&address, "--platform=linux/arm64"));
+        assert_eq!(names, ["arch", "copied"], "{address}");
+    }
+    let error = failed(&spec, &with(&shown, "--platform=linux/s390x"));
+    assert!(
+        error.contains(&format!("failed to take an image from oci-layout://{shown}: it has no image for linux/s390x")),
+        "{error}"
+    );
+    let none = format!("{shown}@sha256:{}", "0".repeat(64));
+    let error = failed(&spec, &with(&none, ""));
+    assert!(error.contains("is missing or damaged"), "{error}");
+    let error = failed(&spec, &with(&format!("{shown}@sha256:x"), ""));
+    assert!(error.contains("failed to take an image from"), "{error}");
+    // Both platforms, and the linter, too.
+    assert_eq!(built(&spec, &with(&shown, "--platform=linux/amd64,linux/arm64")), ["arch", "arch", "copied", "copied"]);
+    let check =
+        executor().args(["--check", "-c", &spec]).arg(format!("--build-context=image=oci-layout://{shown}")).output();
+    let check = check.expect("executor runs");
+    assert!(text(&check).contains("Check complete") || text(&check).contains("other"), "{}", text(&check));
+    // A layer that is not what its digest says, and a manifest.
+    let is_layer = |bytes: &[u8]| !bytes.starts_with(b"{");
+    for (kind, message) in [(true, "failed to"), (false, "is missing or damaged")] {
+        let damaged: Vec<_> = blobs(&layout).into_iter().filter(|(_, bytes)| is_layer(bytes) == kind).collect();
+        for (path, bytes) in &damaged {
+            let mut other = bytes.clone();
+            let last = other.len() - 1;
+            other[last] ^= 1;
+            fs::write(path, other).expect("damage");
+        }
+        let error = failed(&spec, &with(&shown, ""));
+        assert!(error.contains(message), "{error}");
+        for (path, bytes) in damaged {
+            fs::write(path, bytes).expect("repair");
+        }
+    }
+    assert_eq!(built(&spec, &with(&shown, "")), ["arch", "copied"]);
+}
+
+#[test]
+fn one_of_several_images_in_a_layout_has_a_name() {
+    let registry = support::Registry::start();
+    let base = registry.push_base();
+    let state = tempfile::tempdir().expect("temporary directory");
+    let layout = state.path().display().to_string();
+    for tag in ["one", "two"] {
+        run(
+            "skopeo",
+            &["copy", "-q", "--src-tls-verify=false", &format!("docker://{base}"), &format!("oci:{layout}:{tag}")],
+        );
+    }
+    let main = context("FROM image\nRUN --mount=from=image,target=/m test -e /m/bin/sh && echo 1 > /ran", &[]);
+    let spec = main.path().display().to_string();
+    let with = |address: String| {
+        move |command: &mut Command| {
+            command.arg(format!("--build-context=image=oci-layout://{address}"));
+        }
+    };
+    assert!(built(&spec, &with(format!("{layout}:two"))).contains(&"ran".to_owned()));
+    let error = failed(&spec, &with(layout.clone()));
+    assert!(error.contains("index.json has no image \"latest\", and 2 images instead of one"), "{error}");
 }

@@ -85,6 +85,7 @@ fn run(script: &str, root: &Root<'_>) {
         hostname: "x".into(),
         network: Network::Default,
         mounts: Vec::new(),
+        terminal: false,
     };
     let sandbox = OverlaySandbox::new(env!("CARGO_BIN_EXE_executor").into());
     let mut said = Vec::new();

@@ -35,6 +35,7 @@ pub(crate) enum Code {
     RangeInvalid,
     SizeInvalid,
     TagInvalid,
+    Unauthorized,
     Unavailable,
     Unknown,
     Unsupported,
@@ -49,6 +50,7 @@ impl Code {
             Self::Denied => StatusCode::FORBIDDEN,
             Self::RangeInvalid => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::Unsupported => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unknown => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
@@ -92,12 +94,22 @@ impl ApiError {
 
     /// A fault of the server itself.
     pub(crate) fn internal(fault: &(dyn Error + 'static)) -> Self {
-        let error = Self::new(Code::Unknown, "internal error");
-        Self { fault: Some(Fault(with_causes(fault).into())), ..error }
+        Self::new(Code::Unknown, "internal error").with_fault(&with_causes(fault))
+    }
+
+    /// The same, with what went wrong for the log.
+    pub(crate) fn with_fault(self, fault: &str) -> Self {
+        Self { fault: Some(Fault(fault.into())), ..self }
     }
 
     pub(crate) fn with_status(self, status: StatusCode) -> Self {
         Self { status, ..self }
+    }
+
+    /// The same with another value of a header, if it has that header.
+    pub(crate) fn replacing_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.iter_mut().filter(|(n, _)| *n == name).for_each(|(_, v)| *v = value.clone());
+        self
     }
 
     pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {

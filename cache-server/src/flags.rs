@@ -4,7 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use jiff::Span;
+
+use crate::access::Grant;
 use crate::access_log::LogLevel;
+use crate::configuration::Settings;
 use crate::eviction::Policy;
 use crate::mirror::MirrorFlags;
 
@@ -20,7 +24,9 @@ pub(crate) struct Flags {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve the registry until SIGTERM or SIGINT
-    Serve(ServeFlags),
+    Serve(Box<ServeFlags>),
+    /// Make, list and revoke static tokens
+    Token(TokenFlags),
     /// Remove what is no longer wanted from the data of a server that is not running
     Gc(GcFlags),
     /// Check the data of a server that is not running
@@ -36,35 +42,27 @@ pub(crate) enum Command {
 #[command(after_help = "\
 Prints `listening on http://HOST:PORT` on standard output once it accepts connections.
 On SIGTERM or SIGINT it takes no new connections, finishes running requests and exits;
-a second signal ends it at once.
+a second signal ends it at once. On SIGHUP it reads certificates, users and tokens again;
+it also does so by itself when they change.
 
 Exit codes: 0 after a signal, 1 on failure, 2 on wrong usage.")]
 pub(crate) struct ServeFlags {
-    /// Address to listen on; port 0 picks a free port
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:5000")]
-    pub(crate) listen: String,
+    /// File with settings (TOML); flags and the environment win over it
+    #[arg(long, value_name = "FILE", env = "CACHE_SERVER_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
 
-    /// Directory that holds all content; made if absent
-    ///
-    /// One server at a time. The server may be killed at any moment.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data: PathBuf,
-
-    /// Listen on other than loopback addresses although there is no authentication
-    ///
-    /// Anyone who can reach the address may then read, write and delete everything.
+    /// Check the settings, and the files that they name, and end
     #[arg(long)]
-    pub(crate) allow_anonymous: bool,
+    pub(crate) check_config: bool,
+
+    #[command(flatten)]
+    settings: Settings,
 
     #[command(flatten)]
     pub(crate) policy: Policy,
 
     #[command(flatten)]
     pub(crate) mirrors: MirrorFlags,
-
-    /// What to log on standard error
-    #[arg(long, value_enum, value_name = "LEVEL", default_value_t = LogLevel::Info)]
-    log: LogLevel,
 
     /// Log faults of the server only; the same as --log error
     #[arg(long, conflicts_with = "log")]
@@ -112,9 +110,51 @@ pub(crate) struct StatsFlags {
 }
 
 impl ServeFlags {
-    pub(crate) fn log_level(&self) -> LogLevel {
-        if self.quiet { LogLevel::Error } else { self.log }
+    /// The settings that flags and environment give.
+    pub(crate) fn into_settings(self) -> Settings {
+        let log = if self.quiet { Some(LogLevel::Error) } else { self.settings.log };
+        Settings { log, ..self.settings }
     }
+}
+
+/// What to do with the tokens of a file.
+#[derive(Debug, Args)]
+pub(crate) struct TokenFlags {
+    #[command(subcommand)]
+    pub(crate) command: TokenCommand,
+
+    /// File of tokens; made if absent
+    #[arg(long, global = true, value_name = "FILE", env = "CACHE_SERVER_TOKENS", default_value = "tokens.json")]
+    pub(crate) tokens: PathBuf,
+}
+
+/// What to do with tokens.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token and print it; only its hash is kept
+    Create {
+        /// What the token is for; shown in logs
+        #[arg(long, value_name = "NAME")]
+        name: String,
+
+        /// What it allows, such as `team/**=pull,push`; may be given several times
+        ///
+        /// `*` stands for any characters within a component, `**` for any components. Actions are
+        /// pull, push, delete, read-keys, write-keys, and * for all of them.
+        #[arg(long = "grant", value_name = "PATTERN=ACTIONS", required = true)]
+        grants: Vec<Grant>,
+
+        /// End of the token, counted from now, such as `90d`; without it, it lives until revoked
+        #[arg(long, value_name = "DURATION")]
+        expires: Option<Span>,
+    },
+    /// List IDs, names and rights of all tokens
+    List,
+    /// Forget a token; it stops working within seconds, its sessions within five minutes
+    Revoke {
+        /// ID of the token, as `list` shows it
+        id: String,
+    },
 }
 
 #[cfg(test)]

@@ -1,20 +1,29 @@
 //! `cache-server`: an OCI registry that shares layers and step records among runners.
 
+mod access;
 mod access_log;
+mod configuration;
+mod dashboard;
 mod document;
 mod error;
 mod eviction;
 mod flags;
 mod hasher;
 mod leases;
+mod lifecycle;
 mod maintenance;
+mod metrics;
 mod mirror;
 mod name;
+mod patient;
 mod range;
 mod records;
 mod routes;
 mod server;
 mod storage;
+mod tls;
+mod token_command;
+mod watched;
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -27,13 +36,18 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
+use access::Access;
 use access_log::{AccessLog, LogLevel};
+use configuration::{Configuration, ConfigurationError};
 use error::with_causes;
 use flags::{Command, Flags, ServeFlags};
+use lifecycle::Lifecycle;
+use metrics::Metrics;
 use mirror::Mirrors;
 use routes::Registry;
 use server::ListenError;
 use storage::{Collected, Storage, StorageError};
+use watched::Reload;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -42,14 +56,19 @@ const FAILURE: u8 = 1;
 const WRONG_USAGE: u8 = 2;
 /// Upload sessions that nobody wrote to for so long are removed.
 const STALE_UPLOAD_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Each keeps some memory of its own, and the disk does not get faster by more.
+const BLOCKING_THREADS: usize = 64;
+/// How soon a changed certificate, user or token counts.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
 fn main() -> ExitCode {
     let result = match Flags::parse().command {
-        Command::Serve(flags) => serve(&flags),
+        Command::Serve(flags) => serve(*flags),
         Command::Gc(flags) => maintenance::collect(&flags),
         Command::Stats(flags) => maintenance::stats(&flags),
         Command::Verify(flags) => maintenance::verify(&flags),
+        Command::Token(flags) => token_command::run(&flags),
         Command::Version => say(concat!("cache-server ", env!("CARGO_PKG_VERSION"))).map_err(Into::into),
     };
     match result {
@@ -63,47 +82,130 @@ fn main() -> ExitCode {
 }
 
 fn exit_code(error: &(dyn Error + 'static)) -> u8 {
-    match error.downcast_ref::<ListenError>() {
-        Some(ListenError::Exposed(_) | ListenError::Address { .. }) => WRONG_USAGE,
-        _ => FAILURE,
+    match error.downcast_ref::<ConfigurationError>() {
+        Some(ConfigurationError::Listen(ListenError::Bind { .. })) | None => FAILURE,
+        Some(_) => WRONG_USAGE,
     }
 }
 
-#[tokio::main]
-async fn serve(flags: &ServeFlags) -> Result<(), Box<dyn Error>> {
-    let log = AccessLog::new(flags.log_level());
+fn serve(flags: ServeFlags) -> Result<(), Box<dyn Error>> {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.enable_all().max_blocking_threads(BLOCKING_THREADS).build()?.block_on(run(flags))
+}
+
+async fn run(flags: ServeFlags) -> Result<(), Box<dyn Error>> {
+    let (config, check_only) = (flags.config.clone(), flags.check_config);
+    let (policy, mirrors) = (flags.policy.clone(), flags.mirrors.clone());
+    let configuration = Configuration::resolve(flags.into_settings(), config.as_deref()).await?;
+    let log = configuration.log;
+    for warning in configuration.warnings() {
+        log.event(LogLevel::Error, &format!("warning: {warning}"));
+    }
+    let access = Arc::new(Access::open(configuration.access)?);
+    let tls = configuration.tls.map(|files| files.watch().map(Arc::new)).transpose()?;
+    let mirrors = Arc::new(Mirrors::new(&mirrors)?);
+    if check_only {
+        return Ok(say("the configuration is valid")?);
+    }
+    raise_file_limit();
     let signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let listener = server::listen(&flags.listen, flags.allow_anonymous).await?;
-    let mirrors = Arc::new(Mirrors::new(&flags.mirrors)?);
-    let storage = Arc::new(Storage::open(&flags.data, flags.policy.clone())?);
-    say(&format!("listening on http://{}", listener.local_addr()?))?;
+    let hangup = signal(SignalKind::hangup())?;
+    let listener = server::listen(configuration.listen).await?;
+    let storage = Arc::new(Storage::open(&configuration.data, policy)?);
+    say(&format!("listening on {}://{}", configuration.address.scheme, listener.local_addr()?))?;
     // After listening, for it may take long.
     let sweeper = tokio::spawn(sweep(Arc::clone(&storage), log));
-    let router = Registry::new(storage, mirrors, log).into_router();
+    let mut watched = access.watched();
+    watched.extend(tls.iter().map(|tls| Arc::clone(tls) as Arc<dyn Reload>));
+    let reloader = tokio::spawn(reload(watched, Arc::clone(&access), hangup, log));
+    let lifecycle = Lifecycle::default();
+    let registry = Registry {
+        storage,
+        leases: Arc::default(),
+        mirrors,
+        access,
+        metrics: Arc::new(Metrics::new()),
+        activity: Arc::default(),
+        lifecycle: lifecycle.clone(),
+        address: Arc::new(configuration.address),
+        log,
+    };
     let (stop, stopping) = oneshot::channel();
-    tokio::spawn(watch_signals(signals, log, stop));
-    let finished = server::serve(listener, router, log, async { drop(stopping.await) }).await;
+    tokio::spawn(watch_signals(signals, Departure { lifecycle, delay: configuration.shutdown_delay, log, stop }));
+    let stopped = async { drop(stopping.await) };
+    let finished = server::serve(listener, tls, registry, configuration.limits, stopped).await;
     sweeper.abort();
+    reloader.abort();
     if !finished {
         log.event(LogLevel::Error, "stopped with requests still running");
     }
     Ok(())
 }
 
+/// How the server goes.
+struct Departure {
+    lifecycle: Lifecycle,
+    /// Between the first signal and the last connection accepted.
+    delay: Duration,
+    log: AccessLog,
+    stop: oneshot::Sender<()>,
+}
+
 /// Stops the server in good order at the first signal, and ends the process at the second.
-async fn watch_signals((mut terminate, mut interrupt): (Signal, Signal), log: AccessLog, stop: oneshot::Sender<()>) {
+async fn watch_signals((mut terminate, mut interrupt): (Signal, Signal), departure: Departure) {
     let mut signalled = async || {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
     };
+    let Departure { lifecycle, delay, log, stop } = departure;
     signalled().await;
+    lifecycle.stop();
     log.event(LogLevel::Info, "stopping: finishing running requests");
-    drop(stop);
-    signalled().await;
+    tokio::select! {
+        () = tokio::time::sleep(delay) => {
+            drop(stop);
+            signalled().await;
+        }
+        () = signalled() => {}
+    }
     log.event(LogLevel::Error, "stopped at once by a second signal");
     std::process::exit(i32::from(FAILURE));
+}
+
+/// Reads changed files again, every few seconds and at SIGHUP.
+async fn reload(files: Vec<Arc<dyn Reload>>, access: Arc<Access>, mut hangup: Signal, log: AccessLog) {
+    let mut interval = tokio::time::interval(RELOAD_INTERVAL);
+    loop {
+        tokio::select! {
+            _ = interval.tick() => {}
+            _ = hangup.recv() => {}
+        }
+        let files = files.clone();
+        let looked = spawn_blocking(move || files.iter().map(|file| file.reload()).collect::<Vec<_>>()).await;
+        for result in looked.unwrap_or_default() {
+            match result {
+                Ok(false) => {}
+                Ok(true) => {
+                    access.forget();
+                    log.event(LogLevel::Info, "read changed files again");
+                }
+                Err(error) => {
+                    let reason = with_causes(error.as_ref());
+                    log.event(LogLevel::Error, &format!("a changed file is not used: {reason}"));
+                }
+            }
+        }
+    }
+}
+
+/// Every connection takes a descriptor or two, and the usual limit is 1024.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Without it there are fewer connections, and accepting says so.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// Removes stale uploads and what is no longer wanted, now and every few minutes.

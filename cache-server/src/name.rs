@@ -8,6 +8,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Deserializer};
 use yadokari::digest::{Digest, DigestError};
 
 /// Most registries and clients cap a name here; it also fits one file name.
@@ -43,6 +44,11 @@ pub(crate) enum NameError {
 }
 
 impl RepositoryName {
+    /// Where caches of CI systems are when nothing else is configured.
+    pub(crate) fn cache() -> Self {
+        Self("cache".into())
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
@@ -83,6 +89,12 @@ impl FromStr for Reference {
     /// A text with a colon is a digest or wrong, never a tag.
     fn from_str(text: &str) -> Result<Self, NameError> {
         if text.contains(':') { Ok(Self::Digest(text.parse()?)) } else { Ok(Self::Tag(text.parse()?)) }
+    }
+}
+
+impl<'de> Deserialize<'de> for RepositoryName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

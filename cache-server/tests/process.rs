@@ -31,9 +31,9 @@ fn wrong_usage_and_failures_have_their_exit_codes() {
     fails(&["serve"], 2, "--data");
     fails(&["serve", "--data", &data, "--listen", "nonsense"], 2, "expected HOST:PORT");
     for address in ["0.0.0.0:0", "[::]:0", "[::ffff:10.0.0.1]:0"] {
-        fails(&["serve", "--data", &data, "--listen", address], 2, "--allow-anonymous");
+        fails(&["serve", "--data", &data, "--listen", address], 2, "--anonymous=read");
     }
-    fails(&["serve", "--data", &data, "--listen", "192.0.2.1:0", "--allow-anonymous"], 1, "failed to listen");
+    fails(&["serve", "--data", &data, "--listen", "192.0.2.1:0", "--anonymous=write"], 1, "failed to listen");
     let file = directory.path().join("file");
     std::fs::write(&file, "").expect("written");
     let below = file.join("data").display().to_string();
@@ -54,7 +54,7 @@ fn a_directory_with_other_content_is_left_alone() {
 fn version_and_help() {
     assert_eq!(run(&["version"]).stdout, concat!("cache-server ", env!("CARGO_PKG_VERSION"), "\n").as_bytes());
     let help = String::from_utf8(run(&["serve", "--help"]).stdout).expect("UTF-8");
-    for flag in ["--listen", "--data", "--allow-anonymous", "--log", "--quiet"] {
+    for flag in ["--listen", "--data", "--anonymous", "--config", "--tls-cert", "--log", "--quiet"] {
         assert!(help.contains(flag), "{help}");
     }
 }

@@ -8,7 +8,7 @@ use crate::dockerfile::lint::{CheckOptions, Warning, check_file};
 use crate::dockerfile::{Dockerfile, parse};
 use crate::image::ImageConfig;
 use crate::pattern::Patterns;
-use crate::plan::lint::{check_bases, check_ignored};
+use crate::plan::lint::{check_arguments, check_bases, check_ignored};
 use crate::plan::{Evaluation, Graph, ImageRef, Plan, PlanOptions};
 use crate::report::{Event, Observer};
 
@@ -46,6 +46,7 @@ pub fn check(request: CheckRequest<'_>, configuration: &(dyn Fn(&ImageRef) -> Im
     };
     let mut found = check_file(&dockerfile);
     let error = evaluate(&dockerfile, request, configuration, &mut found).err();
+    let error = error.map(|error| error.located(request.dockerfile));
     CheckReport { warnings: checks.select(found, &dockerfile), error }
 }
 
@@ -93,11 +94,12 @@ fn check_options(dockerfile: &Dockerfile, options: &PlanOptions) -> Result<Check
     Ok(text.map_or_else(|| Ok(CheckOptions::default()), |text| CheckOptions::parse(text))?)
 }
 
-/// What a build that is planned is warned of; `found` comes from its evaluation.
+/// What a build is warned of; `found` comes from its evaluation.
 pub(super) struct Planned<'a> {
     pub(super) dockerfile: &'a Dockerfile,
     pub(super) options: &'a PlanOptions,
-    pub(super) plan: &'a Plan,
+    /// `None` when planning failed.
+    pub(super) plan: Option<&'a Plan>,
     pub(super) ignore: &'a Patterns,
     pub(super) found: Vec<Warning>,
 }
@@ -107,11 +109,17 @@ pub(super) fn warn(planned: Planned<'_>, observer: &dyn Observer) -> Result<(), 
     let Planned { dockerfile, options, plan, ignore, mut found } = planned;
     let checks = check_options(dockerfile, options)?;
     found.extend(check_file(dockerfile));
-    found.extend(check_bases(dockerfile, options)?);
-    found.extend(check_ignored(plan, ignore));
+    // What is wrong there is what planning failed with.
+    found.extend(check_bases(dockerfile, options).unwrap_or_default());
+    found.extend(plan.map(|plan| check_ignored(plan, ignore)).unwrap_or_default());
     let warnings = checks.select(found, dockerfile);
     for warning in &warnings {
         observer.event(Event::Warning(warning.to_string()));
+    }
+    if let Some(plan) = plan {
+        for text in check_arguments(dockerfile, options, plan) {
+            observer.event(Event::Warning(text));
+        }
     }
     if !checks.error || warnings.is_empty() {
         return Ok(());

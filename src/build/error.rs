@@ -3,17 +3,18 @@ use std::path::PathBuf;
 
 use crate::context::{ArchiveError, ContextError, FetchError, GitError, GitSourceError};
 use crate::dockerfile::lint::CheckOptionsError;
-use crate::dockerfile::{ParseError, Span};
+use crate::dockerfile::{Listing, ParseError, Span};
 use crate::extract::ExtractError;
 use crate::image::{ImageConfig, Platform};
 use crate::layer::{DecodeError, EncodeError};
-use crate::plan::PlanError;
+use crate::plan::{Mention, PlanError};
 use crate::registry::RegistryError;
 use crate::sandbox::{Exit, SandboxError};
 use crate::snapshot::SnapshotError;
 use crate::store::StoreError;
 
 use super::copy::CopyError;
+use super::layouts::LayoutError;
 
 /// Why a build failed.
 #[derive(Debug, thiserror::Error)]
@@ -43,14 +44,19 @@ pub enum BuildError {
         platforms: usize,
     },
     /// A base image could not be had.
-    #[error("failed to resolve image {image}")]
+    #[error("{}failed to resolve image {image}", near_stage(.mention.as_deref()))]
     Resolve {
         /// As the Dockerfile names it, normalised.
         image: String,
+        /// Where the Dockerfile names it.
+        mention: Option<Box<Mention>>,
         /// Why.
         #[source]
         source: RegistryError,
     },
+    /// An image layout cannot be used.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
     /// A base image's configuration does not fit its manifest.
     #[error("image {image} is inconsistent: {reason}")]
     InconsistentImage {
@@ -105,6 +111,8 @@ pub enum BuildError {
         command: String,
         /// How it ended.
         exit: Exit,
+        /// The last lines that it wrote.
+        output: Vec<String>,
     },
     /// There is no way to run a process here.
     #[error("RUN is not possible here: {reason}")]
@@ -218,13 +226,52 @@ impl BuildError {
         move |source| Self::File { action, path, source }
     }
 
+    /// The error with a caret at the word that is to blame, as far as it stands in `source`.
+    #[must_use]
+    pub(super) fn located(self, source: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(source);
+        let listing = Listing::new("", &text);
+        match self {
+            Self::Plan(error) => Self::Plan(error.located(&listing)),
+            Self::Resolve { image, mention, source } => {
+                Self::Resolve { image, mention: mention.map(|mention| Box::new(mention.located(&listing))), source }
+            }
+            Self::Step { span, source: error } => {
+                let words = error.words();
+                Self::Step { span: listing.locate(span, words.iter().map(String::as_str)), source: error }
+            }
+            other => other,
+        }
+    }
+
+    /// What to point at, as it may stand in the Dockerfile.
+    fn words(&self) -> Vec<String> {
+        match self {
+            Self::Copy(CopyError::NotFound { path, .. }) => vec![String::from_utf8_lossy(path).into_owned()],
+            Self::Copy(CopyError::Pattern { pattern, .. }) => vec![pattern.clone()],
+            Self::Copy(CopyError::NoAccounts { .. }) => vec!["--chown".to_owned()],
+            Self::Checksum { .. } => vec!["--checksum".to_owned()],
+            _ => Vec::new(),
+        }
+    }
+
     /// Where in the Dockerfile it happened, when it did.
     pub fn span(&self) -> Option<Span> {
         match self {
             Self::Parse(error) => Some(error.span),
             Self::Plan(error) => error.span,
+            Self::Resolve { mention, .. } => mention.as_ref().map(|mention| mention.span),
             Self::Step { span, .. } => Some(*span),
             _ => None,
+        }
+    }
+
+    /// The last lines that the step's process wrote, when one ended badly.
+    pub fn last_output(&self) -> &[String] {
+        match self {
+            Self::Step { source, .. } => source.last_output(),
+            Self::Process { output, .. } => output,
+            _ => &[],
         }
     }
 
@@ -249,10 +296,21 @@ impl BuildError {
     }
 }
 
+/// A stage whose name may have been meant.
+fn near_stage(mention: Option<&Mention>) -> String {
+    let (Some(name), Some(stage)) = (mention.map(|found| &found.name), mention.and_then(|found| found.stage.as_ref()))
+    else {
+        return String::new();
+    };
+    format!("no stage is called {name} (did you mean {stage}?): ")
+}
+
 /// The number is the one that a shell, and BuildKit, would give.
-fn describe(exit: &Exit) -> String {
+pub(super) fn describe(exit: &Exit) -> String {
     match exit {
         Exit::Code(code) => format!("exit code: {code}"),
+        // Nobody else sends it but the kernel that has no memory left.
+        Exit::Signal(9) => "exit code: 137 (killed by signal 9; out of memory?)".into(),
         Exit::Signal(signal) => format!("exit code: {} (killed by signal {signal})", 128 + signal),
     }
 }
@@ -274,6 +332,7 @@ mod tests {
     #[test]
     fn ends_of_processes() {
         assert_eq!(describe(&Exit::Code(42)), "exit code: 42");
-        assert_eq!(describe(&Exit::Signal(9)), "exit code: 137 (killed by signal 9)");
+        assert_eq!(describe(&Exit::Signal(9)), "exit code: 137 (killed by signal 9; out of memory?)");
+        assert_eq!(describe(&Exit::Signal(15)), "exit code: 143 (killed by signal 15)");
     }
 }

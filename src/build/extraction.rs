@@ -7,7 +7,7 @@ use super::error::BuildError;
 use super::materials::{Materials, check_diff_id};
 use super::state::StateLayer;
 use crate::digest::{ChainId, DiffId, chain_id};
-use crate::extract::{ExtractError, Extracted, Form, Ownership, extract, is_intact, settle_root};
+use crate::extract::{ExtractError, Extracted, Form, Ownership, extract, is_intact, overlay_name, settle_root};
 use crate::layer::{Scanned, Toc};
 use crate::parallel::in_parallel;
 use crate::report::Event;
@@ -138,7 +138,7 @@ impl Materials<'_> {
 
     /// One that another build left. It is looked over before it is used; a damaged one is thrown away.
     fn intact_directory(&self, chain: &ChainId, top: &StateLayer) -> Option<PathBuf> {
-        let id = self.directory_id(chain);
+        let id = overlay_name(chain, self.form.user_xattr);
         let stores = [Some(self.services.store), self.services.warm].into_iter().flatten();
         let directories: Vec<PathBuf> = stores.filter_map(|store| store.extracted_layer(&id)).collect();
         if directories.is_empty() {
@@ -161,18 +161,12 @@ impl Materials<'_> {
         is_intact
     }
 
-    /// The two forms of overlay markers must not be mixed up.
-    fn directory_id(&self, chain: &ChainId) -> String {
-        let form = if self.form.user_xattr { "-user" } else { "" };
-        format!("{}{form}", chain.0.hex())
-    }
-
     /// The caller has entered [`Materials::reading`] for the top of `layers`.
     pub(super) fn extract_layer(&self, layers: &[StateLayer], below: &View) -> Result<(PathBuf, Arc<Toc>), BuildError> {
         let (Some(layer), Some(chain)) = (layers.last(), chain_of(layers)) else {
             return Ok((PathBuf::new(), Arc::default()));
         };
-        let id = self.directory_id(&chain);
+        let id = overlay_name(&chain, self.form.user_xattr);
         let ahead = self.known().ahead.remove(&layer.diff_id);
         let (pending, scanned) = match ahead {
             Some(Ahead { pending, scanned }) => {

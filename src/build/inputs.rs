@@ -44,7 +44,11 @@ impl Inputs<'_> {
 
     fn of_mount(&self, from: &Source, path: &str) -> Result<SourceInput, BuildError> {
         match from {
-            Source::Context | Source::Named(_) => self.tree(from, path).map(SourceInput::Files),
+            Source::Context | Source::Named(_) => {
+                let directory = self.services.files(from)?;
+                let files = directory.map_or_else(|| Ok(Vec::new()), |directory| tree_files(directory, path))?;
+                Ok(SourceInput::Files(files))
+            }
             Source::Stage(stage) => Ok(SourceInput::Definition(self.stage_key(*stage))),
             Source::Image(image) => Ok(SourceInput::Definition(image_key(self.images, image))),
         }
@@ -63,15 +67,15 @@ impl Inputs<'_> {
         }
         hashed(directory, paths)
     }
+}
 
-    fn tree(&self, from: &Source, path: &str) -> Result<Vec<InputFile>, BuildError> {
-        let Some(directory) = self.services.files(from)? else { return Ok(Vec::new()) };
-        let tree = directory.view();
-        let root = path.trim_start_matches('/').as_bytes();
-        let mut paths: Vec<EntryPath> = tree.get(root).map(|_| root.to_vec()).into_iter().collect();
-        paths.extend(tree.walk(root).map(|(path, _)| path));
-        hashed(directory, paths)
-    }
+/// All that `directory` has at `path`.
+pub(super) fn tree_files(directory: &ContextDirectory, path: &str) -> Result<Vec<InputFile>, BuildError> {
+    let tree = directory.view();
+    let root = path.trim_start_matches('/').as_bytes();
+    let mut paths: Vec<EntryPath> = tree.get(root).map(|_| root.to_vec()).into_iter().collect();
+    paths.extend(tree.walk(root).map(|(path, _)| path));
+    hashed(directory, paths)
 }
 
 fn hashed(directory: &ContextDirectory, paths: Vec<EntryPath>) -> Result<Vec<InputFile>, BuildError> {

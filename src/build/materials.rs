@@ -216,6 +216,9 @@ impl<'a> Materials<'a> {
             if let Some(file) = store.open_blob(&layer.blob.digest)? {
                 return Ok(Box::new(file));
             }
+            if let Some(reader) = store.open_kaniko_blob(&layer.blob.digest)? {
+                return Ok(reader);
+            }
         }
         match &layer.origin {
             Origin::Image(repository) => self
@@ -224,6 +227,10 @@ impl<'a> Materials<'a> {
                 .fetch_blob(repository, &layer.blob, Purpose::Pull)
                 .map(|reader| Box::new(reader) as Box<dyn Read + Send>)
                 .map_err(|error| fetch_error(layer, error)),
+            Origin::Layout => {
+                let found = self.services.layouts.blob(&layer.blob)?;
+                found.ok_or_else(|| fetch_error(layer, "the image layout lacks it"))
+            }
             Origin::Record(record) | Origin::Built(record) => match self.services.cache {
                 Some(cache) => cache.fetch_layer(record).map_err(|error| fetch_error(layer, error)),
                 None => Err(fetch_error(layer, "it is not in the local store")),

@@ -12,6 +12,7 @@ mod inputs;
 mod jobs;
 mod keys;
 mod layers;
+mod layouts;
 mod made;
 mod materials;
 mod members;
@@ -19,11 +20,13 @@ mod progress;
 mod records;
 mod request;
 mod resolve;
+mod rewrite;
 mod run;
 mod sources;
 mod state;
 mod trees;
 mod variant;
+mod warmed;
 mod written;
 
 use std::sync::Arc;
@@ -31,7 +34,9 @@ use std::time::Instant;
 
 pub use check::{CheckReport, CheckRequest, check};
 pub use error::BuildError;
+pub use layouts::{ImageLayouts, LayoutError, LayoutFault};
 pub use request::{BuildReport, BuildRequest, Caching, DockerfileText, Outputs, SandboxChoice, Secret, Services};
+pub use run::{RemoteMounts, RemoteMountsOptions};
 
 use crate::report::{Event, Observer, Summary};
 use evaluate::Workshop;
@@ -43,6 +48,7 @@ use made::MadeSteps;
 use materials::Materials;
 use progress::Progress;
 use records::Records;
+use rewrite::rewrite;
 use run::Rooms;
 use sources::Remotes;
 use state::StageState;
@@ -56,6 +62,10 @@ use variant::Variant;
 /// # Errors
 /// See [`BuildError`]; nothing was pushed then, and nothing half-written has a final name.
 pub fn build(request: &BuildRequest, services: &Services<'_>) -> Result<BuildReport, BuildError> {
+    carry_out(request, services).map_err(|error| error.located(&request.dockerfile.bytes))
+}
+
+fn carry_out(request: &BuildRequest, services: &Services<'_>) -> Result<BuildReport, BuildError> {
     let started = Instant::now();
     let mut clock = Clock { observer: services.observer, since: started };
     if request.outputs.tar.is_some() && request.platforms.len() > 1 {
@@ -64,7 +74,8 @@ pub fn build(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
     let dockerfile = crate::dockerfile::parse(&request.dockerfile.bytes)?;
     let (plans, images) = variant::plan(&dockerfile, request, services)?;
     clock.phase("resolve");
-    let remotes = Remotes::new(services.http.clone(), services.git_environment.to_vec(), services.work);
+    let git_environment = services.git_environment.to_vec();
+    let remotes = Remotes::new(services.http.clone(), git_environment, services.work, request.secrets.clone());
     let salt = salt(request);
     let variants = variant::with_keys(plans, &images, services, &remotes, &salt)?;
     clock.phase("keys");
@@ -90,11 +101,20 @@ pub fn build(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
     };
     let states = variant::evaluate(&variants, shop).map_err(|error| failure.take(error))?;
     let assemble = |(variant, state): (&Variant, &Arc<StageState>)| {
-        export::assemble(&variant.plan, &images, state, request.reproducible)
+        let epoch = variant.epoch(services);
+        let state = match epoch.filter(|_| request.rewrite_times) {
+            Some(epoch) => &rewrite(state, epoch, &materials, &records, services)?,
+            None => state.as_ref(),
+        };
+        let time = epoch.or(request.reproducible.then_some(0));
+        Ok(export::assemble(&variant.plan, &images, state, time))
     };
-    let built = variants.iter().zip(&states).map(assemble).collect();
+    let built = variants.iter().zip(&states).map(assemble).collect::<Result<_, BuildError>>()?;
     let product = Product::new(built, request.index);
     clock.phase("steps");
+    if let Some(mounts) = services.cache_mounts {
+        mounts.start_saving();
+    }
     finish_uploads(services);
     clock.phase("cache upload");
     let outputs = export::export(&product, &request.outputs, &materials, services)?;

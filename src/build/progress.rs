@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::error::describe;
 use super::variant::Variant;
 use crate::image::Platform;
 use crate::key::CacheKey;
 use crate::plan::Stage;
 use crate::report::{CacheTier, Event, Observer, StepInfo, StepNumber};
+use crate::sandbox::Exit;
 
 /// The steps of a build, as the observer knows them.
 pub(super) struct Progress<'a> {
@@ -68,6 +70,13 @@ impl<'a> Progress<'a> {
         self.settle(step);
         self.run.fetch_add(1, Ordering::Relaxed);
         self.observer.event(Event::StepFinished { step, took, layer_bytes: Some(layer_bytes) });
+    }
+
+    /// A step failed, and a shell opens where it did.
+    pub(super) fn shell(&self, step: StepNumber, exit: Exit) {
+        let how = describe(&exit);
+        self.observer
+            .event(Event::Info(format!("step {}: {how}; a shell in its place: the build ends with it", step + 1)));
     }
 
     pub(super) fn failed(&self, step: StepNumber) {

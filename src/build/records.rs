@@ -159,6 +159,13 @@ impl<'a> Records<'a> {
         }
     }
 
+    /// Saves a layer whose times were rewritten.
+    pub(super) fn save_rewritten(&self, key: CacheKey, layer: &StateLayer) {
+        if let Some(made) = layer.record() {
+            self.save(&new_record(key, BTreeMap::new(), vec![made.clone()]));
+        }
+    }
+
     /// A cache fault is an event and a slower next build, never a failed one.
     fn save(&self, record: &Record) {
         let Some(cache) = self.cache else { return };

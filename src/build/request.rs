@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::error::BuildError;
+use super::layouts::ImageLayouts;
+use super::run::RemoteMounts;
 use crate::cache::TieredCache;
 use crate::context::ContextDirectory;
 use crate::digest::Digest;
@@ -30,8 +32,12 @@ pub struct BuildRequest {
     pub caching: Caching,
     /// Set every time in the image to the epoch (`--reproducible`).
     pub reproducible: bool,
+    /// With an epoch: no file of the new layers is later (`--rewrite-timestamp`).
+    pub rewrite_times: bool,
     /// How many steps may work at a time (`--jobs`).
     pub jobs: NonZeroUsize,
+    /// Open a shell where a RUN failed (`--on-failure=shell`). The standard error is a terminal then.
+    pub shell_on_failure: bool,
     /// For `RUN --mount=type=secret`.
     pub secrets: BTreeMap<String, Secret>,
     /// Sockets of ssh agents by id, for `RUN --mount=type=ssh`.
@@ -110,16 +116,20 @@ pub struct Services<'a> {
     pub store: &'a Store,
     /// Base images that a warmer fetched, when that is another directory than `store`.
     pub warm: Option<&'a Store>,
-    /// Base images in `store` or `warm` may stand in for an unreachable registry for this long.
+    /// How long a tag in `store` or `warm` counts before its registry is asked again.
     pub warm_ttl: Duration,
     /// The layer cache; `None` for `--cache=false`.
     pub cache: Option<&'a TieredCache>,
+    /// Cache mounts of RUN in a cache repository; `None` when they are only kept in `store`.
+    pub cache_mounts: Option<&'a RemoteMounts>,
     /// Cache repositories: blobs that are there can be mounted into a destination.
     pub cache_repositories: &'a [Reference],
     /// The files that COPY and ADD take.
     pub context: &'a ContextDirectory,
     /// Named contexts that are files, by the keys of [`crate::plan::NamedContexts`].
     pub contexts: &'a BTreeMap<String, ContextDirectory>,
+    /// Images of this machine that named contexts are.
+    pub layouts: &'a ImageLayouts,
     /// How RUN runs.
     pub sandbox: &'a SandboxChoice,
     /// Fetches what ADD names by URL.

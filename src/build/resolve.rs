@@ -2,21 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
-use std::time::SystemTime;
 
 use super::error::{BuildError, check_layers};
 use super::request::Services;
 use super::state::{Origin, StateLayer};
+use super::warmed;
 use crate::dockerfile::Dockerfile;
 use crate::dockerfile::lint::Warning;
-use crate::image::{Document, ImageConfig, Manifest};
+use crate::image::{ImageConfig, Manifest, Platform};
 use crate::plan::{Evaluation, Graph, ImageRef, Plan, PlanOptions};
 use crate::registry::RegistryError;
 use crate::report::Event;
-use crate::store::Store;
-
-/// Larger manifests and configurations are not read, in bytes.
-const MAX_DOCUMENT: u64 = 16 << 20;
 
 /// A base image for one platform, with its layers.
 #[derive(Debug, Clone)]
@@ -42,7 +38,7 @@ pub(super) fn plan(
     let graph = Graph::new(dockerfile, options)?;
     let mut wanted = graph.images().clone();
     loop {
-        resolve_all(&wanted, services, images)?;
+        resolve_all(&wanted, services, images).map_err(|error| mentioned(error, &graph, &wanted))?;
         let configs = images.iter().map(|(image, base)| (image.clone(), base.config.clone())).collect();
         match graph.evaluate(&configs, warnings)? {
             Evaluation::Ready(plan) => return Ok(plan),
@@ -74,22 +70,34 @@ fn resolve_all(
     Ok(())
 }
 
-/// Asks the registry; a warmed image stands in when it does not answer.
+/// An image in the cache directory spares the question to the registry as long as it counts, and
+/// stands in for it when there is no answer.
 fn resolve(image: &ImageRef, services: &Services<'_>) -> Result<BaseImage, BuildError> {
+    if let Some(layout) = services.layouts.get(&image.reference) {
+        let (manifest, config) = layout.image(&image.platform)?;
+        check_platform(&layout.address, &image.platform, &config, services);
+        return base_image(&layout.address, config, &manifest, &Origin::Layout);
+    }
     let name = image.reference.to_string();
-    match services.registry.resolve_image(&image.reference, &image.platform) {
-        Ok(found) => {
-            check_platform(image, &found.config, services);
+    let warmed = warmed::find(image, services)?;
+    let found = match warmed {
+        Some(warmed) if warmed.counts(image, services) => {
+            services.observer.event(Event::Debug(format!("{name}: taken from the cache directory")));
+            return warmed.into_base(image, services);
+        }
+        warmed => (services.registry.resolve_image(&image.reference, &image.platform), warmed),
+    };
+    match found {
+        (Ok(found), _) => {
+            check_platform(&name, &image.platform, &found.config, services);
             base_image(&name, found.config, &found.manifest, &Origin::Image(found.source))
         }
-        Err(error) => match warmed(image, services)? {
-            Some(base) => {
-                let text = format!("{}; taking the image that was warmed into the cache directory", chain(&error));
-                services.observer.event(Event::Warning(text));
-                Ok(base)
-            }
-            None => Err(resolve_error(name, error)),
-        },
+        (Err(error), Some(warmed)) => {
+            let text = format!("{}; taking {name} from the cache directory, {}", chain(&error), warmed.age_text());
+            services.observer.event(Event::Warning(text));
+            warmed.into_base(image, services)
+        }
+        (Err(error), None) => Err(resolve_error(name, error)),
     }
 }
 
@@ -97,21 +105,33 @@ fn resolve(image: &ImageRef, services: &Services<'_>) -> Result<BaseImage, Build
 ///
 /// # Source
 /// BuildKit: the lint `InvalidBaseImagePlatform`.
-fn check_platform(image: &ImageRef, config: &ImageConfig, services: &Services<'_>) {
-    let (wanted, found) = (&image.platform, config.platform());
+pub(super) fn check_platform(name: &str, wanted: &Platform, config: &ImageConfig, services: &Services<'_>) {
+    let found = config.platform();
     let names_one = !config.os.is_empty() && !config.architecture.is_empty();
     if names_one && wanted.rank(&found).is_none() {
-        let name = &image.reference;
         let text = format!("base image {name} is for {found} only, but {wanted} was wanted: taking it as it is");
         services.observer.event(Event::Warning(text));
     }
 }
 
 fn resolve_error(image: String, source: RegistryError) -> BuildError {
-    BuildError::Resolve { image, source }
+    BuildError::Resolve { image, mention: None, source }
 }
 
-fn base_image(name: &str, config: ImageConfig, manifest: &Manifest, origin: &Origin) -> Result<BaseImage, BuildError> {
+/// The error with the place where the Dockerfile names the image.
+fn mentioned(error: BuildError, graph: &Graph<'_>, wanted: &BTreeSet<ImageRef>) -> BuildError {
+    let BuildError::Resolve { image, source, .. } = error else { return error };
+    let named = wanted.iter().find(|wanted| wanted.reference.to_string() == image);
+    let mention = named.and_then(|named| graph.mention(named)).map(Box::new);
+    BuildError::Resolve { image, mention, source }
+}
+
+pub(super) fn base_image(
+    name: &str,
+    config: ImageConfig,
+    manifest: &Manifest,
+    origin: &Origin,
+) -> Result<BaseImage, BuildError> {
     check_layers(name, &config, manifest.layers.len())?;
     let layers = manifest.layers.iter().zip(&config.rootfs.diff_ids).map(|(blob, diff_id)| StateLayer {
         diff_id: diff_id.clone(),
@@ -125,30 +145,4 @@ fn base_image(name: &str, config: ImageConfig, manifest: &Manifest, origin: &Ori
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
-
-/// The image from the local layout, when it is there, whole and not older than the TTL.
-fn warmed(image: &ImageRef, services: &Services<'_>) -> Result<Option<BaseImage>, BuildError> {
-    for store in [Some(services.store), services.warm].into_iter().flatten() {
-        if let Some(base) = warmed_in(store, image, services)? {
-            return Ok(Some(base));
-        }
-    }
-    Ok(None)
-}
-
-fn warmed_in(store: &Store, image: &ImageRef, services: &Services<'_>) -> Result<Option<BaseImage>, BuildError> {
-    let name = image.reference.to_string();
-    let Some((descriptor, modified)) = store.named_image(&name, Some(&image.platform))? else { return Ok(None) };
-    let age = SystemTime::now().duration_since(modified).unwrap_or_default();
-    if image.reference.digest().is_none() && age > services.warm_ttl {
-        return Ok(None);
-    }
-    let Some(bytes) = store.read_blob(&descriptor.digest, MAX_DOCUMENT)? else { return Ok(None) };
-    let Ok(Document::Manifest(manifest)) = Document::parse(&bytes, Some(&descriptor.media_type)) else {
-        return Ok(None);
-    };
-    let Some(bytes) = store.read_blob(&manifest.config.digest, MAX_DOCUMENT)? else { return Ok(None) };
-    let Ok(config) = serde_json::from_slice::<ImageConfig>(&bytes) else { return Ok(None) };
-    base_image(&name, config, &manifest, &Origin::Image(image.reference.clone())).map(Some)
 }

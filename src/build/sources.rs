@@ -10,7 +10,8 @@ use super::copy::{Prepared, SourceTrees, select};
 use super::error::BuildError;
 use super::flights::Flights;
 use super::materials::Materials;
-use crate::context::{self, Archive, Checkout, Fetched, Git, GitSource};
+use super::request::Secret;
+use crate::context::{self, Archive, Checkout, Fetched, Git, GitLogin, GitSource};
 use crate::digest::{ContentHash, Digest};
 use crate::key::SourceInput;
 use crate::layer::{Content, EntryPath};
@@ -22,6 +23,7 @@ pub(super) struct Remotes {
     agent: ureq::Agent,
     git: Git,
     directory: PathBuf,
+    secrets: BTreeMap<String, Secret>,
     known: Mutex<Known>,
     /// By address: one thread fetches it.
     fetching: Flights<String>,
@@ -49,12 +51,18 @@ impl PreparedSources {
 }
 
 impl Remotes {
-    /// `environment` is for git; downloads are spooled below `work`.
-    pub(super) fn new(agent: ureq::Agent, environment: Vec<(OsString, OsString)>, work: &Path) -> Self {
+    /// `environment` is for git; downloads are spooled below `work`; some `secrets` open doors.
+    pub(super) fn new(
+        agent: ureq::Agent,
+        environment: Vec<(OsString, OsString)>,
+        work: &Path,
+        secrets: BTreeMap<String, Secret>,
+    ) -> Self {
         Self {
             agent,
             git: Git::new(environment),
             directory: work.join("remotes"),
+            secrets,
             known: Mutex::default(),
             fetching: Flights::default(),
         }
@@ -90,7 +98,7 @@ impl Remotes {
 
     fn git_identity(&self, url: &str, add: &AddOptions) -> Result<String, BuildError> {
         let source = git_source(url, add)?;
-        match self.git.resolve(&source).map_err(BuildError::git)? {
+        match self.git(&source).resolve(&source).map_err(BuildError::git)? {
             Some(commit) => Ok(commit),
             None => Ok(self.checkout(url, add)?.commit),
         }
@@ -106,7 +114,8 @@ impl Remotes {
         let expected = expected.map_err(|error| BuildError::Checksum { reason: error.to_string() })?;
         self.make_directory()?;
         let fetched =
-            context::fetch(&self.agent, url, expected.as_ref(), &self.directory).map_err(BuildError::Download)?;
+            context::fetch(&self.agent, url, self.authorization(url).as_deref(), expected.as_ref(), &self.directory)
+                .map_err(BuildError::Download)?;
         self.known().files.insert(name, fetched.clone());
         Ok(fetched)
     }
@@ -121,9 +130,31 @@ impl Remotes {
         self.make_directory()?;
         let directory = self.directory.join(format!("git-{}", self.known().checkouts.len()));
         fs::create_dir(&directory).map_err(BuildError::file("create", &directory))?;
-        let checkout = self.git.checkout(&git_source(url, add)?, &directory).map_err(BuildError::git)?;
+        let source = git_source(url, add)?;
+        let checkout = self.git(&source).checkout(&source, &directory).map_err(BuildError::git)?;
         self.known().checkouts.insert(name, checkout.clone());
         Ok(checkout)
+    }
+
+    fn secret(&self, name: &str) -> Option<String> {
+        let bytes = &self.secrets.get(name)?.0;
+        Some(String::from_utf8_lossy(bytes).trim().to_owned()).filter(|text| !text.is_empty())
+    }
+
+    /// The `Authorization` that the secrets have for the host of `url`.
+    ///
+    /// # Source
+    /// BuildKit `source/http`: `HTTP_AUTH_HEADER_<host>`, `HTTP_AUTH_TOKEN_<host>`.
+    fn authorization(&self, url: &str) -> Option<String> {
+        let host = context::web_host(url)?;
+        let header = self.secret(&format!("HTTP_AUTH_HEADER_{host}"));
+        header.or_else(|| Some(format!("Bearer {}", self.secret(&format!("HTTP_AUTH_TOKEN_{host}"))?)))
+    }
+
+    /// Git, with the login that the secrets have for the source's host.
+    fn git(&self, source: &GitSource) -> Git {
+        let login = source.web_host().and_then(|host| GitLogin::from_secrets(&host, &|name| self.secret(name)));
+        self.git.clone().with_login(login)
     }
 
     fn make_directory(&self) -> Result<(), BuildError> {

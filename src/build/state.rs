@@ -23,6 +23,8 @@ pub(super) struct StateLayer {
 pub(super) enum Origin {
     /// In the repository of a base image.
     Image(Reference),
+    /// In an image layout of this machine.
+    Layout,
     /// In the cache that the record came from.
     Record(RecordLayer),
     /// In the local store: this build made it.
@@ -38,7 +40,7 @@ impl StateLayer {
     /// As a record names it; `None` for a base image's layer.
     pub(super) fn record(&self) -> Option<&RecordLayer> {
         match &self.origin {
-            Origin::Image(_) => None,
+            Origin::Image(_) | Origin::Layout => None,
             Origin::Record(layer) | Origin::Built(layer) => Some(layer),
         }
     }

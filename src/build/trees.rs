@@ -9,7 +9,7 @@ use super::materials::{Materials, os_path};
 use super::state::StageState;
 use crate::extract::{Form, Ownership, extract};
 use crate::image::media_type::Compression;
-use crate::layer::{Change, ChangeKind, EntryPath, encode};
+use crate::layer::{Change, ChangeKind, EntryPath, encode_files};
 use crate::plan::Source;
 use crate::view::{FileNode, LastLink, Node, NodeKind, View};
 
@@ -92,10 +92,9 @@ fn unpack(changes: &[Change], directory: &Path, materials: &Materials<'_>) -> Re
     let archive = directory.join("archive");
     materials.spool(&super::layers::layer_contents(changes))?;
     let mut file = File::create(&archive).map_err(BuildError::file("create", &archive))?;
-    encode(changes, &|content| materials.open(content), Compression::None, &mut file)?;
+    encode_files(changes, &|content| materials.open(content), Compression::None, &mut file)?;
     let file = File::open(&archive).map_err(BuildError::file("read", &archive))?;
-    let skip = |_: &[u8]| false;
-    extract(file, directory, Form::Merge { skip: &skip }, Ownership::BestEffort)
+    extract(file, directory, Form::Plain, Ownership::BestEffort)
         .map_err(|source| BuildError::Extract { layer: os_path(b"mount").display().to_string(), source })?;
     fs::remove_file(&archive).map_err(BuildError::file("remove", &archive))
 }

@@ -14,7 +14,7 @@ use super::sources::Remotes;
 use super::state::StageState;
 use crate::dockerfile::Dockerfile;
 use crate::image::Platform;
-use crate::plan::{Base, Plan, StageIndex};
+use crate::plan::{Base, Epoch, Plan, StageIndex};
 
 /// The plan for one platform, with its keys.
 pub(super) struct Variant {
@@ -35,14 +35,17 @@ pub(super) fn plan(
     let mut plans = Vec::new();
     for options in request.variants() {
         let mut found = Vec::new();
-        let plan = resolve::plan(dockerfile, &options, services, &mut images, &mut found)?;
+        let plan = resolve::plan(dockerfile, &options, services, &mut images, &mut found);
         // Of several platforms the first one's warnings are enough.
-        if plans.is_empty() {
+        let warned = if plans.is_empty() {
             let ignore = services.context.ignore();
-            let planned = Planned { dockerfile, options: &options, plan: &plan, ignore, found };
-            check::warn(planned, services.observer)?;
-        }
-        plans.push((options.target_platform().clone(), plan));
+            let planned = Planned { dockerfile, options: &options, plan: plan.as_ref().ok(), ignore, found };
+            check::warn(planned, services.observer)
+        } else {
+            Ok(())
+        };
+        plans.push((options.target_platform().clone(), plan?));
+        warned?;
     }
     Ok((plans, images))
 }
@@ -78,6 +81,14 @@ pub(super) fn evaluate<'a>(variants: &'a [Variant], shop: Workshop<'a>) -> Resul
 }
 
 impl Variant {
+    /// `SOURCE_DATE_EPOCH` in seconds, when it is set and the context has a time where it is that one's.
+    pub(super) fn epoch(&self, services: &Services<'_>) -> Option<i64> {
+        match self.plan.epoch? {
+            Epoch::Seconds(seconds) => Some(seconds),
+            Epoch::Context => services.context.time(),
+        }
+    }
+
     /// The platform that a stage's programs are for: what its base image says, which may be another
     /// than was asked for when the image has no other.
     pub(super) fn programs(&self, images: &BaseImages, stage: StageIndex) -> Platform {

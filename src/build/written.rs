@@ -48,7 +48,9 @@ impl Evaluator<'_> {
         miss: &str,
     ) -> Result<Outcome, BuildError> {
         self.learn(state)?;
-        let changes = plan_workdir(op, &state.contents().view, now())?;
+        // BuildKit gives this layer the epoch, and no other.
+        let time = self.variant.epoch(self.shop.services).unwrap_or_else(now);
+        let changes = plan_workdir(op, &state.contents().view, time)?;
         self.write(state, changes, place, miss)
     }
 

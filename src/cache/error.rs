@@ -40,4 +40,14 @@ pub enum CacheError {
         /// Bytes.
         limit: u64,
     },
+    /// What stands under the tag of a cache mount is none.
+    #[error("{tag} in {repository} holds no cache mount: {reason}")]
+    NoMount {
+        /// Its tag.
+        tag: String,
+        /// Without the registry's credentials.
+        repository: String,
+        /// What is wrong with it.
+        reason: String,
+    },
 }

@@ -12,8 +12,8 @@ use crate::key::CacheKey;
 /// Holds a record's JSON.
 const RECORD: &str = "dev.yadokari.record";
 /// Holds the layer that a table of contents is of.
-const DIFF_ID: &str = "dev.yadokari.diff-id";
-const CREATED: &str = "org.opencontainers.image.created";
+pub(super) const DIFF_ID: &str = "dev.yadokari.diff-id";
+pub(super) const CREATED: &str = "org.opencontainers.image.created";
 
 /// Registries refuse manifests beyond 4 MiB. A larger record goes without the parts of its key.
 const MAX_ANNOTATION_BYTES: usize = 1 << 20;
@@ -91,7 +91,12 @@ fn toc_diff_id(toc: &Descriptor) -> DiffId {
     DiffId(toc.digest.clone())
 }
 
-fn pack<'a>(kind: &str, blobs: impl Iterator<Item = &'a Descriptor>, diff_ids: Vec<DiffId>, form: Form) -> Packed {
+pub(super) fn pack<'a>(
+    kind: &str,
+    blobs: impl Iterator<Item = &'a Descriptor>,
+    diff_ids: Vec<DiffId>,
+    form: Form,
+) -> Packed {
     let empty = Descriptor::of(media_type::OCI_EMPTY, EMPTY_JSON);
     let mut layers: Vec<Descriptor> = blobs.cloned().collect();
     let (config_type, config, artifact_type) = match form {
@@ -156,7 +161,7 @@ pub(super) fn unpack_toc(bytes: &[u8], layer: &DiffId) -> Result<Descriptor, Unu
     Ok(Descriptor::new(media_type::TOC, toc.digest, toc.size))
 }
 
-fn image_manifest(bytes: &[u8]) -> Result<Manifest, Unusable> {
+pub(super) fn image_manifest(bytes: &[u8]) -> Result<Manifest, Unusable> {
     match Document::parse(bytes, Some(media_type::OCI_MANIFEST))? {
         Document::Manifest(manifest) => Ok(manifest),
         Document::Index(_) => Err(Unusable::Index),

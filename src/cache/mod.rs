@@ -7,6 +7,7 @@
 mod error;
 mod local;
 mod manifest;
+mod mounts;
 mod registry;
 mod saver;
 mod server;
@@ -19,6 +20,7 @@ use std::time::{Duration, SystemTime};
 pub use crate::store::{Record, RecordError, RecordLayer};
 pub use error::CacheError;
 pub use local::LocalCache;
+pub use mounts::{SavedMount, mount_tag};
 pub use registry::{RegistryCache, RegistryCacheOptions};
 pub use saver::BackgroundSaver;
 pub use tiered::TieredCache;

@@ -1,5 +1,7 @@
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::{self, Read};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -121,7 +123,7 @@ impl RegistryCache {
         Some(keys.iter().map(record).collect())
     }
 
-    fn manifest(&self, tag: &str) -> Result<Option<Vec<u8>>, CacheError> {
+    pub(super) fn manifest(&self, tag: &str) -> Result<Option<Vec<u8>>, CacheError> {
         let fetched = self.ask(self.client.fetch_manifest(&self.repository.with_tag(tag), Purpose::Push))?;
         Ok(fetched.map(|fetched| fetched.bytes))
     }
@@ -141,7 +143,7 @@ impl RegistryCache {
     }
 
     /// Pushes as an artifact; where that is refused, as an image, from then on.
-    fn push_manifest(&self, tag: &str, pack: impl Fn(Form) -> Packed) -> Result<(), CacheError> {
+    pub(super) fn push_manifest(&self, tag: &str, pack: impl Fn(Form) -> Packed) -> Result<(), CacheError> {
         if !self.images_only.load(Ordering::Relaxed) {
             match self.push_packed(tag, &pack(Form::Artifact)) {
                 Err(CacheError::Registry(error)) if matches!(*error.fault, Fault::Refused(_)) => {
@@ -179,16 +181,31 @@ impl RegistryCache {
             let reader = reader.ok_or(io::ErrorKind::NotFound)?;
             Ok(Box::new(reader) as Box<dyn Read + Send>)
         };
-        let progress = |done| {
-            let (digest, total) = (blob.digest.clone(), blob.size);
-            self.observer.event(Event::Transfer(Transfer { direction: Direction::Push, digest, done, total }));
-        };
         self.push_absent(blob, || {
             if !self.store.has(blob) {
                 return Err(CacheError::NotStored(blob.digest.clone()));
             }
-            self.ask(self.client.push_blob(&self.repository, blob, &open, &progress))
+            self.upload(blob, &open)
         })
+    }
+
+    /// Uploads a blob that `path` holds.
+    pub(super) fn push_file(&self, blob: &Descriptor, path: &Path) -> Result<(), CacheError> {
+        let open = || Ok(Box::new(File::open(path)?) as Box<dyn Read + Send>);
+        self.push_absent(blob, || self.upload(blob, &open))
+    }
+
+    fn upload(&self, blob: &Descriptor, open: &dyn Fn() -> io::Result<Box<dyn Read + Send>>) -> Result<(), CacheError> {
+        let progress = |done| {
+            let (digest, total) = (blob.digest.clone(), blob.size);
+            self.observer.event(Event::Transfer(Transfer { direction: Direction::Push, digest, done, total }));
+        };
+        self.ask(self.client.push_blob(&self.repository, blob, open, &progress))
+    }
+
+    /// The repository's name, for messages.
+    pub(super) fn name(&self) -> String {
+        self.repository.name()
     }
 
     /// Calls `push` unless the repository has the blob, which a hit of an earlier look-up may
@@ -218,7 +235,7 @@ impl RegistryCache {
         self.faults.load(Ordering::Relaxed) >= MAX_FAULTS
     }
 
-    fn require_on(&self) -> Result<(), CacheError> {
+    pub(super) fn require_on(&self) -> Result<(), CacheError> {
         if self.is_off() { Err(CacheError::Off(self.repository.name())) } else { Ok(()) }
     }
 

@@ -111,19 +111,25 @@ pub fn url_file_name(url: &str) -> Vec<u8> {
 
 /// Fetches `url` into a new file in `directory`, which the caller removes. Redirects are up to
 /// `agent`, which must not turn statuses into errors. With `expected`, the bytes must have that
-/// digest.
+/// digest. `authorization` is the value of that header; a redirect elsewhere does not get it.
 ///
 /// # Errors
 /// See [`FetchError`].
 pub fn fetch(
     agent: &ureq::Agent,
     url: &str,
+    authorization: Option<&str>,
     expected: Option<&Digest>,
     directory: &Path,
 ) -> Result<Fetched, FetchError> {
     let url = Url::parse(url).map_err(|_| FetchError::Url)?;
     let host = host(&url).ok_or(FetchError::Url)?;
-    let response = agent.get(url.as_str()).config().http_status_as_error(false).build().call();
+    let request = agent.get(url.as_str()).config().http_status_as_error(false).build();
+    let request = match authorization {
+        Some(value) => request.header(header::AUTHORIZATION, value),
+        None => request,
+    };
+    let response = request.call();
     let response = response.map_err(|cause| FetchError::Transport { host: host.clone(), cause: Box::new(cause) })?;
     let status = response.status().as_u16();
     if !(200..400).contains(&status) {
@@ -142,6 +148,11 @@ pub fn fetch(
     check(&url, &sums, expected)?;
     let mtime = modified.as_deref().and_then(seconds).unwrap_or(0);
     Ok(Fetched { path, size: sums.size, digest: sums.sha256, hash: sums.blake3, mtime, etag })
+}
+
+/// Host, with the port when it is not the usual one, of an http or https URL.
+pub fn web_host(url: &str) -> Option<String> {
+    host(&Url::parse(url).ok()?)
 }
 
 fn host(url: &Url) -> Option<String> {

@@ -69,8 +69,8 @@ impl ContextSpec {
         }
     }
 
-    /// Reads the value of a named context that is files: a directory, a repository, or the URL of a
-    /// single file.
+    /// Reads the value of a named context that is files: a directory, an archive of this machine, a
+    /// repository, or the URL of a single file.
     ///
     /// # Errors
     /// As [`Self::location`].
@@ -81,7 +81,9 @@ impl ContextSpec {
         let text = self.text.as_str();
         match text.split_once("://").map(|(scheme, _)| scheme) {
             Some("git") => self.git(GitSource::parse(text)?),
-            Some("tar") => Err(ContextError::Scheme { spec: "tar://".to_owned() }),
+            Some("tar") if text == "tar://stdin" => Err(ContextError::Scheme { spec: "tar://stdin".to_owned() }),
+            // As ADD of the same URL.
+            Some("http") if !is_repository(text) => Ok(Location::WebFile(text.to_owned())),
             _ => Ok(match self.location()? {
                 Location::Web(url) => Location::WebFile(url),
                 other => other,

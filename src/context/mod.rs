@@ -15,7 +15,7 @@ mod unpack;
 pub use archive::{Archive, ArchiveError, ArchiveMember, MemberKind, unpack};
 pub use directory::read_directory;
 use directory::subtree;
-pub use fetch::{FetchError, Fetched, fetch, url_file_name};
+pub use fetch::{FetchError, Fetched, fetch, url_file_name, web_host};
 pub use git::{
     Checkout, Git, GitError, GitLogin, GitOptions, GitOptionsError, GitReference, GitSource, GitSourceError,
 };

@@ -136,6 +136,7 @@ impl ContextError {
 pub struct ContextDirectory {
     view: View,
     ignore: Patterns,
+    time: Option<i64>,
     hashes: Mutex<HashMap<EntryPath, ContentHash>>,
     /// Holds what was fetched.
     _files: Option<TempDir>,
@@ -162,8 +163,8 @@ pub struct Fetching<'a> {
 }
 
 impl ContextDirectory {
-    fn new(view: View, ignore: Patterns, files: Option<TempDir>) -> Self {
-        Self { view, ignore, hashes: Mutex::default(), _files: files }
+    fn new(view: View, ignore: Patterns, time: Option<i64>, files: Option<TempDir>) -> Self {
+        Self { view, ignore, time, hashes: Mutex::default(), _files: files }
     }
 
     /// The tree, see [`read_directory`].
@@ -174,6 +175,12 @@ impl ContextDirectory {
     /// What was left out.
     pub fn ignore(&self) -> &Patterns {
         &self.ignore
+    }
+
+    /// When it was made, in seconds since the epoch: a repository's commit, the newest file of an
+    /// archive. A directory of this machine has none.
+    pub fn time(&self) -> Option<i64> {
+        self.time
     }
 
     /// The hashes of the files at `paths`; other objects have none. A file is read once in the
@@ -233,7 +240,7 @@ impl FoundContext {
         match self {
             Self::Directory(root) => {
                 let ignore = ignore_patterns(&root, dockerfile)?;
-                Ok(ContextDirectory::new(read_directory(&root, &ignore)?, ignore, None))
+                Ok(ContextDirectory::new(read_directory(&root, &ignore)?, ignore, None, None))
             }
             Self::Fetched(context) => Ok(context),
         }
@@ -251,8 +258,13 @@ pub fn find(location: &Location, sub_path: &str, fetching: Fetching<'_>) -> Resu
     }
     let files = tempfile::Builder::new().prefix("context-").tempdir_in(fetching.parent);
     let files = files.map_err(|cause| ContextError::io("make a directory in", fetching.parent, cause))?;
+    let mut commit_time = None;
     let view = match location {
-        Location::Git(source) => fetching.git.checkout(source, files.path()).map_err(boxed_git)?.view,
+        Location::Git(source) => {
+            let checkout = fetching.git.checkout(source, files.path()).map_err(boxed_git)?;
+            commit_time = Some(checkout.time);
+            checkout.view
+        }
         Location::Web(url) => web_archive(url, sub_path, fetching, files.path())?,
         Location::Tar(file) => unpacked(files.path(), sub_path, |root| unpack_file(file, root))?,
         Location::StandardInput => unpacked(files.path(), sub_path, unpack_standard_input)?,
@@ -263,7 +275,14 @@ pub fn find(location: &Location, sub_path: &str, fetching: Fetching<'_>) -> Resu
         }
         Location::Directory(_) => View::new(),
     };
-    Ok(FoundContext::Fetched(ContextDirectory::new(view, Patterns::default(), Some(files))))
+    let time = commit_time.or_else(|| newest(&view));
+    Ok(FoundContext::Fetched(ContextDirectory::new(view, Patterns::default(), time, Some(files))))
+}
+
+/// The time of the newest file.
+fn newest(view: &View) -> Option<i64> {
+    let files = view.walk(b"").filter(|(_, node)| matches!(node.kind, NodeKind::File(_)));
+    files.map(|(_, node)| node.mtime).max()
 }
 
 fn boxed_git(error: GitError) -> ContextError {
@@ -281,7 +300,7 @@ fn existing(root: &Path) -> Result<PathBuf, ContextError> {
 }
 
 fn fetched(url: &str, fetching: Fetching<'_>, files: &Path) -> Result<Fetched, ContextError> {
-    fetch(fetching.agent, url, None, files).map_err(|error| ContextError::Fetch(Box::new(error)))
+    fetch(fetching.agent, url, None, None, files).map_err(|error| ContextError::Fetch(Box::new(error)))
 }
 
 fn web_archive(url: &str, sub_path: &str, fetching: Fetching<'_>, files: &Path) -> Result<View, ContextError> {

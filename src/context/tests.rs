@@ -173,7 +173,11 @@ fn where_a_context_is() {
     assert!(matches!(located("http://127.0.0.1.h/a.tar", ""), Err(ContextError::PlainHttp)));
     assert!(matches!(located("ftp://h/a.tar", ""), Err(ContextError::Scheme { .. })));
     let named = |text: &str| ContextSpec { text: text.to_owned(), ..ContextSpec::default() }.named_location();
-    assert_eq!(named("https://h/f").unwrap(), Location::WebFile("https://h/f".into()));
+    for url in ["https://h/f", "http://h/f"] {
+        assert_eq!(named(url).unwrap(), Location::WebFile(url.into()));
+    }
+    assert_eq!(named("tar:///a.tar").unwrap(), Location::Tar("/a.tar".into()));
+    assert!(matches!(named("tar://stdin"), Err(ContextError::Scheme { .. })), "the context itself may come that way");
     assert!(matches!(named("git://h/r").unwrap(), Location::Git(source) if source.remote == "git://h/r"));
 }
 
@@ -328,7 +332,7 @@ fn fetched(answers: Vec<Vec<u8>>, expected: Option<&Digest>) -> Result<(Fetched,
     let directory = tempfile::tempdir().unwrap();
     let agent = ureq::Agent::config_builder().proxy(None).build().new_agent();
     let url = address.replace("http://", "http://user:secret@") + "/f.txt?token=secret";
-    let result = fetch(&agent, &url, expected, directory.path());
+    let result = fetch(&agent, &url, None, expected, directory.path());
     server.join().unwrap();
     Ok((result?, directory))
 }
@@ -345,6 +349,32 @@ fn a_file_from_the_web() {
     let coded = answer("200 OK", "Content-Encoding: gzip\r\n", &gzip(b"hello\n"));
     let (file, _directory) = fetched(vec![coded], None).unwrap();
     assert_eq!((file.digest, file.mtime, file.etag), (Digest::sha256(b"hello\n"), 0, None));
+}
+
+#[test]
+fn a_redirect_elsewhere_gets_no_password() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let elsewhere = format!("http://{}/f", listener.local_addr().unwrap());
+    let other = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            request.push(byte[0]);
+        }
+        stream.write_all(&answer("200 OK", "", b"hello\n")).unwrap();
+        String::from_utf8(request).unwrap().to_lowercase()
+    });
+    let moved = answer("302 Found", &format!("Location: {elsewhere}\r\n"), b"");
+    let (file, _directory) = fetched(vec![moved], None).unwrap();
+    assert_eq!(fs::read(&file.path).unwrap(), b"hello\n");
+    let request = other.join().unwrap();
+    assert!(request.starts_with("get /f ") && !request.contains("authorization"), "{request}");
+    // Over https nothing leads to plain http.
+    let agent = crate::registry::web_agent(true);
+    let directory = tempfile::tempdir().unwrap();
+    assert!(fetch(&agent, &elsewhere, None, None, directory.path()).is_err());
 }
 
 #[test]

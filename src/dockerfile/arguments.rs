@@ -45,7 +45,7 @@ pub(super) fn json(rest: &str) -> Result<Option<Vec<String>>, Fault> {
     let Ok(elements) = serde_json::from_str::<Vec<serde_json::Value>>(rest) else { return Ok(None) };
     let strings = elements.into_iter().map(|element| match element {
         serde_json::Value::String(text) => Ok(text),
-        _ => Err(Fault::new("when using JSON array syntax, arrays must be comprised of strings only")),
+        _ => Err(Fault::at("when using JSON array syntax, arrays must be comprised of strings only", rest)),
     });
     strings.collect::<Result<_, _>>().map(Some)
 }
@@ -99,19 +99,23 @@ fn take_flags(rest: &str, escape: char) -> (Vec<String>, &str) {
 }
 
 /// The first word of `text` without its quotes and escapes, and what follows.
+///
+/// BuildKit goes byte by byte and takes each for a character of its own: what is not ASCII comes out
+/// garbled, and some of it is white space.
 fn flag_word(text: &str, escape: char) -> (String, &str) {
     let mut word = String::new();
     let mut quote = None;
-    let mut chars = text.chars();
-    loop {
-        let rest = chars.as_str();
-        match chars.next() {
-            None => return (word, ""),
-            Some(c) if quote.is_none() && c.is_whitespace() => return (word, rest),
-            Some(c) if c == escape => word.extend(chars.next()),
-            Some(c) if quote == Some(c) => quote = None,
-            Some(c @ ('\'' | '"')) if quote.is_none() => quote = Some(c),
-            Some(c) => word.push(c),
+    let mut bytes = text.bytes().map(char::from).enumerate();
+    while let Some((at, c)) = bytes.next() {
+        match c {
+            c if c == escape => word.extend(bytes.next().map(|(_, next)| next)),
+            c if quote == Some(c) => quote = None,
+            '\'' | '"' if quote.is_none() => quote = Some(c),
+            c if quote.is_none() && c.is_whitespace() && text.is_char_boundary(at + 1) => {
+                return (word, &text[at + 1..]);
+            }
+            c => word.push(c),
         }
     }
+    (word, "")
 }

@@ -1,15 +1,30 @@
 //! What a Dockerfile says, before any variable is expanded.
 
-/// Lines of the Dockerfile, 1-based, both inclusive; `column` is the 0-based byte in the
-/// first line that a caret points at, when it is known.
+/// Lines of the Dockerfile, 1-based, both inclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Span {
     /// First line.
     pub start: usize,
     /// Last line.
     pub end: usize,
-    /// Byte in the first line.
-    pub column: Option<usize>,
+    /// The word to point at, when it is known.
+    pub caret: Option<Caret>,
+}
+
+/// A place in the Dockerfile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caret {
+    /// 1-based, one of the span's.
+    pub line: usize,
+    /// Byte in the line, 0-based; bytes that are no UTF-8 count as their replacement characters.
+    pub column: usize,
+}
+
+impl Span {
+    /// Whole lines.
+    pub fn lines(start: usize, end: usize) -> Self {
+        Span { start, end, caret: None }
+    }
 }
 
 /// A parsed Dockerfile.
@@ -120,7 +135,7 @@ pub enum Kind {
     Healthcheck(HealthcheckSpec),
     /// `MAINTAINER name`.
     Maintainer(String),
-    /// `ONBUILD …`: the trigger's text (with heredoc bodies), checked to parse.
+    /// `ONBUILD …`: the trigger's text (with heredoc bodies), not looked at before it is triggered.
     OnBuild(String),
 }
 

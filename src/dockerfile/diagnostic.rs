@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::ast::Span;
+use super::ast::{Caret, Span};
 
 /// Lines shown before and after the place.
 const CONTEXT: usize = 1;
@@ -22,11 +22,14 @@ pub struct ParseError {
 }
 
 impl ParseError {
-    /// A fault of an instruction; `source` gives the caret its column.
+    /// A fault of an instruction; `source` gives the caret its place.
     pub(super) fn new(span: Span, fault: &Fault, source: &[u8]) -> Self {
         let message = format!("dockerfile parse error on line {}: {}", span.start, fault.message);
-        let column = column(source, span.start, fault);
-        ParseError { span: Span { column, ..span }, message }
+        let text = String::from_utf8_lossy(source);
+        let listing = Listing::new("", &text);
+        let caret = fault.token.as_deref().and_then(|token| listing.find(span, token, fault.last));
+        let caret = caret.or_else(|| listing.first_word(span));
+        ParseError { span: Span { caret, ..span }, message }
     }
 
     /// A fault of the file as a whole, or one that BuildKit reports without a line.
@@ -63,49 +66,104 @@ impl Fault {
     }
 }
 
-/// Where the fault's token starts in line `number` (in bytes), when it is there; as a word if it can be.
-pub(super) fn column(source: &[u8], number: usize, fault: &Fault) -> Option<usize> {
-    let token = fault.token.as_deref().filter(|token| !token.is_empty())?.as_bytes();
-    let line = source.split(|&byte| byte == b'\n').nth(number.checked_sub(1)?)?;
-    let found = |start: &usize| line[*start..].starts_with(token);
-    let word = |start: &usize| found(start) && (*start == 0 || line[start - 1].is_ascii_whitespace());
-    let mut starts = 0..line.len();
-    let words = if fault.last { starts.clone().rfind(word) } else { starts.clone().find(word) };
-    words.or_else(|| starts.find(found))
+/// `error_message` above the lines of `source` that `span` names, see [`Listing::show`].
+pub fn render(error_message: &str, span: Span, file_name: &str, source: &str) -> String {
+    Listing::new(file_name, source).show(error_message, span)
 }
 
-/// `error_message` above the lines of `source` that `span` names: `file:line`, numbered lines, a
-/// caret when the column is known. No colours; control characters are made harmless.
-///
-/// Shows the message alone when the span is outside the source.
-pub fn render(error_message: &str, span: Span, file_name: &str, source: &str) -> String {
-    let lines: Vec<&str> = source.lines().collect();
-    let mut shown = format!("{error_message}\n");
-    if span.start == 0 || span.start > lines.len() {
-        return shown;
+/// The lines of a Dockerfile, for showing places in it.
+#[derive(Debug, Clone)]
+pub struct Listing<'a> {
+    name: &'a str,
+    lines: Vec<&'a str>,
+}
+
+impl<'a> Listing<'a> {
+    /// `name` is what to call the file.
+    pub fn new(name: &'a str, text: &'a str) -> Self {
+        Listing { name, lines: text.lines().collect() }
     }
-    let place = span.column.map_or(String::new(), |column| format!(":{}", column + 1));
-    let end = span.end.clamp(span.start, lines.len());
-    let cut = end.min(span.start + MAX_SHOWN - 1);
-    let last = if cut < end { cut } else { (end + CONTEXT).min(lines.len()) };
-    let width = last.to_string().len();
-    let _ = writeln!(shown, "{:>width$}--> {file_name}:{}{place}", "", span.start);
-    for number in span.start.saturating_sub(CONTEXT).max(1)..=last {
-        let line = lines[number - 1];
-        let _ = writeln!(shown, "{}", format!("{number:>width$} | {}", visible(line, MAX_WIDTH)).trim_end());
-        if number == span.start {
-            caret(&mut shown, line, span.column, width);
+
+    /// The first of `words` that stands in the lines of `span`, as `span`'s caret; `span` as it is if
+    /// none does. Where a word stands by itself it is meant rather than where it is part of another.
+    pub fn locate<'w>(&self, span: Span, words: impl IntoIterator<Item = &'w str>) -> Span {
+        let caret = words.into_iter().find_map(|word| self.find(span, word, false));
+        Span { caret: caret.or(span.caret), ..span }
+    }
+
+    /// `last` looks for the last occurrence, not the first.
+    pub(super) fn find(&self, span: Span, word: &str, last: bool) -> Option<Caret> {
+        let first = span.start.checked_sub(1)?;
+        let lines = self.lines.get(first..span.end.min(self.lines.len())).filter(|_| !word.is_empty())?;
+        let places = || {
+            let numbered = lines.iter().enumerate().map(|(index, line)| (span.start + index, line));
+            numbered.flat_map(|(line, text)| text.match_indices(word).map(move |(column, _)| (line, column, text)))
+        };
+        let alone =
+            |(_, column, text): &(usize, usize, &&str)| text[..*column].chars().last().is_none_or(char::is_whitespace);
+        let found = if last { places().filter(alone).last() } else { places().find(alone) };
+        found.or_else(|| places().next()).map(|(line, column, _)| Caret { line, column })
+    }
+
+    /// The first word of the span's first line.
+    fn first_word(&self, span: Span) -> Option<Caret> {
+        let text = self.lines.get(span.start.checked_sub(1)?)?;
+        text.find(|c: char| !c.is_whitespace()).map(|column| Caret { line: span.start, column })
+    }
+
+    /// `message` above the lines that `span` names: `file:line:column`, numbered lines, a caret when
+    /// its place is known, else a `>` before each of them. No colours; control characters are made harmless.
+    ///
+    /// The message alone when the span is outside the file.
+    pub fn show(&self, message: &str, span: Span) -> String {
+        let mut shown = format!("{message}\n");
+        if span.start == 0 || span.start > self.lines.len() {
+            return shown;
         }
+        let window = self.window(span);
+        let (line, column) = match span.caret {
+            Some(caret) => (caret.line, format!(":{}", caret.column + 1)),
+            None => (span.start, String::new()),
+        };
+        let width = window.last.to_string().len();
+        let _ = writeln!(shown, "{:>width$}--> {}:{line}{column}", "", self.name);
+        for number in window.first..=window.last {
+            let line = self.lines[number - 1];
+            let is_blamed = span.caret.is_none() && (span.start..=span.end).contains(&number);
+            let mark = if is_blamed { '>' } else { '|' };
+            let _ = writeln!(shown, "{}", format!("{number:>width$} {mark} {}", visible(line, MAX_WIDTH)).trim_end());
+            if let Some(caret) = span.caret.filter(|caret| caret.line == number) {
+                point(&mut shown, line, caret.column, width);
+            }
+        }
+        if window.cut {
+            let _ = writeln!(shown, "{:>width$} | ...", "");
+        }
+        shown
     }
-    if cut < end {
-        let _ = writeln!(shown, "{:>width$} | ...", "");
+
+    /// From the span's first line, or if that is too far from the caret, around the caret.
+    fn window(&self, span: Span) -> Window {
+        let end = span.end.clamp(span.start, self.lines.len());
+        let caret = span.caret.map_or(span.start, |caret| caret.line.clamp(span.start, end));
+        let start = if caret < span.start + MAX_SHOWN { span.start } else { caret };
+        let cut = end.min(start + MAX_SHOWN - 1);
+        let last = if cut < end { cut } else { (end + CONTEXT).min(self.lines.len()) };
+        Window { first: start.saturating_sub(CONTEXT).max(1), last, cut: cut < end }
     }
-    shown
+}
+
+/// The lines that are shown.
+struct Window {
+    first: usize,
+    last: usize,
+    /// The span goes on.
+    cut: bool,
 }
 
 /// The line with the caret, when it falls into what is shown.
-fn caret(shown: &mut String, line: &str, column: Option<usize>, width: usize) {
-    let Some(before) = column.and_then(|column| line.get(..column)) else { return };
+fn point(shown: &mut String, line: &str, column: usize, width: usize) {
+    let Some(before) = line.get(..column) else { return };
     let offset = visible(before, usize::MAX).chars().count();
     if offset < MAX_WIDTH {
         let _ = writeln!(shown, "{:>width$} | {:>offset$}^", "", "");

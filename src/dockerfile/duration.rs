@@ -1,7 +1,5 @@
 //! Go durations: `1h2m3.5s`.
 
-use super::diagnostic::Fault;
-
 /// Magnitude of the smallest number that a duration holds; one more than the largest.
 const LIMIT: u64 = 1 << 63;
 
@@ -17,8 +15,8 @@ pub fn go_duration(text: &str) -> Option<i64> {
 ///
 /// # Source
 /// Go, `time.ParseDuration`; the messages are its own.
-pub(super) fn parse(text: &str) -> Result<i64, Fault> {
-    let invalid = || fault(format!("time: invalid duration {text:?}"), text);
+pub(super) fn parse(text: &str) -> Result<i64, String> {
+    let invalid = || format!("time: invalid duration {text:?}");
     let (negative, mut rest) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
         Some(b'+') => (false, &text[1..]),
@@ -43,7 +41,7 @@ pub(super) fn parse(text: &str) -> Result<i64, Fault> {
 }
 
 /// One `number unit` at the start of `rest`; `None` when the number is wrong.
-fn amount<'a>(rest: &'a str, whole: &str) -> Option<Result<(u64, &'a str), Fault>> {
+fn amount<'a>(rest: &'a str, whole: &str) -> Option<Result<(u64, &'a str), String>> {
     let (integer, after) = digits(rest);
     let (fraction, after) = match after.strip_prefix('.') {
         Some(after) => digits(after),
@@ -56,7 +54,7 @@ fn amount<'a>(rest: &'a str, whole: &str) -> Option<Result<(u64, &'a str), Fault
     let (unit, after) = after.split_at(end);
     let scale = match nanoseconds(unit, whole) {
         Ok(scale) => scale,
-        Err(fault) => return Some(Err(fault)),
+        Err(message) => return Some(Err(message)),
     };
     let integer = if integer.is_empty() { 0 } else { integer.parse::<u64>().ok()? };
     let part = part_of(fraction, scale);
@@ -68,7 +66,7 @@ fn digits(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
-fn nanoseconds(unit: &str, whole: &str) -> Result<u64, Fault> {
+fn nanoseconds(unit: &str, whole: &str) -> Result<u64, String> {
     Ok(match unit {
         "ns" => 1,
         "us" | "µs" | "μs" => 1_000,
@@ -76,8 +74,8 @@ fn nanoseconds(unit: &str, whole: &str) -> Result<u64, Fault> {
         "s" => 1_000_000_000,
         "m" => 60 * 1_000_000_000,
         "h" => 3_600 * 1_000_000_000,
-        "" => return Err(fault(format!("time: missing unit in duration {whole:?}"), whole)),
-        _ => return Err(fault(format!("time: unknown unit {unit:?} in duration {whole:?}"), whole)),
+        "" => return Err(format!("time: missing unit in duration {whole:?}")),
+        _ => return Err(format!("time: unknown unit {unit:?} in duration {whole:?}")),
     })
 }
 
@@ -87,8 +85,4 @@ fn part_of(fraction: &str, scale: u64) -> u64 {
     let value = kept.bytes().fold(0u128, |sum, digit| sum * 10 + u128::from(digit - b'0'));
     let divisor = 10u128.pow(u32::try_from(kept.len()).unwrap_or(18));
     u64::try_from(value * u128::from(scale) / divisor).unwrap_or(u64::MAX)
-}
-
-fn fault(message: String, text: &str) -> Fault {
-    Fault::at(message, text)
 }

@@ -60,15 +60,18 @@ impl Flags {
 fn lookup(flag: &str, known: &[Known]) -> Result<Known, Fault> {
     let name = flag.strip_prefix("--").unwrap_or(flag);
     known.iter().copied().find(|(known, _)| *known == name).ok_or_else(|| {
-        let nearest = suggestion::nearest(name, known.iter().map(|(known, _)| *known));
-        Fault::at(suggestion::append(format!("unknown flag: {flag}"), nearest), flag)
+        let names = || known.iter().map(|(known, _)| *known);
+        let nearest = names().find(|known| known.eq_ignore_ascii_case(name));
+        let nearest = nearest.or_else(|| suggestion::nearest(name, names())).map(|name| format!("--{name}"));
+        Fault::at(suggestion::append(format!("unknown flag: {flag}"), nearest.as_deref()), flag)
     })
 }
 
 fn checked(flag: &str, value: Option<&str>, kind: FlagKind) -> Result<String, Fault> {
     match (kind, value) {
         (FlagKind::Bool, None) => Ok("true".to_owned()),
-        (_, None) | (FlagKind::Bool, Some("")) => Err(Fault::at(format!("missing a value on flag: {flag}"), flag)),
+        (_, None) => Err(Fault::at(format!("missing a value on flag: {flag} (write {flag}=VALUE)"), flag)),
+        (FlagKind::Bool, Some("")) => Err(Fault::at(format!("missing a value on flag: {flag}"), flag)),
         (FlagKind::Bool, Some(value)) => match value.to_lowercase().as_str() {
             bool @ ("true" | "false") => Ok(bool.to_owned()),
             _ => Err(Fault::at(format!("expecting boolean value for flag {flag}, not: {value}"), flag)),

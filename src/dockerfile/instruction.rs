@@ -28,6 +28,9 @@ const KEYWORDS: [&str; 18] = [
     "workdir",
 ];
 
+const NETWORKS: [&str; 3] = ["default", "none", "host"];
+const SECURITIES: [&str; 2] = ["sandbox", "insecure"];
+
 /// One logical line, cut up, with the bodies of its heredocs.
 #[derive(Debug)]
 pub(super) struct Statement<'a> {
@@ -125,25 +128,43 @@ impl Statement<'_> {
         words.into_iter().map(|word| pair(&word, "ARG")).collect()
     }
 
+    /// What BuildKit refuses before it looks at what the instruction means.
+    fn check_line(&self) -> Result<(), Fault> {
+        match self.parts.keyword.to_lowercase().as_str() {
+            "add" | "cmd" | "copy" | "entrypoint" | "run" | "shell" | "volume" => {
+                arguments::json(self.parts.rest).map(|_| ())
+            }
+            "healthcheck" => healthcheck::split(self.parts.rest).map(|_| ()),
+            "env" => self.words_of_pairs("ENV").map(|_| ()),
+            "label" => self.words_of_pairs("LABEL").map(|_| ()),
+            _ => Ok(()),
+        }
+    }
+
     /// ENV and LABEL: `name=value …`, or the old `name value` that takes the rest of the line.
     fn pairs(&self, keyword: &str) -> Result<Vec<Pair>, Fault> {
+        let words = self.words_of_pairs(keyword)?;
+        self.flags(&[])?;
+        match words {
+            PairWords::None => Err(at_least_one(keyword)),
+            PairWords::Old(name, value) => Ok(vec![Pair { name, value: Some(value) }]),
+            PairWords::New(words) => words.iter().map(|word| pair(word, keyword)).collect(),
+        }
+    }
+
+    fn words_of_pairs(&self, keyword: &str) -> Result<PairWords, Fault> {
         let words = arguments::quoted_words(self.parts.rest, self.escape);
-        let Some(first) = words.first() else {
-            self.flags(&[])?;
-            return Err(at_least_one(keyword));
-        };
+        let Some(first) = words.first() else { return Ok(PairWords::None) };
         if !first.contains('=') {
             let (name, value) = arguments::cut(self.parts.rest)
                 .ok_or_else(|| Fault::at(format!("{keyword} must have two arguments"), self.parts.rest))?;
-            self.flags(&[])?;
-            return Ok(vec![Pair { name: name.to_owned(), value: Some(value.to_owned()) }]);
+            return Ok(PairWords::Old(name.to_owned(), value.to_owned()));
         }
         if let Some(word) = words.iter().find(|word| !word.contains('=')) {
             let message = format!("Syntax error - can't find = in {word:?}. Must be of the form: name=value");
             return Err(Fault::at_last(message, word));
         }
-        self.flags(&[])?;
-        words.into_iter().map(|word| pair(&word, keyword)).collect()
+        Ok(PairWords::New(words))
     }
 
     /// Instructions whose argument is the rest of the line.
@@ -194,7 +215,7 @@ impl Statement<'_> {
     }
 
     fn volume(&self) -> Result<Vec<String>, Fault> {
-        let words = self.list()?.words;
+        let words = self.list()?;
         if words.is_empty() {
             return Err(at_least_one("VOLUME"));
         }
@@ -214,10 +235,8 @@ impl Statement<'_> {
             ("security", FlagKind::Value),
             ("device", FlagKind::List),
         ])?;
-        let network = one_of(&flags, "network", &["default", "none", "host"])
-            .map_err(|value| Fault::at(format!("invalid network mode {value:?}"), value))?;
-        let security = one_of(&flags, "security", &["sandbox", "insecure"])
-            .map_err(|value| Fault::at(format!("security {value:?} is not valid"), value))?;
+        let network = one_of(&flags, "network", &NETWORKS, |value| format!("invalid network mode {value:?}"))?;
+        let security = one_of(&flags, "security", &SECURITIES, |value| format!("security {value:?} is not valid"))?;
         let command = match exec {
             Some(words) if words.is_empty() => return Err(Fault::at("arguments are required", self.parts.rest)),
             Some(words) => RunCommand::Exec(words),
@@ -247,7 +266,8 @@ impl Statement<'_> {
         }
     }
 
-    /// The trigger's text, which must be an instruction by itself.
+    /// The trigger's text. What it says is looked at when it is triggered; only what makes no line of a
+    /// Dockerfile at all is refused here.
     fn on_build(&self) -> Result<String, Fault> {
         if self.parts.rest.is_empty() {
             return Err(at_least_one("ONBUILD"));
@@ -263,13 +283,21 @@ impl Statement<'_> {
             }
             _ => {}
         }
-        let trigger = Statement { line: self.parts.rest, parts, escape: self.escape, heredocs: self.heredocs.clone() };
-        trigger.parse()?;
+        Statement { line: self.parts.rest, parts, escape: self.escape, heredocs: Vec::new() }.check_line()?;
         let (_, text) = arguments::cut(self.line.trim_start()).unwrap_or_default();
         let mut text = text.to_owned();
         self.append_heredocs(&mut text);
         Ok(text)
     }
+}
+
+/// How ENV and LABEL are written.
+enum PairWords {
+    None,
+    /// `name value`.
+    Old(String, String),
+    /// `name=value …`.
+    New(Vec<String>),
 }
 
 /// `name=value`, or a name alone.
@@ -291,10 +319,13 @@ fn stage_name(name: &str) -> Result<String, Fault> {
     Err(Fault::at(message, name))
 }
 
-/// The flag's value; the error is a value that is not allowed.
-fn one_of<'a>(flags: &'a Flags, name: &str, allowed: &[&str]) -> Result<Option<String>, &'a str> {
+/// The flag's value; `message` is what to say of one that is not allowed.
+fn one_of(flags: &Flags, name: &str, allowed: &[&str], message: fn(&str) -> String) -> Result<Option<String>, Fault> {
     match flags.get(name) {
-        Some(value) if !allowed.contains(&value) => Err(value),
+        Some(value) if !allowed.contains(&value) => {
+            let nearest = suggestion::nearest(value, allowed.iter().copied());
+            Err(Fault::at(suggestion::append(message(value), nearest), &format!("--{name}")))
+        }
         value => Ok(value.map(str::to_owned)),
     }
 }

@@ -25,7 +25,7 @@ mod tests;
 mod transfer;
 
 pub use ast::*;
-pub use diagnostic::{ParseError, render};
+pub use diagnostic::{Listing, ParseError, render};
 pub use duration::go_duration;
 pub use expand::{ExpandError, ExpandReason, Expanded, Expander};
 pub use parser::{parse, parse_trigger};

@@ -19,8 +19,8 @@ pub fn parse(bytes: &[u8]) -> Result<Dockerfile, ParseError> {
     if bytes.is_empty() {
         return Err(ParseError::plain(Span::default(), "the Dockerfile cannot be empty"));
     }
-    let (directives, lines) = directive::parse(bytes)
-        .map_err(|(line, fault)| ParseError::new(Span { start: line, end: line, column: None }, &fault, bytes))?;
+    let (directives, lines) =
+        directive::parse(bytes).map_err(|(line, fault)| ParseError::new(Span::lines(line, line), &fault, bytes))?;
     let mut reader = Reader::new(bytes, directives.escape, lines);
     let mut file = Builder::new(directives);
     let mut empty = true;
@@ -39,7 +39,7 @@ pub fn parse(bytes: &[u8]) -> Result<Dockerfile, ParseError> {
 /// The span counts lines from the start of `text`.
 ///
 /// # Errors
-/// The first mistake; also when it is FROM, ONBUILD or MAINTAINER, or not exactly one instruction.
+/// The first mistake; also when it is FROM, or not exactly one instruction.
 pub fn parse_trigger(text: &str, escape: char) -> Result<Instruction, ParseError> {
     let mut reader = Reader::new(text.as_bytes(), escape, 0);
     let Some((Note { span, text, .. }, parsed)) = reader.next()? else {
@@ -48,8 +48,7 @@ pub fn parse_trigger(text: &str, escape: char) -> Result<Instruction, ParseError
     let fault = |message: &str| ParseError::new(span, &Fault::new(message), reader.source);
     let kind = match parsed {
         Parsed::From(_) => return Err(fault("FROM isn't allowed as an ONBUILD trigger")),
-        Parsed::Kind(Kind::Maintainer(_)) => return Err(fault("MAINTAINER isn't allowed as an ONBUILD trigger")),
-        Parsed::Kind(Kind::OnBuild(_)) => return Err(fault("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")),
+        // What ONBUILD refuses can stand in an image that something else made.
         Parsed::Kind(kind) => kind,
     };
     if reader.next()?.is_some() {
@@ -95,7 +94,7 @@ impl<'a> Reader<'a> {
 
     /// From `start` to the line read last.
     fn span(&self, start: usize) -> Span {
-        Span { start, end: self.lines.number(), column: None }
+        Span::lines(start, self.lines.number())
     }
 
     fn error(&self, start: usize, fault: &Fault) -> ParseError {

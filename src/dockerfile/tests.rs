@@ -6,6 +6,7 @@ mod golden_expansion;
 mod golden_lexing;
 mod heredocs;
 mod messages;
+mod printing;
 mod random;
 
 use super::*;

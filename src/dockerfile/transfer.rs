@@ -7,14 +7,6 @@ use super::flag::{FlagKind, Flags};
 use super::heredoc;
 use super::instruction::Statement;
 
-/// The arguments of COPY, ADD and VOLUME.
-pub(super) struct List {
-    /// The arguments.
-    pub(super) words: Vec<String>,
-    /// They were a JSON array.
-    json: bool,
-}
-
 impl Statement<'_> {
     /// COPY.
     pub(super) fn copy(&self) -> Result<Copy, Fault> {
@@ -58,16 +50,13 @@ impl Statement<'_> {
     }
 
     /// A JSON array, or words between blanks.
-    pub(super) fn list(&self) -> Result<List, Fault> {
-        Ok(match arguments::json(self.parts.rest)? {
-            Some(words) => List { words, json: true },
-            None => List { words: arguments::fields(self.parts.rest), json: false },
-        })
+    pub(super) fn list(&self) -> Result<Vec<String>, Fault> {
+        Ok(arguments::json(self.parts.rest)?.unwrap_or_else(|| arguments::fields(self.parts.rest)))
     }
 
-    fn paths(&self, keyword: &str) -> Result<List, Fault> {
+    fn paths(&self, keyword: &str) -> Result<Vec<String>, Fault> {
         let list = self.list()?;
-        if list.words.len() < 2 {
+        if list.len() < 2 {
             return Err(Fault::new(format!(
                 "{keyword} requires at least two arguments, but only one was provided. Destination could not be \
                  determined"
@@ -76,23 +65,20 @@ impl Statement<'_> {
         Ok(list)
     }
 
-    fn transfer(&self, keyword: &str, list: List, flags: &Flags) -> Result<Transfer, Fault> {
-        let mut sources = list.words;
+    fn transfer(&self, keyword: &str, mut sources: Vec<String>, flags: &Flags) -> Result<Transfer, Fault> {
         let destination = sources.pop().unwrap_or_default();
-        let mut heredocs = Vec::new();
-        if !list.json {
-            if heredoc::token(&destination).is_some() {
-                let message = format!("{keyword} cannot accept a heredoc as a destination");
-                return Err(Fault::at(message, &destination));
-            }
-            sources.retain(|source| match self.source_heredoc(source) {
-                Some(heredoc) => {
-                    heredocs.push(heredoc);
-                    false
-                }
-                None => true,
-            });
+        if heredoc::token(&destination).is_some() {
+            let message = format!("{keyword} cannot accept a heredoc as a destination");
+            return Err(Fault::at(message, &destination));
         }
+        let mut heredocs = Vec::new();
+        sources.retain(|source| match self.source_heredoc(source) {
+            Some(heredoc) => {
+                heredocs.push(heredoc);
+                false
+            }
+            None => true,
+        });
         Ok(Transfer {
             sources,
             heredocs,
@@ -104,10 +90,12 @@ impl Statement<'_> {
         })
     }
 
-    /// The heredoc that `source` names: the last of that name, as with BuildKit.
+    /// The heredoc that `source` names: the last of that name, as with BuildKit; an empty one if the
+    /// line announces none (between quotes, or in a JSON array).
     fn source_heredoc(&self, source: &str) -> Option<Heredoc> {
         let token = heredoc::token(source)?;
-        let body = self.heredocs.iter().rev().find(|heredoc| heredoc.name == token.name)?.body.clone();
+        let found = self.heredocs.iter().rev().find(|heredoc| heredoc.name == token.name);
+        let body = found.map_or(String::new(), |heredoc| heredoc.body.clone());
         Some(heredoc::stripped(&Heredoc { name: token.name, body, expand: token.expand, chomp: token.chomp }))
     }
 }

@@ -23,8 +23,9 @@ use merge::Merge;
 use overlay::Overlay;
 pub use verify::is_intact;
 
+use crate::digest::ChainId;
 use crate::layer::scan::scan_with;
-use crate::layer::{DecodeError, EntryPath, Scanned};
+use crate::layer::{DecodeError, EntryPath, Names, Scanned};
 use crate::view::{Node, ResolveError, View};
 
 /// How a layer lies on disk.
@@ -47,6 +48,8 @@ pub enum Form<'a> {
         /// Paths that, with everything below them, are neither written nor deleted.
         skip: &'a dyn Fn(&[u8]) -> bool,
     },
+    /// An archive that is no layer: names that would be whiteouts are names of files.
+    Plain,
 }
 
 /// What to do when an owner cannot be set, as in a user namespace with a single id.
@@ -137,6 +140,13 @@ pub enum ExtractError {
     },
 }
 
+/// What a store calls the tree of a layer in [`Form::Overlay`]: it depends on all layers below, and the two
+/// forms of markers must not be mixed up.
+pub fn overlay_name(chain: &ChainId, user_xattr: bool) -> String {
+    let form = if user_xattr { "-user" } else { "" };
+    format!("{}{form}", chain.0.hex())
+}
+
 /// Extracts a layer's uncompressed tar below `root`, an existing directory, and tells what
 /// [`crate::layer::scan()`] tells, in the same pass.
 ///
@@ -154,12 +164,17 @@ pub fn extract(
     let (scanned, skipped) = match form {
         Form::Overlay { below, user_xattr } => {
             let mut overlay = Overlay::new(root, ownership, below, user_xattr)?;
-            let scanned = scan_with(tar, |entry, contents| overlay.member(entry, contents))?;
+            let scanned = scan_with(tar, Names::Layer, |entry, contents| overlay.member(entry, contents))?;
             (scanned, overlay.finish()?)
         }
         Form::Merge { skip } => {
             let mut merge = Merge::new(root, ownership, skip)?;
-            let scanned = scan_with(tar, |entry, contents| merge.member(entry, contents))?;
+            let scanned = scan_with(tar, Names::Layer, |entry, contents| merge.member(entry, contents))?;
+            (scanned, merge.finish()?)
+        }
+        Form::Plain => {
+            let mut merge = Merge::new(root, ownership, &|_| false)?;
+            let scanned = scan_with(tar, Names::Plain, |entry, contents| merge.member(entry, contents))?;
             (scanned, merge.finish()?)
         }
     };

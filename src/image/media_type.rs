@@ -29,6 +29,10 @@ pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.ta
 pub const TOC: &str = "application/vnd.yadokari.toc.v1+zstd";
 /// A cache record's artifact type.
 pub const RECORD: &str = "application/vnd.yadokari.record.v1";
+/// Artifact type of a saved cache mount.
+pub const MOUNT: &str = "application/vnd.yadokari.mount.v1";
+/// The files of a saved cache mount: a tar, zstd.
+pub const MOUNT_FILES: &str = "application/vnd.yadokari.mount.v1.tar+zstd";
 
 /// How a layer blob is compressed, by its media type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -8,6 +8,7 @@
 //! | workdir | parent, salt, path, user |
 //! | content of a written layer (COPY, ADD, WORKDIR) | salt, every member that the layer will have: path, type, mode, owner, content hash, link target, xattrs |
 //! | stage | the key of its last step |
+//! | rewritten layer (`--rewrite-timestamp`) | diff ID of the layer, epoch |
 //!
 //! *Definition keys* take the parent's definition key as parent and are known before anything
 //! runs. The *content key* of a RUN takes the state digest of its parent instead, since a process
@@ -30,7 +31,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::digest::{ChainId, ContentHash, DigestError};
+use crate::digest::{ChainId, ContentHash, DiffId, DigestError};
 use crate::image::Platform;
 use frame::Frame;
 
@@ -74,6 +75,14 @@ pub fn root_key(chain: Option<&ChainId>, platform: &Platform) -> CacheKey {
 pub fn stage_key(last: &CacheKey) -> CacheKey {
     let mut frame = Frame::new("stage");
     frame.field("last", &last.0.0);
+    CacheKey(frame.hash())
+}
+
+/// The key of the layer that `layer` becomes when no file in it may be later than `epoch`, in seconds.
+pub fn rewritten_key(layer: &DiffId, epoch: i64) -> CacheKey {
+    let mut frame = Frame::new("rewritten");
+    frame.field("layer", layer.to_string().as_bytes());
+    frame.field("epoch", &epoch.to_le_bytes());
     CacheKey(frame.hash())
 }
 

@@ -35,7 +35,7 @@ pub fn run_content_key(state: Option<&ContentHash>, salt: &str, op: &RunOp, moun
 
 fn run(parent: Parent<'_>, salt: &str, op: &RunOp, mounted: &[SourceInput]) -> Keyed {
     // No `..`: a new field cannot be forgotten. Proxies are left out on purpose.
-    let RunOp { argv, script, env, proxy_env: _, user, workdir, mounts, network } = op;
+    let RunOp { argv, script, env, proxy_env: _, user, workdir, mounts, network, hostname } = op;
     let mut frame = Frame::new("run");
     parent.add_to(&mut frame);
     frame.sealed_part("salt", salt);
@@ -52,6 +52,10 @@ fn run(parent: Parent<'_>, salt: &str, op: &RunOp, mounted: &[SourceInput]) -> K
         frame.sealed_part(&format!("env {name}"), value);
     }
     frame.part("user", user).part("workdir", workdir).part("network", network_name(*network));
+    // Without one a key is what it was before there could be one.
+    if let Some(hostname) = hostname {
+        frame.part("hostname", hostname);
+    }
     frame.list("mounts", mounts.len());
     for (number, mount) in mounts.iter().enumerate() {
         frame.part(&format!("mount {number}"), &mount_options(mount));

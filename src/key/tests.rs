@@ -12,6 +12,7 @@ fn run_op() -> RunOp {
         workdir: "/".into(),
         mounts: Vec::new(),
         network: Network::Default,
+        hostname: None,
     }
 }
 

@@ -7,7 +7,7 @@ use super::header::{RECORD, append_header};
 use super::path::{self, PathError};
 use super::pipeline::compress_blocks;
 use super::toc::MAX_INLINE;
-use super::{Change, ChangeKind, Content, Entry, EntryKind, EntryPath, Toc, WHITEOUT_PREFIX, is_inlined};
+use super::{Change, ChangeKind, Content, Entry, EntryKind, EntryPath, Names, Toc, WHITEOUT_PREFIX, is_inlined};
 use crate::digest::{ContentHash, DiffId};
 use crate::image::Descriptor;
 use crate::image::media_type::Compression;
@@ -86,6 +86,32 @@ pub fn encode(
     compression: Compression,
     sink: &mut (dyn Write + Send),
 ) -> Result<Encoded, EncodeError> {
+    write(changes, open, compression, Names::Layer, sink)
+}
+
+/// [`encode()`] for an archive of files that is no layer: any name may stand in it.
+///
+/// # Errors
+/// As [`encode()`].
+pub fn encode_files(
+    files: &[Change],
+    open: &OpenContent<'_>,
+    compression: Compression,
+    sink: &mut (dyn Write + Send),
+) -> Result<Encoded, EncodeError> {
+    write(files, open, compression, Names::Plain, sink)
+}
+
+fn write(
+    changes: &[Change],
+    open: &OpenContent<'_>,
+    compression: Compression,
+    names: Names,
+    sink: &mut (dyn Write + Send),
+) -> Result<Encoded, EncodeError> {
+    for change in changes {
+        check_name(change, names)?;
+    }
     let expected = changes.iter().fold(2 * RECORD as u64, |sum, change| sum.saturating_add(tar_size(change)));
     let (toc, compressed) = compress_blocks(compression, expected, sink, |buffers, emit| {
         produce(changes, open, (expected, buffers), emit)
@@ -112,7 +138,6 @@ fn produce(
     let mut toc = Toc { entries: Vec::with_capacity(changes.len()), ..Toc::default() };
     let mut header = Vec::new();
     for change in changes {
-        check_name(change)?;
         header.clear();
         append_header(&mut header, change);
         tar.append(&header)?;
@@ -124,12 +149,12 @@ fn produce(
     Ok(toc)
 }
 
-fn check_name(change: &Change) -> Result<(), EncodeError> {
+fn check_name(change: &Change, names: Names) -> Result<(), EncodeError> {
     let path = &change.path;
     let bad = |source| EncodeError::Path { path: path.clone(), source };
     path::check(path).map_err(bad)?;
     let (_, name) = path::split(path).ok_or(PathError::Empty).map_err(bad)?;
-    if name.starts_with(WHITEOUT_PREFIX) {
+    if names == Names::Layer && name.starts_with(WHITEOUT_PREFIX) {
         return Err(EncodeError::Reserved { path: path.clone() });
     }
     if let ChangeKind::Hardlink { target } = &change.kind {

@@ -18,12 +18,21 @@ mod toc;
 pub use change::*;
 pub use compress::{GZIP_LEVEL, ZSTD_LEVEL, decompress, sniff};
 pub use decode::{DecodeError, expand_sparse};
-pub use encode::{EncodeError, Encoded, OpenContent, encode};
+pub use encode::{EncodeError, Encoded, OpenContent, encode, encode_files};
 pub use entry::*;
 pub use path::PathError;
 pub use ranges::read_files;
 pub use scan::{Scanned, scan};
 pub use toc::TocError;
+
+/// What names that start with `.wh.` mean in an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Names {
+    /// Removals: it is a layer.
+    Layer,
+    /// Nothing: it is an archive of files.
+    Plain,
+}
 
 /// What a member's name starts with when it removes something.
 const WHITEOUT_PREFIX: &[u8; 4] = b".wh.";

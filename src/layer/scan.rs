@@ -3,7 +3,7 @@ use std::io::Read;
 use super::blocks::{self, Blocks};
 use super::decode::{Archive, DecodeError};
 use super::toc::MAX_INLINE;
-use super::{Entry, EntryKind, Toc, is_inlined};
+use super::{Entry, EntryKind, Names, Toc, is_inlined};
 use crate::digest::{ContentHash, DiffId};
 
 /// What one pass over a layer's tar tells.
@@ -24,16 +24,17 @@ pub struct Scanned {
 /// # Errors
 /// See [`DecodeError`].
 pub fn scan(tar: impl Read + Send) -> Result<Scanned, DecodeError> {
-    scan_with(tar, |_, _| Ok(()))
+    scan_with(tar, Names::Layer, |_, _| Ok(()))
 }
 
 /// [`scan`] that shows every member to `visit`, which may read the member's content.
 pub(crate) fn scan_with<E: From<DecodeError>>(
     tar: impl Read + Send,
+    names: Names,
     mut visit: impl FnMut(&Entry, &mut Contents<'_>) -> Result<(), E>,
 ) -> Result<Scanned, E> {
     let (toc, diff_id, uncompressed_size) = blocks::hashed(tar, |blocks| {
-        let mut archive = Archive::new(blocks);
+        let mut archive = Archive::new(blocks, names);
         let mut toc = Toc::default();
         while let Some(mut entry) = archive.next_entry()? {
             let mut contents = Contents::new(&mut archive, &entry);

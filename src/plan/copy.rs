@@ -20,11 +20,11 @@ pub enum TransferError {
     #[error("invalid chmod parameter: '{0}'. invalid syntax of symbolic mode")]
     SymbolicMode(String),
     /// COPY of a URL.
-    #[error("source can't be a URL for COPY")]
-    CopyUrl,
+    #[error("source can't be a URL for COPY (did you mean ADD?)")]
+    CopyUrl(String),
     /// COPY of a repository.
-    #[error("source can't be a git ref for COPY")]
-    CopyGit,
+    #[error("source can't be a git ref for COPY (did you mean ADD?)")]
+    CopyGit(String),
     /// `--checksum` with more than one source, or none.
     #[error("checksum can't be specified for multiple sources")]
     ChecksumSources,
@@ -34,6 +34,17 @@ pub enum TransferError {
     /// `--checksum` that is no digest.
     #[error("invalid checksum: {0}")]
     Checksum(DigestError),
+}
+
+impl TransferError {
+    /// What to point at, as it may stand in the Dockerfile.
+    pub(super) fn words(&self) -> Vec<String> {
+        match self {
+            Self::Mode(_) | Self::SymbolicMode(_) => vec!["--chmod".to_owned()],
+            Self::CopyUrl(source) | Self::CopyGit(source) => vec![source.clone()],
+            Self::ChecksumSources | Self::ChecksumPath | Self::Checksum(_) => vec!["--checksum".to_owned()],
+        }
+    }
 }
 
 /// The words of a COPY or ADD, expanded; flags that expand to nothing are as if not given.
@@ -54,8 +65,8 @@ impl StageBuilder<'_> {
         };
         for source in &words.sources {
             match source {
-                CopySource::Url(_) => return Err(TransferError::CopyUrl.into()),
-                CopySource::Git(_) => return Err(TransferError::CopyGit.into()),
+                CopySource::Url(url) => return Err(TransferError::CopyUrl(url.clone()).into()),
+                CopySource::Git(address) => return Err(TransferError::CopyGit(address.clone()).into()),
                 CopySource::Path(_) | CopySource::Inline { .. } => {}
             }
         }

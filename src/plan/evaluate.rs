@@ -139,7 +139,9 @@ impl<'a> Assembly<'a> {
         if let Some(stage) = self.stages.get_mut(target.0) {
             self.graph.complete(&mut stage.config);
         }
-        Plan { stages: self.stages, target }
+        let declared = self.declared.values().flat_map(|declared| &declared.arguments);
+        let arguments = declared.map(|argument| argument.name.clone()).collect();
+        Plan { stages: self.stages, target, arguments, epoch: self.graph.epoch }
     }
 }
 

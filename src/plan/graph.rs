@@ -6,7 +6,7 @@ use crate::dockerfile::{self, Dockerfile, Instruction, Kind, Span, Stage, sugges
 use crate::image::{ImageConfig, Platform};
 
 use super::scope::{Scope, globals};
-use super::{ImageRef, NamedContext, PlanError, PlanFault, PlanOptions, mount};
+use super::{Epoch, ImageRef, NamedContext, PlanError, PlanFault, PlanOptions, mount};
 
 /// The stages of a Dockerfile with their names resolved, checked as far as that is possible
 /// without the configurations of base images.
@@ -17,6 +17,7 @@ pub struct Graph<'a> {
     pub(super) globals: Scope,
     pub(super) nodes: Vec<Node>,
     names: BTreeMap<String, usize>,
+    pub(super) epoch: Option<Epoch>,
     target: usize,
     /// Stages to evaluate, with what they need.
     roots: Vec<usize>,
@@ -75,6 +76,7 @@ impl<'a> Graph<'a> {
             globals,
             nodes: vec![],
             names: BTreeMap::new(),
+            epoch: None,
             target: 0,
             roots: vec![],
             known,
@@ -87,6 +89,7 @@ impl<'a> Graph<'a> {
             }
         }
         graph.target = graph.find_target()?;
+        graph.epoch = graph.find_epoch()?;
         graph.roots = vec![graph.target];
         graph.check_circles()?;
         graph.known = graph.reach(&BTreeMap::new())?;
@@ -121,6 +124,15 @@ impl<'a> Graph<'a> {
     }
 
     fn node(&self, index: usize, stage: &Stage) -> Result<Node, PlanFault> {
+        self.try_node(index, stage).map_err(|fault| match fault {
+            PlanFault::BaseReference { name, reason, .. } => {
+                PlanFault::BaseReference { name, word: stage.base.clone(), reason }
+            }
+            other => other,
+        })
+    }
+
+    fn try_node(&self, index: usize, stage: &Stage) -> Result<Node, PlanFault> {
         let base = self.globals.expand(&stage.base)?;
         if base.is_empty() {
             return Err(PlanFault::BlankBase(stage.base.clone()));
@@ -133,31 +145,49 @@ impl<'a> Graph<'a> {
             None if base == "scratch" => (Origin::Scratch, target.clone()),
             None => {
                 let platform = own.clone().unwrap_or_else(|| target.clone());
-                (self.named_or_image(&base, &platform)?, platform)
+                match self.named_or_image(&base, &platform)? {
+                    // Its platform is that of the stage.
+                    Origin::Stage(other) => (Origin::Stage(other), self.nodes[other].platform.clone()),
+                    origin => (origin, platform),
+                }
             }
         };
         let name = stage.name.clone().unwrap_or_else(|| format!("stage-{index}"));
         let wanted = own.unwrap_or_else(|| target.clone());
-        match stage.name.as_ref().and_then(|name| self.replacement(name, &wanted)) {
+        match stage.name.as_ref().map_or(Ok(None), |name| self.replacement(name, &wanted))? {
+            Some(Origin::Stage(other)) => {
+                let platform = self.nodes[other].platform.clone();
+                Ok(Node { name, origin: Origin::Stage(other), platform, replaced: true })
+            }
             Some(origin) => Ok(Node { name, origin, platform: wanted, replaced: true }),
             None => Ok(Node { name, origin, platform, replaced: false }),
         }
     }
 
     /// The named context of that name.
-    fn replacement(&self, name: &str, platform: &Platform) -> Option<Origin> {
-        let (key, context) = self.options.contexts.find(name, platform)?;
-        Some(match context {
+    fn replacement(&self, name: &str, platform: &Platform) -> Result<Option<Origin>, PlanFault> {
+        let Some((key, context)) = self.options.contexts.find(name, platform) else { return Ok(None) };
+        Ok(Some(match context {
+            NamedContext::Stage(stage) => return self.context_stage(name, stage).map(Some),
             NamedContext::Files => Origin::Files(key.to_owned()),
             NamedContext::Scratch => Origin::Scratch,
             NamedContext::Image(reference) => {
                 Origin::Image(ImageRef { reference: reference.clone(), platform: platform.clone() })
             }
-        })
+        }))
+    }
+
+    /// The stage that stands in the place of `name`; while FROM is resolved, an earlier one.
+    fn context_stage(&self, name: &str, stage: &str) -> Result<Origin, PlanFault> {
+        if let Some(index) = self.names.get(&stage.to_lowercase()) {
+            return Ok(self.stage_origin(*index));
+        }
+        let suggestion = suggestion::nearest(stage, self.names.keys().map(String::as_str)).map(str::to_owned);
+        Err(PlanFault::ContextStage { name: name.to_owned(), stage: stage.to_owned(), suggestion })
     }
 
     fn named_or_image(&self, name: &str, platform: &Platform) -> Result<Origin, PlanFault> {
-        match self.replacement(name, platform) {
+        match self.replacement(name, platform)? {
             Some(origin) => Ok(origin),
             None => image(name, platform.clone()).map(Origin::Image),
         }
@@ -189,8 +219,25 @@ impl<'a> Graph<'a> {
         self.names.get(&wanted.to_lowercase()).copied().ok_or_else(|| {
             let names = self.nodes.iter().map(|node| node.name.as_str());
             let suggestion = suggestion::nearest(wanted, names).map(str::to_owned);
-            PlanError { span: None, fault: PlanFault::UnknownTarget { target: wanted.to_owned(), suggestion } }
+            PlanError {
+                span: None,
+                fault: Box::new(PlanFault::UnknownTarget { target: wanted.to_owned(), suggestion }),
+            }
         })
+    }
+
+    /// The build argument, else the default of a global ARG; empty is unset.
+    fn find_epoch(&self) -> Result<Option<Epoch>, PlanError> {
+        const NAME: &str = "SOURCE_DATE_EPOCH";
+        let given = self.options.build_args.get(NAME).map(String::as_str);
+        match given.or_else(|| self.globals.get(NAME)) {
+            None | Some("") => Ok(None),
+            Some("context") => Ok(Some(Epoch::Context)),
+            Some(text) => match text.parse() {
+                Ok(seconds) => Ok(Some(Epoch::Seconds(seconds))),
+                Err(_) => Err(PlanError { span: None, fault: Box::new(PlanFault::Epoch(text.to_owned())) }),
+            },
+        }
     }
 
     /// Number of the wanted stage in the file.
@@ -202,7 +249,8 @@ impl<'a> Graph<'a> {
     pub(super) fn copy_origin(&self, from: &str) -> Result<Origin, PlanFault> {
         let Ok(index) = from.parse::<i64>() else { return self.named_origin(from) };
         let stage = usize::try_from(index).ok().filter(|stage| *stage < self.nodes.len());
-        stage.map(|stage| self.stage_origin(stage)).ok_or(PlanFault::StageIndex(index))
+        let missing = PlanFault::StageIndex { index, stages: self.nodes.len() };
+        stage.map(|stage| self.stage_origin(stage)).ok_or(missing)
     }
 
     /// What a mount's `from` names: a stage by name, or an image for the target platform.
@@ -260,8 +308,9 @@ impl<'a> Graph<'a> {
         let dependencies = self.dependencies()?;
         let mut settled = vec![false; dependencies.len()];
         for (index, node) in self.nodes.iter().enumerate() {
-            if let Some(span) = circle_from(index, &dependencies, &mut settled) {
-                return Err(PlanFault::Circular(node.name.clone()).at(span));
+            if let Some((closing, span)) = circle_from(index, &dependencies, &mut settled) {
+                let (stage, from) = (node.name.clone(), self.nodes[closing].name.clone());
+                return Err(PlanFault::Circular { stage, from }.at(span));
             }
         }
         Ok(())
@@ -324,7 +373,7 @@ impl<'a> Graph<'a> {
 fn image(name: &str, platform: Platform) -> Result<ImageRef, PlanFault> {
     match name.parse() {
         Ok(reference) => Ok(ImageRef { reference, platform }),
-        Err(reason) => Err(PlanFault::BaseReference { name: name.to_owned(), reason }),
+        Err(reason) => Err(PlanFault::BaseReference { name: name.to_owned(), word: name.to_owned(), reason }),
     }
 }
 
@@ -334,9 +383,9 @@ fn trigger(text: &str, span: Span) -> Result<Instruction, PlanError> {
     Ok(Instruction { span, text: format!("ONBUILD {}", instruction.text), ..instruction })
 }
 
-/// The instruction that closes a circle which can be reached from `start`, if there is one;
-/// otherwise everything reachable becomes `settled`.
-fn circle_from(start: usize, dependencies: &[Vec<(usize, Span)>], settled: &mut [bool]) -> Option<Span> {
+/// What closes a circle which can be reached from `start`, if there is one: a stage, and the
+/// instruction that needs it; otherwise everything reachable becomes `settled`.
+fn circle_from(start: usize, dependencies: &[Vec<(usize, Span)>], settled: &mut [bool]) -> Option<(usize, Span)> {
     // The stages on the way, each with the number of its next dependency.
     let mut way: Vec<(usize, usize)> = if settled[start] { Vec::new() } else { vec![(start, 0)] };
     while let Some((stage, next)) = way.last_mut() {
@@ -347,7 +396,7 @@ fn circle_from(start: usize, dependencies: &[Vec<(usize, Span)>], settled: &mut 
         };
         *next += 1;
         if way.iter().any(|(stage, _)| stage == needed) {
-            return Some(*span);
+            return Some((*needed, *span));
         }
         if !settled[*needed] {
             way.push((*needed, 0));

@@ -100,9 +100,10 @@ impl StageBuilder<'_> {
     }
 
     fn volume(&mut self, paths: &[String]) -> Result<String, PlanFault> {
-        let paths = self.expand_all(paths)?;
-        if paths.iter().any(String::is_empty) {
-            return Err(PlanFault::BlankVolume);
+        let words = paths;
+        let paths = self.expand_all(words)?;
+        if let Some(blank) = paths.iter().position(String::is_empty) {
+            return Err(PlanFault::BlankVolume(words[blank].clone()));
         }
         let created_by = format!("VOLUME {}", go_format::list(&paths));
         self.image.config.volumes.extend(paths.into_iter().map(|path| (path, Empty {})));
@@ -110,11 +111,11 @@ impl StageBuilder<'_> {
     }
 
     fn expose(&mut self, words: &[String]) -> Result<String, PlanFault> {
-        let mut expanded = Vec::new();
+        let mut ports = Vec::new();
         for word in words {
-            expanded.extend(self.declared.scope.expand_words(word)?);
+            let expanded = self.declared.scope.expand_words(word)?;
+            port::parse(&expanded, &mut ports).map_err(|reason| PlanFault::Port { word: word.clone(), reason })?;
         }
-        let ports = port::parse(&expanded)?;
         let created_by = format!("EXPOSE {}", go_format::list(&ports));
         self.image.config.exposed_ports.extend(ports.into_iter().map(|port| (port, Empty {})));
         Ok(created_by)
@@ -123,7 +124,7 @@ impl StageBuilder<'_> {
     fn stop_signal(&mut self, word: &str) -> Result<String, PlanFault> {
         let signal = self.declared.scope.expand(word)?;
         if !signal::is_valid(&signal) {
-            return Err(PlanFault::Signal(signal));
+            return Err(PlanFault::Signal { word: word.to_owned(), signal });
         }
         let created_by = format!("STOPSIGNAL {signal}");
         self.image.config.stop_signal = signal;

@@ -13,6 +13,8 @@ pub enum NamedContext {
     Image(Reference),
     /// Nothing at all.
     Scratch,
+    /// The result of a stage of the same Dockerfile, by its name.
+    Stage(String),
 }
 
 /// Named contexts by the name that they replace, `NAME` or `NAME::PLATFORM`.

@@ -1,5 +1,7 @@
 //! What a stage does, with every variable expanded: the input of keys and of the build.
 
+use std::collections::BTreeSet;
+
 use crate::dockerfile::Span;
 use crate::image::{ImageConfig, Platform, Reference};
 
@@ -14,6 +16,19 @@ pub struct Plan {
     pub stages: Vec<Stage>,
     /// Which stage is the image.
     pub target: StageIndex,
+    /// The names that ARGs of those stages declare, those of triggers included.
+    pub arguments: BTreeSet<String>,
+    /// `SOURCE_DATE_EPOCH`: the time of everything that the build makes.
+    pub epoch: Option<Epoch>,
+}
+
+/// What `SOURCE_DATE_EPOCH` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Epoch {
+    /// Seconds since 1970.
+    Seconds(i64),
+    /// The time of the build context, when it has one.
+    Context,
 }
 
 /// One stage: where it starts and what it does.
@@ -104,6 +119,8 @@ pub struct RunOp {
     pub mounts: Vec<Mount>,
     /// `--network`.
     pub network: Network,
+    /// `BUILDKIT_SANDBOX_HOSTNAME`, when it is set.
+    pub hostname: Option<String>,
 }
 
 /// See [`RunOp::script`].

@@ -36,15 +36,14 @@ pub enum PortError {
     TooMany,
 }
 
-/// The ports that `words` name, as `80/tcp`, in order; ranges become single ports.
+/// Adds the ports that `words` name to `ports`, as `80/tcp`, in order; ranges become single ports.
 ///
 /// # Errors
 /// The first bad word; addresses and host ports are checked, and then of no effect.
 ///
 /// # Source
 /// BuildKit, `dockerfile2llb/convert_expose.go`.
-pub(super) fn parse(words: &[String]) -> Result<Vec<String>, PortError> {
-    let mut ports = Vec::new();
+pub(super) fn parse(words: &[String], ports: &mut Vec<String>) -> Result<(), PortError> {
     for word in words {
         let (start, end, protocol) = parse_word(word)?;
         ports.extend((start..=end).map(|port| format!("{port}/{protocol}")));
@@ -52,7 +51,7 @@ pub(super) fn parse(words: &[String]) -> Result<Vec<String>, PortError> {
             return Err(PortError::TooMany);
         }
     }
-    Ok(ports)
+    Ok(())
 }
 
 fn parse_word(word: &str) -> Result<(u16, u16, String), PortError> {
@@ -108,7 +107,9 @@ mod tests {
     use super::*;
 
     fn ports(words: &str) -> Result<Vec<String>, PortError> {
-        parse(&words.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        let mut ports = Vec::new();
+        parse(&words.split_whitespace().map(str::to_owned).collect::<Vec<_>>(), &mut ports)?;
+        Ok(ports)
     }
 
     #[test]

@@ -9,6 +9,9 @@ use super::{Mount, Network, Op, PlanFault, RunOp, Script};
 /// Where the script of a heredoc is mounted.
 const SCRIPTS: &str = "/dev/pipes";
 
+/// The build argument that names the host of every RUN.
+const HOSTNAME: &str = "BUILDKIT_SANDBOX_HOSTNAME";
+
 impl StageBuilder<'_> {
     /// Evaluates a RUN; its command is never expanded here.
     pub(super) fn run(&self, run: &Run) -> Result<Effect, PlanFault> {
@@ -30,6 +33,7 @@ impl StageBuilder<'_> {
             workdir: self.workdir().to_owned(),
             mounts,
             network: network(run.network.as_deref()),
+            hostname: self.sources.graph.options.build_args.get(HOSTNAME).filter(|name| !name.is_empty()).cloned(),
         };
         Ok(Effect { created_by: Some(created_by), op: Some(Op::Run(op)) })
     }

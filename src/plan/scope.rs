@@ -118,7 +118,7 @@ pub(super) fn argument(pair: &Pair, scope: &Scope, options: &PlanOptions) -> Res
 }
 
 /// BUILDPLATFORM and the like; build arguments override them.
-fn automatic(dockerfile: &Dockerfile, options: &PlanOptions) -> Scope {
+pub(super) fn automatic(dockerfile: &Dockerfile, options: &PlanOptions) -> Scope {
     let mut scope = Scope::new(dockerfile.directives.escape);
     let mut set = |name: &str, value: &str| {
         scope.set(name, options.build_args.get(name).map_or(value, String::as_str));
@@ -146,13 +146,16 @@ fn with_version(platform: &Platform) -> String {
     }
 }
 
+/// Build arguments that RUN gets without an ARG, in any case.
+pub(super) const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
+
 /// The proxy variables that build arguments set, in both cases each.
 pub(super) fn proxies(build_args: &BTreeMap<String, String>) -> Vec<(String, String)> {
     let given = |name: &str| {
         let matching = build_args.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
         matching.map(|(_, value)| value).next_back().filter(|value| !value.is_empty())
     };
-    ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"]
+    PROXIES
         .into_iter()
         .filter_map(|name| given(name).map(|value| (name, value)))
         .flat_map(|(name, value)| [(name.to_owned(), value.clone()), (name.to_lowercase(), value.clone())])

@@ -52,6 +52,44 @@ struct Stream {
     etag: Option<String>,
 }
 
+/// The first bytes of a blob, from a transfer that broke off, perhaps in another process.
+#[derive(Clone)]
+pub struct BlobPrefix {
+    hasher: Hasher,
+    size: u64,
+}
+
+impl BlobPrefix {
+    /// Nothing yet: the blob is fetched from its first byte.
+    pub fn empty(blob: &Descriptor) -> Self {
+        Self { hasher: Hasher::new(blob.digest.algorithm()), size: 0 }
+    }
+
+    /// Whether it is all of the blob, and right.
+    pub fn is_whole(&self, blob: &Descriptor) -> bool {
+        self.size == blob.size && self.hasher.digest() == blob.digest
+    }
+
+    /// Hashes `bytes`, the first ones of `blob`, to their end.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn read(blob: &Descriptor, mut bytes: impl Read) -> io::Result<Self> {
+        let mut prefix = Self::empty(blob);
+        let mut buffer = vec![0; 128 << 10];
+        loop {
+            match bytes.read(&mut buffer)? {
+                0 => return Ok(prefix),
+                count => {
+                    prefix.hasher.update(&buffer[..count]);
+                    prefix.size += count as u64;
+                }
+            }
+        }
+    }
+}
+
+#[derive(Clone)]
 pub(super) enum Hasher {
     Sha256(Sha256),
     Sha512(Sha512),
@@ -88,19 +126,22 @@ pub(super) fn digest_like(like: &Digest, bytes: &[u8]) -> Digest {
 }
 
 impl BlobReader {
-    /// Asks `place` for the blob; the size that it announces must fit.
+    /// Asks `place` for what follows `have`; the size that it announces must fit.
     pub(super) fn open(
         core: &Arc<Core>,
         place: &Reference,
         blob: &Descriptor,
         purpose: Purpose,
+        have: &BlobPrefix,
     ) -> Result<Self, Fault> {
         let target = core.target(place, purpose, &format!("blobs/{}", blob.digest))?;
         let mut claim = Claim::new(place, "pull", purpose);
-        let answered = core.call(&target, &Outgoing::new(Method::GET, purpose), &mut claim)?;
+        // No `If-Range`: the name is the digest, and that is checked.
+        let answered = core.call(&target, &request(purpose, have.size, None), &mut claim)?;
+        let offset = if answered.response.status().as_u16() == 206 { have.size } else { 0 };
         let announced = header_text(answered.response.headers(), "content-length").and_then(|n| n.parse().ok());
-        if let Some(actual) = announced.filter(|n| *n != blob.size) {
-            return Err(Fault::SizeMismatch { expected: blob.size, actual });
+        if let Some(actual) = announced.filter(|n: &u64| n.saturating_add(offset) != blob.size) {
+            return Err(Fault::SizeMismatch { expected: blob.size, actual: actual.saturating_add(offset) });
         }
         let mut reader = Self {
             core: Arc::clone(core),
@@ -108,10 +149,10 @@ impl BlobReader {
             purpose,
             expected: blob.digest.clone(),
             size: blob.size,
-            stream: Stream::of(answered),
-            hasher: Hasher::new(blob.digest.algorithm()),
-            offset: 0,
-            began_at: 0,
+            stream: Stream::after(answered, have.size, blob.size)?,
+            hasher: have.hasher.clone(),
+            offset: have.size,
+            began_at: have.size,
             stalls: 0,
             failed: false,
         };
@@ -135,7 +176,7 @@ impl BlobReader {
         limit: u64,
     ) -> Result<Vec<u8>, Fault> {
         let size = usize::try_from(blob.size).ok().filter(|_| blob.size <= limit).ok_or(Fault::TooLarge { limit })?;
-        let mut reader = Self::open(core, place, blob, purpose)?;
+        let mut reader = Self::open(core, place, blob, purpose, &BlobPrefix::empty(blob))?;
         let mut bytes = vec![0; size];
         let mut filled = 0;
         while filled < size {
@@ -203,34 +244,49 @@ impl BlobReader {
     /// From the registry's own URL again: a signed one may have expired.
     fn reopen(&mut self) -> Result<(), Fault> {
         let target = self.core.target(&self.place, self.purpose, &format!("blobs/{}", self.expected))?;
-        let mut outgoing = Outgoing::new(Method::GET, self.purpose);
-        if self.offset > 0 {
-            outgoing.headers.push((header::RANGE, format!("bytes={}-", self.offset)));
-            outgoing.headers.extend(self.stream.etag.clone().map(|etag| (header::IF_RANGE, etag)));
-        }
+        let outgoing = request(self.purpose, self.offset, self.stream.etag.clone());
         let mut claim = Claim::new(&self.place, "pull", self.purpose);
         let answered = self.core.attempt(&target, &outgoing, &mut claim)?;
-        let skip = match answered.response.status().as_u16() {
-            206 if starts_at(&answered.response, self.offset, self.size) => 0,
-            206 => return Err(malformed(&answered.origin, "a range that was not asked for")),
-            // The server knows no ranges: what we have comes once more.
-            _ => self.offset,
-        };
-        self.stream = Stream::of(answered);
-        let skipped = io::copy(&mut (&mut self.stream.body).take(skip), &mut io::sink());
-        match skipped {
-            Ok(count) if count == skip => Ok(()),
-            Ok(_) => Err(self.interrupted("it ended early")),
-            Err(error) => Err(read_fault(&self.stream.origin, error)),
-        }
+        self.stream = Stream::after(answered, self.offset, self.size)?;
+        Ok(())
     }
 
     fn interrupted(&self, reason: &str) -> Fault {
-        Fault::Interrupted { origin: self.stream.origin.to_string(), reason: reason.to_owned() }
+        interrupted(&self.stream.origin, reason)
     }
 }
 
+/// Asks for all from `offset` on.
+fn request(purpose: Purpose, offset: u64, etag: Option<String>) -> Outgoing<'static> {
+    let mut outgoing = Outgoing::new(Method::GET, purpose);
+    if offset > 0 {
+        outgoing.headers.push((header::RANGE, format!("bytes={offset}-")));
+        outgoing.headers.extend(etag.map(|etag| (header::IF_RANGE, etag)));
+    }
+    outgoing
+}
+
+fn interrupted(origin: &Origin, reason: &str) -> Fault {
+    Fault::Interrupted { origin: origin.to_string(), reason: reason.to_owned() }
+}
+
 impl Stream {
+    /// The body of an answer from `offset` on, also where the server sent all.
+    fn after(answered: Answered, offset: u64, size: u64) -> Result<Self, Fault> {
+        let skip = match answered.response.status().as_u16() {
+            206 if starts_at(&answered.response, offset, size) => 0,
+            206 => return Err(malformed(&answered.origin, "a range that was not asked for")),
+            // The server knows no ranges: what we have comes once more.
+            _ => offset,
+        };
+        let mut stream = Self::of(answered);
+        match io::copy(&mut (&mut stream.body).take(skip), &mut io::sink()) {
+            Ok(count) if count == skip => Ok(stream),
+            Ok(_) => Err(interrupted(&stream.origin, "it ended early")),
+            Err(error) => Err(read_fault(&stream.origin, error)),
+        }
+    }
+
     fn of(answered: Answered) -> Self {
         let etag = header_text(answered.response.headers(), "etag").filter(|etag| etag.starts_with('"'));
         let etag = etag.map(str::to_owned);

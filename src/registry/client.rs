@@ -75,6 +75,17 @@ impl Client {
         Ok(Self(Arc::new(Core { options, transport, authenticator, probed: Mutex::default() })))
     }
 
+    /// Asks the registry (`host[:port]`) for a sign of life, once, without credentials.
+    ///
+    /// # Errors
+    /// It does not answer, or not as a registry.
+    ///
+    /// # Source
+    /// OCI distribution-spec, "Determining Support": 200, or 401.
+    pub fn reach(&self, registry: &str) -> Result<(), RegistryError> {
+        self.0.reach(registry).map_err(|fault| fault.during(Operation::Reach, registry))
+    }
+
     pub(super) fn core(&self) -> &Arc<Core> {
         &self.0
     }
@@ -120,6 +131,19 @@ impl Core {
             plain.0.is_loopback()
         };
         Ok(if insecure { plain } else { secure })
+    }
+
+    fn reach(&self, registry: &str) -> Result<(), Fault> {
+        let (_, mut url) = self.registry(registry, Purpose::Pull)?;
+        url.set_path("v2/");
+        let outgoing = Outgoing { patience: PROBE_PATIENCE, ..Outgoing::new(Method::GET, Purpose::Pull) };
+        let response = self.transport.send(&url, &outgoing, None)?;
+        let status = response.status().as_u16();
+        discard(response);
+        match status {
+            200..=299 | 401 | 403 => Ok(()),
+            _ => Err(Fault::Configuration(format!("status {status} is not a registry's answer to /v2/"))),
+        }
     }
 
     /// `--insecure` is often given to registries that speak https all the same: one request tells,

@@ -49,6 +49,8 @@ pub enum Operation {
     CheckPush,
     /// A request that only some servers know.
     UseExtension,
+    /// GET of the API's root.
+    Reach,
     /// From a reference to an image for one platform.
     ResolveImage,
 }
@@ -66,6 +68,7 @@ impl fmt::Display for Operation {
             Self::ListTags => "list tags of",
             Self::CheckPush => "check push permission for",
             Self::UseExtension => "use the cache server of",
+            Self::Reach => "reach registry",
             Self::ResolveImage => "resolve image",
         })
     }

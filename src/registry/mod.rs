@@ -34,7 +34,7 @@ mod token;
 mod transport;
 mod web;
 
-pub use blob::BlobReader;
+pub use blob::{BlobPrefix, BlobReader};
 pub use client::Client;
 pub use credentials::{Credential, Credentials, CredentialsError, Secret};
 pub use error::{Answer, Fault, Operation, RegistryError};

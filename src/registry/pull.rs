@@ -6,7 +6,7 @@ use serde::Deserialize;
 use ureq::http::{HeaderMap, Method, header};
 
 use super::auth::Claim;
-use super::blob::{BlobReader, blob_name, digest_like};
+use super::blob::{BlobPrefix, BlobReader, blob_name, digest_like};
 use super::client::{Answered, Client, Core, Target, Whole};
 use super::error::{Fault, Operation, RegistryError};
 use super::options::Purpose;
@@ -72,8 +72,23 @@ impl Client {
         blob: &Descriptor,
         purpose: Purpose,
     ) -> Result<BlobReader, RegistryError> {
+        self.fetch_blob_after(repository, blob, purpose, &BlobPrefix::empty(blob))
+    }
+
+    /// Opens what follows the first bytes of a blob: the reader gives out the rest, and the digest
+    /// of all of it is checked. `have` is shorter than the blob.
+    ///
+    /// # Errors
+    /// As [`Client::fetch_blob`]; also [`Fault::Malformed`] for a range that was not asked for.
+    pub fn fetch_blob_after(
+        &self,
+        repository: &Reference,
+        blob: &Descriptor,
+        purpose: Purpose,
+        have: &BlobPrefix,
+    ) -> Result<BlobReader, RegistryError> {
         let core = self.core();
-        let opened = core.first_place(repository, purpose, |place| BlobReader::open(core, place, blob, purpose));
+        let opened = core.first_place(repository, purpose, |place| BlobReader::open(core, place, blob, purpose, have));
         opened.map_err(|fault| fault.during(Operation::FetchBlob, blob_name(repository, &blob.digest)))
     }
 

@@ -56,11 +56,15 @@ fn is_in(paths: &BTreeSet<PathBuf>, path: &Path) -> bool {
 /// # Errors
 /// The mount table cannot be read.
 pub fn ignore_list(executor_dir: &Path, var_run: bool, extra: &[PathBuf]) -> Result<IgnoreList, SandboxError> {
-    let what = || "read /proc/self/mountinfo".to_owned();
-    let table = fs::read("/proc/self/mountinfo").map_err(SandboxError::setup(what))?;
     let fixed = ["/proc", "/sys", "/dev"].into_iter().chain(var_run.then_some("/var/run")).map(PathBuf::from);
-    let paths = mount_points(&table).filter(|path| path != Path::new("/"));
+    let paths = mount_table()?.into_iter().filter(|path| path != Path::new("/"));
     Ok(IgnoreList::new(fixed.chain(paths).chain([executor_dir.to_owned()]).chain(extra.iter().cloned())))
+}
+
+/// Where something is mounted.
+pub(super) fn mount_table() -> Result<Vec<PathBuf>, SandboxError> {
+    let what = || "read /proc/self/mountinfo".to_owned();
+    Ok(mount_points(&fs::read("/proc/self/mountinfo").map_err(SandboxError::setup(what))?).collect())
 }
 
 /// The fifth field of each line.

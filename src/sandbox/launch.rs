@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::child::ARGUMENT;
 use super::spec::{Message, Spec};
-use super::{Cancel, Exit, SandboxError, Stream};
+use super::{Cancel, Exit, SandboxError, Stream, system};
 
 /// As much as a pipe holds.
 const BUFFER_BYTES: usize = 64 << 10;
@@ -26,12 +26,16 @@ type Output<'a> = &'a mut dyn FnMut(Stream, &[u8]);
 pub(super) fn run(executable: &Path, cancel: &Cancel, spec: &Spec, output: Output<'_>) -> Result<Exit, SandboxError> {
     let (channel, theirs) = UnixStream::pair().map_err(SandboxError::setup(|| "make a socket".into()))?;
     let running = cancel.register(&channel)?;
-    let mut child = start(executable, theirs)?;
+    let mut child = start(executable, theirs, spec.terminal)?;
     // A helper that died cannot take its orders; what it said, or did not, tells more.
     let said = spec.send(&channel).or_else(ignore_gone).and_then(|()| follow(&channel, &mut child, output));
     // Had following failed, this ends the step.
     let _ = channel.shutdown(Shutdown::Both);
     drop(running);
+    if spec.terminal {
+        // It was the step's; without it, a write would stop this process.
+        let _ = system::put_in_foreground(io::stderr(), rustix::process::getpgrp());
+    }
     let status = child.wait().map_err(SandboxError::setup(|| "wait for the helper".into()))?;
     if cancel.is_cancelled() {
         return Err(SandboxError::Cancelled);
@@ -40,13 +44,14 @@ pub(super) fn run(executable: &Path, cancel: &Cancel, spec: &Spec, output: Outpu
     Message::parse(&said).into_iter().next().map_or_else(|| Err(SandboxError::Lost(status.to_string())), verdict)
 }
 
-fn start(executable: &Path, channel: UnixStream) -> Result<Child, SandboxError> {
+fn start(executable: &Path, channel: UnixStream, terminal: bool) -> Result<Child, SandboxError> {
+    let output = || if terminal { Stdio::from(io::stderr()) } else { Stdio::piped() };
     Command::new(executable)
         .arg(ARGUMENT)
         .env_clear()
         .stdin(OwnedFd::from(channel))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stdout(output())
+        .stderr(output())
         .spawn()
         .map_err(|source| SandboxError::Spawn { path: executable.to_owned(), source })
 }

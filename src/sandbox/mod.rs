@@ -18,6 +18,8 @@ mod child;
 mod container;
 mod emulation;
 mod error;
+mod facts;
+mod hide;
 mod ignore;
 mod in_place;
 mod launch;
@@ -33,13 +35,15 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use cancel::Cancel;
-pub use child::run_if_child;
+pub use child::{close_memory, run_if_child};
 pub use emulation::runs;
 pub use error::SandboxError;
+pub use facts::{Facts, free_space};
+pub use hide::{Credential, Hidden, Hiding, HidingMethod};
 pub use ignore::{IgnoreList, ignore_list, wipe};
 pub use in_place::InPlaceSandbox;
 pub use overlay::OverlaySandbox;
-pub use probe::{Kind, Probe, Requested, probe, supports_overlay};
+pub use probe::{Kind, Probe, Requested, attempts, probe, supports_overlay};
 pub use user_namespace::{Ownership, enter_user_namespace, in_user_namespace, ownership};
 
 use crate::plan::Network;
@@ -78,6 +82,8 @@ pub struct Process {
     pub network: Network,
     /// In order.
     pub mounts: Vec<Mount>,
+    /// It gets the terminal that this process has as its standard error, and is in the foreground there.
+    pub terminal: bool,
 }
 
 impl std::fmt::Debug for Process {

@@ -58,6 +58,7 @@ pub(super) fn spec(process: &Process, place: Place) -> Spec {
         env: process.env.clone(),
         user: process.user.clone(),
         workdir: process.workdir.clone(),
+        terminal: process.terminal,
     }
 }
 

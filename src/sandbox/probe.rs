@@ -22,6 +22,18 @@ pub enum Kind {
     None,
 }
 
+impl Kind {
+    /// As `--sandbox` names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Overlay => "overlay",
+            Self::UserNamespace => "userns",
+            Self::InPlace => "in-place",
+            Self::None => "none",
+        }
+    }
+}
+
 /// What the user asked for (`--sandbox`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Requested {
@@ -64,6 +76,16 @@ pub fn probe(requested: Requested, needs_run: bool, force: bool) -> Result<Probe
         Requested::InPlace => attempt(in_place(force)),
         Requested::None => attempt(Err("--sandbox=none, but the Dockerfile has RUN steps that must run".into())),
     }
+}
+
+/// What each way of running steps says for itself: that it works, or why it does not.
+pub fn attempts(force: bool) -> [(Kind, Result<(), String>); 3] {
+    let works = |result: Result<Probe, String>| result.map(drop);
+    [
+        (Kind::Overlay, works(overlay())),
+        (Kind::UserNamespace, works(user_namespace())),
+        (Kind::InPlace, works(in_place(force))),
+    ]
 }
 
 fn chosen(kind: Kind, reason: String) -> Probe {
@@ -127,7 +149,7 @@ fn in_place(force: bool) -> Result<Probe, String> {
 }
 
 /// Tries to mount, in a mount namespace that ends with the thread that is in it.
-fn mounting() -> Result<(), String> {
+pub(super) fn mounting() -> Result<(), String> {
     if !may_mount() {
         return Err("CAP_SYS_ADMIN is missing".into());
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::Mount;
+use super::{HidingMethod, Mount};
 
 /// More than any environment and argument vector that the kernel would take.
 const MAX_SPEC_BYTES: u64 = 64 << 20;
@@ -22,6 +22,7 @@ pub(super) struct Spec {
     pub(super) env: Vec<(String, String)>,
     pub(super) user: String,
     pub(super) workdir: String,
+    pub(super) terminal: bool,
 }
 
 /// Where the step runs.
@@ -30,7 +31,7 @@ pub(super) enum Place {
     /// In namespaces of its own.
     Isolated(Isolated),
     /// Where the helper itself is.
-    InPlace { mounts: Vec<Mount> },
+    InPlace { mounts: Vec<Mount>, hidden: Vec<PathBuf>, hiding: Option<HidingMethod> },
 }
 
 /// See [`Place::Isolated`].

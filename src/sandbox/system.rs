@@ -97,6 +97,20 @@ pub(super) fn child_signals() -> Result<OwnedFd, Errno> {
     }
 }
 
+/// Makes a group of this session the one that a terminal belongs to, also from the background.
+pub(super) fn put_in_foreground(terminal: impl AsFd, group: Pid) -> Result<(), Errno> {
+    // SAFETY: the sets are initialised before use; only the mask of this thread changes, and back.
+    unsafe {
+        let (mut blocked, mut before) = (std::mem::zeroed(), std::mem::zeroed());
+        libc::sigemptyset(&mut blocked);
+        libc::sigaddset(&mut blocked, libc::SIGTTOU);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &blocked, &mut before);
+        let done = check(libc::tcsetpgrp(terminal.as_fd().as_raw_fd(), group.as_raw_pid()).into());
+        libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut());
+        done.map(drop)
+    }
+}
+
 /// Kills every process that this one may signal, but itself: as process 1 all of its namespace.
 pub(super) fn kill_all() {
     // SAFETY: kill touches no memory.

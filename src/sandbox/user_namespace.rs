@@ -48,7 +48,7 @@ fn mapped_ids(map: &str) -> u64 {
 
 /// Executes this program again, with the same arguments, environment and process id, as root of
 /// a new user and mount namespace; does not return then. Inside one already (made by this
-/// function or by the container's runtime) it does nothing.
+/// function or by the container's runtime) where it may mount, it does nothing.
 ///
 /// Ids: all of this namespace where the process may map them (it has CAP_SETUID and CAP_SETGID),
 /// else the ranges of `/etc/subuid` and `/etc/subgid` through newuidmap and newgidmap, else one.
@@ -59,7 +59,7 @@ fn mapped_ids(map: &str) -> u64 {
 /// The kernel or its settings refuse, or the process has more than one thread. The process may
 /// have lost its ids by then, and can only report and end.
 pub fn enter_user_namespace() -> Result<Ownership, SandboxError> {
-    if may_mount() {
+    if in_user_namespace() && may_mount() {
         return Ok(ownership());
     }
     if std::env::var_os(MARKER).is_some() {

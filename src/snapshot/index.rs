@@ -50,7 +50,22 @@ pub fn changed(
     })
 }
 
+/// All that is below `root`, as a layer on nothing would have it.
+///
+/// # Errors
+/// Something below `root` cannot be read.
+pub fn everything(root: &Path) -> Result<Vec<Change>, SnapshotError> {
+    let nothing = StatIndex { listing: Listing::default(), settled: (0, 0) };
+    changed(root, &nothing, &View::new(), &IgnoreList::default())
+}
+
 impl StatIndex {
+    /// Whether nothing was touched between the two: not even a change that put size and
+    /// modification time back goes unnoticed.
+    pub fn is_untouched(&self, later: &Self) -> bool {
+        self.listing == later.listing
+    }
+
     /// Two sorted lists of names of one directory.
     fn merge(&self, old: &[Item], new: &[Item]) -> Vec<(Box<[u8]>, Now)> {
         let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());

@@ -73,7 +73,7 @@ impl Status {
 }
 
 /// The names in every directory of a tree, sorted; what is ignored is not in it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Listing(HashMap<EntryPath, Vec<Item>>);
 
 impl Listing {

@@ -22,7 +22,7 @@ mod overlay;
 use std::io;
 use std::path::PathBuf;
 
-pub use index::{StatIndex, changed, index};
+pub use index::{StatIndex, changed, everything, index};
 pub use overlay::overlay;
 
 /// Why a snapshot could not be taken.

@@ -1,6 +1,6 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sha2::Digest as _;
 use tempfile::TempPath;
@@ -230,7 +230,7 @@ impl Write for HashedElsewhere {
 }
 
 /// `io::Write` has no room for a [`StoreError`], so the same facts go into its text.
-fn name_full_disk(error: io::Error, path: &TempPath) -> io::Error {
+pub(super) fn name_full_disk(error: io::Error, path: &Path) -> io::Error {
     let kind = error.kind();
     match StoreError::write("a blob", path)(error) {
         full @ StoreError::DiskFull { .. } => io::Error::new(kind, full),

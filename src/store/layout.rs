@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use tempfile::{NamedTempFile, TempPath};
 
 use super::StoreError;
+use super::partial::remove_abandoned;
 use crate::digest::{DiffId, Digest};
 use crate::image::{Index, media_type};
 use crate::key::CacheKey;
@@ -54,6 +55,15 @@ impl Layout {
 
     pub(super) fn image_index(&self) -> PathBuf {
         self.directory.join("index.json")
+    }
+
+    /// A blob that is being fetched, for whoever goes on with it.
+    pub(super) fn partial(&self, digest: &Digest) -> PathBuf {
+        self.partials().join(format!("{}-{}", digest.algorithm().name(), digest.hex()))
+    }
+
+    fn partials(&self) -> PathBuf {
+        self.directory.join("partial")
     }
 
     fn temporary(&self) -> PathBuf {
@@ -150,6 +160,7 @@ impl Layout {
                 remove(&entry.path());
             }
         }
+        remove_abandoned(&self.partials(), now);
     }
 }
 

@@ -9,8 +9,10 @@ mod blob;
 mod error;
 mod extracted;
 mod index;
+mod kaniko;
 mod layout;
 mod named;
+mod partial;
 mod record;
 mod records;
 #[cfg(test)]
@@ -20,17 +22,21 @@ mod toc;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 pub use blob::{BlobWriter, HashedElsewhere, VerifyingReader};
 pub use error::StoreError;
 pub use extracted::PendingDirectory;
+pub use kaniko::KanikoImage;
 pub use layout::Durability;
+pub use named::SOURCE;
+pub use partial::{BlobClaim, PartialBlob};
 pub use record::{Record, RecordError, RecordLayer};
 pub use toc::MAX_TOC_BYTES;
 
 use index::RecordIndex;
+use kaniko::KanikoDirectory;
 use layout::Layout;
 
 /// What a store is opened for.
@@ -51,6 +57,7 @@ pub struct Store {
     writable: bool,
     index: Option<RecordIndex>,
     notices: Mutex<Notices>,
+    kaniko: OnceLock<KanikoDirectory>,
 }
 
 /// What went wrong without being an error; each text once.
@@ -92,7 +99,7 @@ impl Store {
             layout.check_version()?;
         }
         let index = (durability == Durability::Full).then(|| RecordIndex::new(directory));
-        Ok(Self { layout, writable, index, notices: Mutex::default() })
+        Ok(Self { layout, writable, index, notices: Mutex::default(), kaniko: OnceLock::new() })
     }
 
     /// The directory.

@@ -5,10 +5,14 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::layout::read_small;
 use super::{Store, StoreError};
+use crate::digest::Digest;
 use crate::image::{Descriptor, Index, Platform, media_type};
 
 /// The annotation by which skopeo and others find an image in a layout.
 const NAME: &str = "org.opencontainers.image.ref.name";
+/// The annotation with the digest that the registry had under the image's name: that of an index,
+/// where there is one.
+pub const SOURCE: &str = "dev.yadokari.source";
 /// When [`Store::set_named_image`] was called, seconds since the epoch.
 const MODIFIED: &str = "dev.yadokari.modified";
 
@@ -37,6 +41,25 @@ impl Store {
         Ok(best.map(|(_, descriptor)| self.without_annotations(descriptor)))
     }
 
+    /// The image that `digest` means for `platform`, whatever its name: one with that manifest, else
+    /// one that came from the index with that digest. Its blobs are not checked.
+    ///
+    /// # Errors
+    /// [`StoreError::ImageIndex`] and [`StoreError::Io`].
+    pub fn image_of_digest(&self, digest: &Digest, platform: &Platform) -> Result<Option<Descriptor>, StoreError> {
+        let index = self.image_index()?;
+        if let Some(exact) = index.manifests.iter().find(|image| image.digest == *digest) {
+            return Ok(Some(exact.clone()));
+        }
+        let source = digest.to_string();
+        let of_source = index.manifests.into_iter().filter(|image| image.annotations.get(SOURCE) == Some(&source));
+        let rank = |image: &Descriptor| image.platform.as_ref().and_then(|offered| platform.rank(offered));
+        Ok(of_source
+            .filter_map(|image| rank(&image).map(|rank| (rank, image)))
+            .min_by_key(|(rank, _)| *rank)
+            .map(|(_, i)| i))
+    }
+
     /// Stores `image` (a manifest or an index, whose blob must be stored) under `name`. It
     /// replaces the one of that name and platform; without a platform, all of that name.
     ///
@@ -56,6 +79,16 @@ impl Store {
         index.manifests.retain(|old| !replaced(old));
         index.manifests.push(with_annotations(image, name));
         self.layout.write_file(&what, &self.layout.image_index(), &index.to_bytes())
+    }
+
+    /// All images and indexes that `index.json` has, with their names, in its order. Their blobs
+    /// are not checked.
+    ///
+    /// # Errors
+    /// [`StoreError::ImageIndex`] and [`StoreError::Io`].
+    pub fn images(&self) -> Result<Vec<(Option<String>, Descriptor)>, StoreError> {
+        let images = self.image_index()?.manifests.into_iter();
+        Ok(images.map(|image| (image.annotations.get(NAME).cloned(), image)).collect())
     }
 
     fn image_index(&self) -> Result<Index, StoreError> {

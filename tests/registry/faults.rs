@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use yadokari::digest::Digest;
 use yadokari::image::{Descriptor, media_type};
-use yadokari::registry::{Client, Credentials, Fault, Purpose};
+use yadokari::registry::{BlobPrefix, Client, Credentials, Fault, Purpose};
 
 use super::server::{Reply, Server};
 use super::{anonymous, chain, credentials, layer, noise, options, read_all, reference};
@@ -91,6 +91,30 @@ fn broken_downloads_go_on_where_they_broke() {
         let seen = server.seen();
         assert_eq!(seen.len(), if knows_ranges { 3 } else { 2 }, "knows ranges: {knows_ranges}");
         assert_eq!(seen[1].header("if-range"), Some("\"strong\""));
+    }
+}
+
+#[test]
+fn a_download_goes_on_in_another_process() {
+    let bytes = noise(3_000_000);
+    let blob = layer(&bytes);
+    let prefix = |of: &[u8]| BlobPrefix::read(&blob, of).expect("memory");
+    for knows_ranges in [true, false] {
+        let served = bytes.clone();
+        let server = Server::start(move |request| match request.header("range").filter(|_| knows_ranges) {
+            Some(range) => {
+                assert_eq!((range, request.header("if-range")), ("bytes=1000000-", None));
+                let reply = Reply::new(206).with("Content-Range", "bytes 1000000-2999999/3000000");
+                reply.body(&served[1_000_000..])
+            }
+            None => Reply::new(200).body(served.clone()),
+        });
+        let (client, name) = (anonymous(), reference(&server.host(), "a:1"));
+        let fetch = |have: &[u8]| client.fetch_blob_after(&name, &blob, Purpose::Pull, &prefix(have)).expect("open");
+        assert!(read_all(fetch(&bytes[..1_000_000])).expect("read") == bytes[1_000_000..]);
+        // What was there before is part of what is verified.
+        let error = read_all(fetch(&vec![0; 1_000_000])).expect_err("damaged");
+        assert!(matches!(*error.fault, Fault::DigestMismatch { .. }), "{error:?}");
     }
 }
 

@@ -98,6 +98,7 @@ pub(crate) fn process(script: &str) -> Process {
         hostname: "buildkitsandbox".into(),
         network: Network::Default,
         mounts: Vec::new(),
+        terminal: false,
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use yadokari::sandbox::{Exit, InPlaceSandbox, MountKind, Process, Root, SandboxError};
+use yadokari::sandbox::{Exit, Hidden, Hiding, IgnoreList, InPlaceSandbox, MountKind, Process, Root, SandboxError};
 
 use crate::fixture::{Fixture, bind, mount, process, run_on, tree};
 
@@ -36,7 +36,9 @@ fn in_place_in_a_container() {
 #[ignore = "only inside the container that in_place_in_a_container makes"]
 fn steps_in_place() {
     assert!(Path::new("/container-of-the-test").exists(), "this is not the container of the test");
-    let sandbox = InPlaceSandbox::new("/kaniko/executor".into()).unwrap();
+    let nothing = Hidden::decide(&[], &IgnoreList::default(), Hiding::Auto).unwrap();
+    let sandbox = InPlaceSandbox::new("/kaniko/executor".into(), nothing);
+    yadokari::sandbox::close_memory().unwrap();
     let run = |process: &Process| run_on(&sandbox, process, &Root::InPlace).unwrap();
     let secret = Path::new("/tmp/secret");
     fs::write(secret, "s3cret").unwrap();

@@ -3,12 +3,17 @@
 use std::error::Error;
 use std::path::PathBuf;
 
+use yadokari::context::FetchError;
 use yadokari::dockerfile::Span;
 use yadokari::registry::RegistryError;
+use yadokari::sandbox::SandboxError;
 use yadokari::store::StoreError;
 
 use crate::command_line::failure::{Source, chain, show};
 use crate::command_line::settings::SettingsError;
+
+/// The exit code after a signal, as the executor's.
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Why the warmer gives up.
 #[derive(Debug, thiserror::Error)]
@@ -23,16 +28,36 @@ pub(crate) enum Failure {
     Store(#[from] StoreError),
     #[error("error: {}\n", chain(.0))]
     Registry(#[from] RegistryError),
+    #[error("error: failed to fetch the Dockerfile: {}\n", chain(.0))]
+    FetchDockerfile(#[from] FetchError),
+    #[error("error: the Dockerfile has {size} bytes, more than {limit}\n")]
+    DockerfileSize { size: u64, limit: u64 },
+    #[error("error: failed to make a temporary directory: {0}\n")]
+    Temporary(std::io::Error),
+    #[error("error: failed to listen on {address}: {source}\n")]
+    Listen { address: String, source: std::io::Error },
+    #[error("error: --extract is of no use here: {0}\n")]
+    NoOverlay(String),
+    #[error("error: {}\n", chain(.0))]
+    Sandbox(#[from] SandboxError),
     /// The reasons were warnings.
-    #[error("error: no image could be fetched\n")]
-    NoImage,
+    #[error("error: {failed} of {tried} images could not be fetched\n")]
+    Images { failed: usize, tried: usize },
+    #[error("error: interrupted; what was fetched stays for the next run\n")]
+    Interrupted,
 }
 
 impl Failure {
-    /// 2 for wrong usage, else 1.
+    /// Whether another try cannot help.
+    pub(crate) fn is_usage(&self) -> bool {
+        matches!(self, Self::Settings(SettingsError::Usage(_)))
+    }
+
+    /// 2 for wrong usage, 130 after a signal, else 1.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Settings(SettingsError::Usage(_)) => 2,
+            Self::Interrupted => INTERRUPTED,
             _ => 1,
         }
     }

@@ -10,8 +10,8 @@ use crate::command_line::values::{AgeLimit, boolean, parse_age};
 
 /// Fetches base images into a cache directory, from which the executor takes them.
 ///
-/// Takes the command line of Kaniko's warmer. Exit codes: 0 when at least one image is in the
-/// directory afterwards, 1 when none is, 2 for wrong usage.
+/// Takes the command line of Kaniko's warmer. Exit codes: 0 when all images are in the directory
+/// afterwards, 1 when one is not (the others are), 2 for wrong usage, 130 after a signal.
 #[derive(Debug, Parser)]
 #[command(name = "warmer", version, max_term_width = 100, args_override_self = true)]
 pub(crate) struct CommandLine {
@@ -19,8 +19,9 @@ pub(crate) struct CommandLine {
     #[arg(short, long, value_name = "REFERENCE")]
     pub(crate) image: Vec<Reference>,
     /// Dockerfile whose images are fetched: those of FROM, COPY --from and RUN --mount, in all stages.
+    /// A path or an http(s) URL.
     #[arg(short, long, value_name = "FILE")]
-    pub(crate) dockerfile: Option<PathBuf>,
+    pub(crate) dockerfile: Option<String>,
     /// Value of an ARG of the Dockerfile; a bare NAME takes it from the environment. Repeatable.
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) build_arg: Vec<String>,
@@ -33,9 +34,20 @@ pub(crate) struct CommandLine {
     /// Read all stored bytes of the images and fetch again what is damaged.
     #[arg(short, long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) force: bool,
-    /// Platform of the images: os/arch[/variant].
-    #[arg(long, alias = "customPlatform", value_name = "PLATFORM")]
-    pub(crate) custom_platform: Option<String>,
+    /// Extract the layers too, as executors on this machine use them for RUN.
+    #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) extract: bool,
+    /// Platform of the images: os/arch[/variant]; this machine's by default. Several, repeated or
+    /// between commas, stand side by side.
+    #[arg(long, aliases = ["customPlatform", "platform"], value_name = "PLATFORM", value_delimiter = ',')]
+    pub(crate) custom_platform: Vec<String>,
+    /// Do not end, but look again after this long, give or take a tenth: for what expired or moved.
+    /// The Dockerfile and the credentials are read anew each time. SIGTERM ends it with exit code 0.
+    #[arg(long, value_name = "DURATION", value_parser = parse_age)]
+    pub(crate) interval: Option<AgeLimit>,
+    /// Serve /healthz, /readyz and, for Prometheus, /metrics.
+    #[arg(long, value_name = "HOST:PORT", requires = "interval")]
+    pub(crate) listen: Option<String>,
     #[command(flatten)]
     pub(crate) pull: PullFlags,
     #[command(flatten)]

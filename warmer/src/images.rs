@@ -4,51 +4,86 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use yadokari::context;
 use yadokari::dockerfile::{self, Dockerfile};
-use yadokari::image::{ImageConfig, Platform};
+use yadokari::image::{ImageConfig, Platform, Reference};
 use yadokari::plan::{Graph, ImageRef, PlanError, PlanOptions};
+use yadokari::registry::web_agent;
 
 use crate::command_line::failure::Source;
 use crate::command_line::settings::{self, Environment, SettingsError};
 use crate::failure::Failure;
 use crate::flags::CommandLine;
 
+/// A larger Dockerfile is not read from the web, in bytes.
+const MAX_DOCKERFILE: u64 = 4 << 20;
+
 /// What the command line names.
 pub(crate) struct Wanted {
-    images: BTreeSet<ImageRef>,
+    images: Vec<Reference>,
     file: Option<(Dockerfile, Source)>,
-    options: PlanOptions,
+    /// One per platform.
+    variants: Vec<PlanOptions>,
 }
 
 impl Wanted {
     /// Reads the Dockerfile, if one is named.
     pub(crate) fn read(line: &CommandLine, env: Environment<'_>) -> Result<Self, Failure> {
-        let platform = line.custom_platform.as_deref().map(settings::platform).transpose()?;
+        let platforms: Vec<_> = line.custom_platform.iter().map(|text| settings::platform(text)).collect();
+        let platforms = platforms.into_iter().collect::<Result<BTreeSet<_>, _>>()?;
         let build_args = settings::build_args(&line.build_arg, env);
-        let options = PlanOptions { platform, build_args, ..PlanOptions::new(Platform::host()) };
-        let image = |reference| ImageRef { reference, platform: options.target_platform().clone() };
-        let images = line.image.iter().cloned().map(image).collect();
+        let host = PlanOptions { build_args, ..PlanOptions::new(Platform::host()) };
+        let variant = |platform| PlanOptions { platform: Some(platform), ..host.clone() };
+        let mut variants: Vec<PlanOptions> = platforms.into_iter().map(variant).collect();
+        if variants.is_empty() {
+            variants.push(host);
+        }
         let file = line.dockerfile.as_deref().map(read_dockerfile).transpose()?;
-        Ok(Self { images, file, options })
+        let wanted = Self { images: line.image.clone(), file, variants };
+        // What is wrong in the Dockerfile comes before anything happens.
+        wanted.images(&BTreeMap::new())?;
+        Ok(wanted)
     }
 
     /// The images, as far as the configurations in `known` (triggers can name more) tell.
     pub(crate) fn images(&self, known: &BTreeMap<ImageRef, ImageConfig>) -> Result<BTreeSet<ImageRef>, Failure> {
-        let Some((dockerfile, source)) = &self.file else { return Ok(self.images.clone()) };
-        let graph = Graph::new(dockerfile, &self.options).map_err(|error| plan_failure(error, source))?;
-        let more = graph.images_of_all_stages(known).map_err(|error| plan_failure(error, source))?;
-        Ok(self.images.union(&more).cloned().collect())
+        let mut images = BTreeSet::new();
+        for options in &self.variants {
+            let image = |reference| ImageRef { reference, platform: options.target_platform().clone() };
+            images.extend(self.images.iter().cloned().map(image));
+            if let Some((dockerfile, source)) = &self.file {
+                let graph = Graph::new(dockerfile, options).map_err(|error| plan_failure(error, source))?;
+                images.extend(graph.images_of_all_stages(known).map_err(|error| plan_failure(error, source))?);
+            }
+        }
+        Ok(images)
     }
 }
 
-fn read_dockerfile(path: &Path) -> Result<(Dockerfile, Source), Failure> {
-    let read = fs::read(path);
-    let bytes = read.map_err(|source| SettingsError::Read { what: "Dockerfile", path: path.into(), source })?;
-    let source = Source { name: path.display().to_string(), text: String::from_utf8_lossy(&bytes).into_owned() };
+fn read_dockerfile(name: &str) -> Result<(Dockerfile, Source), Failure> {
+    let is_url = ["http://", "https://"].iter().any(|scheme| name.starts_with(scheme));
+    let (name, bytes) = if is_url { fetch_dockerfile(name)? } else { (name.to_owned(), read_file(Path::new(name))?) };
+    let source = Source { name, text: String::from_utf8_lossy(&bytes).into_owned() };
     match dockerfile::parse(&bytes) {
         Ok(parsed) => Ok((parsed, source)),
         Err(error) => Err(Failure::Dockerfile { span: Some(error.span), error: Box::new(error), dockerfile: source }),
     }
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, SettingsError> {
+    fs::read(path).map_err(|source| SettingsError::Read { what: "Dockerfile", path: path.into(), source })
+}
+
+/// The name that it gets does not tell what may be secret in the URL.
+fn fetch_dockerfile(url: &str) -> Result<(String, Vec<u8>), Failure> {
+    let directory = tempfile::tempdir().map_err(Failure::Temporary)?;
+    let agent = web_agent(url.starts_with("https://"));
+    let fetched = context::fetch(&agent, url, None, None, directory.path())?;
+    if fetched.size > MAX_DOCKERFILE {
+        return Err(Failure::DockerfileSize { size: fetched.size, limit: MAX_DOCKERFILE });
+    }
+    let name = String::from_utf8_lossy(&context::url_file_name(url)).into_owned();
+    Ok((name, read_file(&fetched.path)?))
 }
 
 fn plan_failure(error: PlanError, source: &Source) -> Failure {

@@ -3,13 +3,20 @@
 // The one place that talks to the user outside of the displays.
 #![allow(clippy::print_stderr)]
 
+mod blobs;
 #[path = "../../src/bin/command_line/mod.rs"]
 mod command_line;
+mod contents;
+mod daemon;
+mod extraction;
 mod failure;
 mod flags;
 mod images;
-mod layers;
+mod metrics;
+mod round;
+mod server;
 mod session;
+mod stop;
 mod warm;
 
 use std::process::ExitCode;

@@ -1,28 +1,33 @@
 //! One image, from its registry into the store.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use yadokari::digest::{DiffId, Digest};
-use yadokari::image::{Descriptor, Document, ImageConfig, Reference};
+use yadokari::extract::ExtractError;
+use yadokari::image::{Descriptor, Document, ImageConfig, Manifest, Reference};
 use yadokari::layer::DecodeError;
+use yadokari::parallel::in_parallel;
 use yadokari::plan::ImageRef;
 use yadokari::registry::{Client, Purpose, RegistryError, ResolvedImage};
 use yadokari::report::{Event, Observer, human_bytes};
-use yadokari::store::{Store, StoreError};
+use yadokari::store::{SOURCE, Store, StoreError};
 
-/// The annotation with the digest that the registry had under the image's name: that of an index,
-/// where there is one. As long as it has the same, nothing needs to be asked for.
-const SOURCE: &str = "dev.yadokari.source";
+use crate::blobs::Blobs;
 
 /// Larger manifests and configurations are not read, in bytes: the executor's limit.
 const MAX_DOCUMENT: u64 = 16 << 20;
+
+/// Layers of an image that are fetched at a time, when no other image has its turn.
+const PARALLEL: usize = 6;
 
 /// What it takes to fetch images.
 pub(crate) struct Warmer<'a> {
     pub(crate) client: &'a Client,
     pub(crate) store: &'a Store,
     pub(crate) observer: &'a dyn Observer,
+    pub(crate) blobs: Blobs<'a>,
     /// Age from which on executors do not take an image.
     pub(crate) ttl: Duration,
     /// Trust no stored byte.
@@ -34,6 +39,8 @@ pub(crate) struct Warmed {
     /// Of its manifest.
     pub(crate) digest: Digest,
     pub(crate) config: ImageConfig,
+    /// The blobs of its layers, base first, and what they hold.
+    pub(crate) layers: Vec<(Descriptor, DiffId)>,
     pub(crate) outcome: Outcome,
 }
 
@@ -57,10 +64,17 @@ pub(crate) enum WarmError {
     Store(#[from] StoreError),
     #[error("failed to store {document} {digest}")]
     Write { document: &'static str, digest: Digest, source: std::io::Error },
+    #[error("failed to fetch blob {digest}")]
+    Blob { digest: Digest, source: std::io::Error },
     #[error("failed to read layer {layer}")]
     Layer { layer: Digest, source: DecodeError },
+    #[error("failed to extract layer {layer}")]
+    Extract { layer: Digest, source: ExtractError },
     #[error("layer {layer} holds {found}, but the configuration says {expected}")]
     DiffId { layer: Digest, found: DiffId, expected: DiffId },
+    /// By a signal.
+    #[error("interrupted")]
+    Stopped,
 }
 
 impl Warmer<'_> {
@@ -90,35 +104,33 @@ impl Warmer<'_> {
         let source = descriptor.annotations.get(SOURCE);
         let is_it = descriptor.platform.as_ref() == Some(&image.platform)
             && source.is_some_and(|source| pinned.digest().is_some_and(|digest| digest.to_string() == *source));
-        let config = if is_it { self.whole(&descriptor)? } else { None };
-        Ok(config.map(|config| Stored { descriptor, config, since }))
+        let whole = if is_it { self.whole(&descriptor)? } else { None };
+        Ok(whole.map(|(manifest, config)| Stored { descriptor, manifest, config, since }))
     }
 
-    /// The configuration of an image whose documents, layers and tables of contents are all there.
-    fn whole(&self, image: &Descriptor) -> Result<Option<ImageConfig>, StoreError> {
+    /// The documents of an image that is all there.
+    fn whole(&self, image: &Descriptor) -> Result<Option<(Manifest, ImageConfig)>, StoreError> {
         let Some(bytes) = self.store.read_blob(&image.digest, MAX_DOCUMENT)? else { return Ok(None) };
         let Ok(Document::Manifest(manifest)) = Document::parse(&bytes, Some(&image.media_type)) else {
             return Ok(None);
         };
         let Some(bytes) = self.store.read_blob(&manifest.config.digest, MAX_DOCUMENT)? else { return Ok(None) };
         let Ok(config) = serde_json::from_slice::<ImageConfig>(&bytes) else { return Ok(None) };
-        let mut is_whole = manifest.layers.iter().all(|layer| self.store.has(layer));
-        for diff_id in &config.rootfs.diff_ids {
-            is_whole &= self.has_toc(diff_id)?;
-        }
-        Ok(is_whole.then_some(config))
+        let is_whole = manifest.layers.iter().all(|layer| self.store.has(layer));
+        Ok(is_whole.then_some((manifest, config)))
     }
 
     /// Gives an image a new time when half of its own is over, so that one which is looked after
     /// does not expire between two runs.
     fn renew(&self, image: &ImageRef, stored: Stored) -> Result<Warmed, WarmError> {
-        let Stored { descriptor, config, since } = stored;
+        let Stored { descriptor, manifest, config, since } = stored;
         let age = SystemTime::now().duration_since(since).unwrap_or_default();
         let outcome = if age < self.ttl / 2 { Outcome::AlreadyCached } else { Outcome::Renewed };
         if outcome == Outcome::Renewed {
             self.store.set_named_image(&image.reference.to_string(), &descriptor)?;
         }
-        Ok(Warmed { digest: descriptor.digest, config, outcome })
+        let layers = layers(&manifest, &config);
+        Ok(Warmed { digest: descriptor.digest, config, layers, outcome })
     }
 
     fn fetch(&self, image: &ImageRef, pinned: &Reference) -> Result<Warmed, WarmError> {
@@ -129,7 +141,20 @@ impl Warmer<'_> {
         let manifest = manifest_descriptor(image, pinned, &found);
         self.store_document("manifest", &manifest, &found.manifest_bytes)?;
         self.store.set_named_image(&image.reference.to_string(), &manifest)?;
-        Ok(Warmed { digest: manifest.digest, config: found.config, outcome: Outcome::Stored })
+        let layers = layers(&found.manifest, &found.config);
+        Ok(Warmed { digest: manifest.digest, config: found.config, layers, outcome: Outcome::Stored })
+    }
+
+    /// Makes sure that the store has every layer of the image. After a failure no other is begun.
+    fn store_layers(&self, image: &ResolvedImage) -> Result<(), WarmError> {
+        let failed = AtomicBool::new(false);
+        let stored = in_parallel(&image.manifest.layers, PARALLEL, |layer| {
+            if failed.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            self.blobs.ensure(&image.source, layer).inspect_err(|_| failed.store(true, Ordering::Relaxed))
+        });
+        stored.into_iter().collect()
     }
 
     fn announce(&self, image: &ImageRef, found: &ResolvedImage) {
@@ -143,7 +168,7 @@ impl Warmer<'_> {
 
     fn store_document(&self, document: &'static str, blob: &Descriptor, bytes: &[u8]) -> Result<(), WarmError> {
         if self.force {
-            self.remove_damaged(blob)?;
+            self.blobs.remove_damaged(blob)?;
         }
         let mut writer = self.store.blob_writer_for(blob)?;
         let written = writer.write_all(bytes);
@@ -152,9 +177,14 @@ impl Warmer<'_> {
     }
 }
 
+fn layers(manifest: &Manifest, config: &ImageConfig) -> Vec<(Descriptor, DiffId)> {
+    manifest.layers.iter().cloned().zip(config.rootfs.diff_ids.iter().cloned()).collect()
+}
+
 /// An image that is in the store, and since when.
 struct Stored {
     descriptor: Descriptor,
+    manifest: Manifest,
     config: ImageConfig,
     since: SystemTime,
 }

@@ -69,7 +69,8 @@ impl Mirrors {
         }
         let (mirrors, storage, place) = (Arc::clone(self), Arc::clone(storage), place.clone());
         let wanted = Descriptor::new(media_type::OCI_LAYER, digest.clone(), size);
-        spawn_blocking(move || {
+        // Not one of the threads that serve: it may take long.
+        std::thread::spawn(move || {
             let carried = carry(&storage, &place, &wanted, upload, &sender);
             lock(&mirrors.flights).remove(&key);
             // Whoever reads has the file open; whoever comes now finds the blob.

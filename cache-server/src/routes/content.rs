@@ -1,7 +1,9 @@
 //! What blobs and manifests have in common when they are served: identity, conditions, bytes.
 
+use std::borrow::Borrow;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, IoSliceMut};
+use std::os::unix::fs::FileExt as _;
 
 use axum::body::Body;
 use axum::http::StatusCode;
@@ -9,15 +11,15 @@ use axum::http::header::{ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream::try_unfold;
+use rustix::fs::fstatfs;
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use tokio::task::spawn_blocking;
 use yadokari::digest::Digest;
 
 use super::{DOCKER_CONTENT_DIGEST, empty, value};
 use crate::error::ApiError;
-use crate::storage::Blob;
 
-/// Contents up to this size are answered in one piece.
-const SMALL_BYTES: u64 = 64 << 10;
+/// Read at a time: so much a connection holds in memory.
 const CHUNK_BYTES: u64 = 256 << 10;
 
 /// The entity tag of what `digest` names.
@@ -41,41 +43,70 @@ fn names_tag(list: &str, tag: &str) -> bool {
     list.split(',').map(str::trim).any(|item| item == "*" || item.strip_prefix("W/").unwrap_or(item) == tag)
 }
 
-/// `length` bytes of a blob from `first`. Blocks: it reads a small content at once.
-pub(super) fn body(mut blob: Blob, first: u64, length: u64) -> io::Result<Body> {
-    blob.file.seek(SeekFrom::Start(first))?;
-    if length > SMALL_BYTES {
-        return Ok(stream(blob, length));
-    }
-    let bytes = read_up_to(&blob.file, length)?;
-    if (bytes.len() as u64) < length { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(bytes.into()) }
+/// `length` bytes of a blob from `first`. Blocks: it reads the first chunk at once.
+pub(super) fn body<B: Borrow<File> + Send + 'static>(blob: B, first: u64, length: u64) -> io::Result<Body> {
+    let chunk = read_chunk(blob.borrow(), first, length)?;
+    let read = chunk.len() as u64;
+    Ok(if read == length { chunk.into() } else { stream(blob, chunk, (first + read, length - read)) })
 }
 
-/// The next bytes of a blob, read as the client takes them.
+/// A chunk, and then the `left` bytes of a blob from `offset`, read as the client takes them.
 ///
 /// When the file ends early the connection breaks: better than a short answer that
 /// looks complete.
-fn stream(blob: Blob, length: u64) -> Body {
-    let chunks = try_unfold((blob, length), |(blob, left)| async move {
+fn stream<B: Borrow<File> + Send + 'static>(blob: B, first: Bytes, rest: (u64, u64)) -> Body {
+    let chunks = try_unfold((blob, Some(first), rest), |(blob, ready, (offset, left))| async move {
+        if let Some(chunk) = ready {
+            return Ok(Some((chunk, (blob, None, (offset, left)))));
+        }
         if left == 0 {
-            return Ok(None);
+            return Ok::<_, io::Error>(None);
         }
-        let (blob, chunk) =
-            spawn_blocking(move || read_up_to(&blob.file, left.min(CHUNK_BYTES)).map(|c| (blob, c))).await??;
-        if chunk.is_empty() {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
-        }
-        let left = left - chunk.len() as u64;
-        Ok(Some((chunk, (blob, left))))
+        let (blob, chunk) = next_chunk(blob, offset, left).await?;
+        let read = chunk.len() as u64;
+        Ok(Some((chunk, (blob, None, (offset + read, left - read)))))
     });
     Body::from_stream(chunks)
 }
 
-fn read_up_to(file: &File, length: u64) -> io::Result<Bytes> {
-    // At most a chunk or a small content: fits any usize.
-    let mut bytes = Vec::with_capacity(length as usize);
-    file.take(length).read_to_end(&mut bytes)?;
+/// The next bytes of a blob: here when they are in memory, which is as quick as a copy, and else
+/// on a thread that may block.
+async fn next_chunk<B: Borrow<File> + Send + 'static>(blob: B, offset: u64, left: u64) -> io::Result<(B, Bytes)> {
+    if let Some(chunk) = cached_chunk(blob.borrow(), offset, left) {
+        return Ok((blob, chunk));
+    }
+    spawn_blocking(move || read_chunk(blob.borrow(), offset, left).map(|chunk| (blob, chunk))).await?
+}
+
+/// The next bytes of a file, if they are in memory; whatever hinders that is left to a real read.
+fn cached_chunk(file: &File, offset: u64, left: u64) -> Option<Bytes> {
+    let mut bytes = vec![0; chunk_size(left)];
+    let read = match preadv2(file, &mut [IoSliceMut::new(&mut bytes)], offset, ReadWriteFlags::NOWAIT) {
+        Ok(read) => read,
+        // A tmpfs has no such reads, since it has no others.
+        Err(Errno::OPNOTSUPP) if is_in_memory(file) => file.read_at(&mut bytes, offset).ok()?,
+        Err(_) => return None,
+    };
+    bytes.truncate(read);
+    (read > 0).then(|| bytes.into())
+}
+
+fn is_in_memory(file: &File) -> bool {
+    const TMPFS_MAGIC: i128 = 0x0102_1994;
+    // Its type differs between platforms.
+    fstatfs(file).is_ok_and(|statistics| i128::from(statistics.f_type) == TMPFS_MAGIC)
+}
+
+/// The next bytes of a file: a whole chunk, or `left` when that is less.
+fn read_chunk(file: &File, offset: u64, left: u64) -> io::Result<Bytes> {
+    let mut bytes = vec![0; chunk_size(left)];
+    file.read_exact_at(&mut bytes, offset)?;
     Ok(bytes.into())
+}
+
+/// At most a chunk, which fits any usize.
+fn chunk_size(left: u64) -> usize {
+    left.min(CHUNK_BYTES) as usize
 }
 
 /// A fixed header value.
@@ -86,6 +117,27 @@ pub(super) fn fixed(text: &'static str) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    async fn read(body: Body) -> Result<Vec<u8>, axum::Error> {
+        axum::body::to_bytes(body, usize::MAX).await.map(|bytes| bytes.to_vec())
+    }
+
+    #[tokio::test]
+    async fn a_part_of_a_file_is_served_whatever_its_size() {
+        let chunk = CHUNK_BYTES as usize;
+        let content: Vec<u8> = (0..3 * chunk + 5).map(|index| (index / 7) as u8).collect();
+        let path = tempfile::NamedTempFile::new().expect("temporary file");
+        std::fs::write(path.path(), &content).expect("written");
+        let open = || File::open(path.path()).expect("opened");
+        for (first, length) in [(0, 0), (0, 1), (3, chunk), (3, chunk + 1), (1, 2 * chunk), (0, 3 * chunk + 5)] {
+            let body = body(open(), first as u64, length as u64).expect("read");
+            assert!(read(body).await.expect("read") == content[first..first + length], "{first} {length}");
+        }
+        // A file that is shorter than it was never gives a whole answer.
+        assert!(body(open(), content.len() as u64, 1).is_err());
+        let short = body(open(), 0, content.len() as u64 + 1).expect("the first chunk is there");
+        assert!(read(short).await.is_err());
+    }
 
     #[test]
     fn entity_tags_compare_weakly() {

@@ -1,14 +1,29 @@
 //! Which endpoint a path means. Pure.
 
+use axum::http::Method;
 use percent_encoding::percent_decode_str;
 use yadokari::digest::Digest;
 
+use crate::access::{Action, Need};
+use crate::dashboard::Subject;
 use crate::error::{ApiError, Code};
 use crate::name::{Reference, RepositoryName, Tag};
 
 /// An endpoint with its names checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Endpoint {
+    /// `/`
+    Dashboard,
+    /// `/healthz`
+    Health,
+    /// `/readyz`
+    Ready,
+    /// `/metrics`
+    Metrics,
+    /// `/token`
+    Token,
+    /// `/access`
+    Access,
     /// `/v2/`
     Probe,
     /// `/v2/_catalog`
@@ -47,6 +62,12 @@ impl Endpoint {
         let segments = decoded.ok_or_else(unknown)?;
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
         match segments.as_slice() {
+            [""] => Ok(Self::Dashboard),
+            ["healthz"] => Ok(Self::Health),
+            ["readyz"] => Ok(Self::Ready),
+            ["metrics"] => Ok(Self::Metrics),
+            ["token"] => Ok(Self::Token),
+            ["access"] => Ok(Self::Access),
             ["v2"] | ["v2", ""] => Ok(Self::Probe),
             ["v2", "_catalog"] => Ok(Self::Catalog),
             ["v2", name @ .., "blobs", "uploads"] | ["v2", name @ .., "blobs", "uploads", ""] => {
@@ -77,15 +98,85 @@ impl Endpoint {
         }
     }
 
+    /// Its name in metrics.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Dashboard => "dashboard",
+            Self::Health => "health",
+            Self::Ready => "ready",
+            Self::Metrics => "metrics",
+            Self::Token => "token",
+            Self::Access => "access",
+            Self::Probe => "probe",
+            Self::Catalog => "catalog",
+            Self::Blob { .. } => "blob",
+            Self::Uploads { .. } | Self::Upload { .. } => "upload",
+            Self::Manifest { .. } => "manifest",
+            Self::Tags { .. } => "tags",
+            Self::Referrers { .. } => "referrers",
+            Self::Discover => "discover",
+            Self::LookUp { .. } => "lookup",
+            Self::Lease { .. } => "lease",
+            Self::Pins { .. } | Self::Pin { .. } => "pin",
+        }
+    }
+
+    /// What a request with `method` is about, for the dashboard.
+    pub(super) fn subject(&self, method: &Method) -> Option<Subject> {
+        let reading = matches!(*method, Method::GET | Method::HEAD);
+        let (repository, manifest) = match self {
+            Self::Manifest { repository, reference } => (repository, reading.then(|| reference.clone())),
+            Self::Blob { repository, .. }
+            | Self::Uploads { repository }
+            | Self::Upload { repository, .. }
+            | Self::Tags { repository }
+            | Self::Referrers { repository, .. }
+            | Self::LookUp { repository }
+            | Self::Lease { repository, .. }
+            | Self::Pins { repository }
+            | Self::Pin { repository, .. } => (repository, None),
+            _ => return None,
+        };
+        Some(Subject { repository: repository.clone(), manifest })
+    }
+
+    /// What a caller must be allowed to do for a request with `method`.
+    pub(super) fn need(&self, method: &Method) -> Option<Need> {
+        let reading = matches!(*method, Method::GET | Method::HEAD);
+        let action = match self {
+            Self::Upload { .. } | Self::Uploads { .. } => Action::Push,
+            Self::LookUp { .. } | Self::Pins { .. } => Action::ReadKeys,
+            Self::Lease { .. } | Self::Pin { .. } => Action::WriteKeys,
+            _ if reading => Action::Pull,
+            _ if *method == Method::DELETE => Action::Delete,
+            _ => Action::Push,
+        };
+        match self {
+            Self::Health | Self::Ready | Self::Metrics | Self::Token | Self::Access | Self::Probe | Self::Discover => {
+                None
+            }
+            // Both name repositories.
+            Self::Catalog | Self::Dashboard => Some(Need::Catalog),
+            Self::Blob { repository, .. }
+            | Self::Uploads { repository }
+            | Self::Upload { repository, .. }
+            | Self::Manifest { repository, .. }
+            | Self::Tags { repository }
+            | Self::Referrers { repository, .. }
+            | Self::LookUp { repository }
+            | Self::Lease { repository, .. }
+            | Self::Pins { repository }
+            | Self::Pin { repository, .. } => Some(Need::Repository(action, repository.clone())),
+        }
+    }
+
     /// The methods that the endpoint answers, as an `Allow` header says it.
     pub(super) fn methods(&self) -> &'static str {
         match self {
-            Self::Probe
-            | Self::Catalog
-            | Self::Tags { .. }
-            | Self::Referrers { .. }
-            | Self::Discover
-            | Self::Pins { .. } => "GET, HEAD",
+            Self::Dashboard | Self::Health | Self::Ready | Self::Metrics | Self::Access => "GET, HEAD",
+            Self::Probe | Self::Catalog | Self::Tags { .. } | Self::Referrers { .. } => "GET, HEAD",
+            Self::Discover | Self::Pins { .. } => "GET, HEAD",
+            Self::Token => "GET, HEAD, POST",
             Self::Blob { .. } => "GET, HEAD, DELETE",
             Self::Uploads { .. } | Self::LookUp { .. } => "POST",
             Self::Lease { .. } => "POST, PUT, DELETE",
@@ -133,6 +224,7 @@ mod tests {
             reference: reference.into(),
         };
         for (path, expected) in [
+            ("/token".into(), Endpoint::Token),
             ("/v2".into(), Endpoint::Probe),
             ("/v2/".into(), Endpoint::Probe),
             ("/v2/_catalog".into(), Endpoint::Catalog),
@@ -155,9 +247,43 @@ mod tests {
     }
 
     #[test]
+    fn every_method_needs_its_action() {
+        let need = |method: &str, path: &str| {
+            let endpoint = Endpoint::parse(path).expect("valid");
+            endpoint.need(&method.parse().expect("a method")).map(|need| need.to_string())
+        };
+        let digest = Digest::sha256(b"x");
+        let (blob, manifest, list) = (format!("/v2/a/blobs/{digest}"), "/v2/a/manifests/v1", "/v2/a/tags/list");
+        let (uploads, referrers) = ("/v2/a/blobs/uploads/", format!("/v2/a/referrers/{digest}"));
+        for (method, path, expected) in [
+            ("GET", blob.as_str(), "pull in a"),
+            ("HEAD", &blob, "pull in a"),
+            ("DELETE", &blob, "delete in a"),
+            ("GET", manifest, "pull in a"),
+            ("PUT", manifest, "push in a"),
+            ("DELETE", manifest, "delete in a"),
+            ("GET", list, "pull in a"),
+            ("GET", &referrers, "pull in a"),
+            ("POST", uploads, "push in a"),
+            ("GET", "/v2/a/blobs/uploads/1", "push in a"),
+            ("PATCH", "/v2/a/blobs/uploads/1", "push in a"),
+            ("PUT", "/v2/a/blobs/uploads/1", "push in a"),
+            ("DELETE", "/v2/a/blobs/uploads/1", "push in a"),
+            // Methods that nothing answers are no way around.
+            ("OPTIONS", manifest, "push in a"),
+            ("GET", "/v2/_catalog", "listing all repositories"),
+        ] {
+            assert_eq!(need(method, path).as_deref(), Some(expected), "{method} {path}");
+        }
+        for path in ["/healthz", "/readyz", "/metrics", "/token", "/access", "/v2/"] {
+            assert_eq!(need("GET", path), None, "{path}");
+        }
+    }
+
+    #[test]
     fn paths_that_leave_their_place_are_refused() {
         for bad in [
-            "/",
+            "//",
             "/v1/",
             "/v2/a",
             "/v2//tags/list",

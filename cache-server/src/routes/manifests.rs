@@ -11,7 +11,7 @@ use crate::document::Document;
 use crate::error::{ApiError, Code};
 use crate::hasher::Hasher;
 use crate::name::{NameError, Reference, RepositoryName, Tag};
-use crate::storage::{MAX_MANIFEST_BYTES, ManifestHead, NewManifest, Put};
+use crate::storage::{MAX_MANIFEST_BYTES, ManifestHead, NewManifest, Put, Storage};
 
 /// A PUT by digest may set so many tags at once.
 const MAX_TAGS: usize = 100;
@@ -28,19 +28,32 @@ pub(super) async fn get(
     reference: &str,
 ) -> Result<Response, ApiError> {
     let wanted = existing(repository, reference)?;
-    let name = repository.clone();
-    let (head, body) = if call.is_head() {
-        let head = registry.blocking(move |storage| storage.manifest_head(&name, &wanted)).await?;
-        (head.ok_or_else(|| unknown(repository, reference))?, Body::empty())
-    } else {
-        let found = registry.blocking(move |storage| storage.manifest(&name, &wanted)).await?;
-        let (head, bytes) = found.ok_or_else(|| unknown(repository, reference))?;
-        (head, bytes.into())
+    let found = match registry.storage.hot_manifest(repository, &wanted) {
+        Some((head, bytes)) => Some((head, if call.is_head() { Body::empty() } else { bytes.into() })),
+        None => find(registry, repository, wanted, call.is_head()).await?,
     };
+    let (head, body) = found.ok_or_else(|| unknown(repository, reference))?;
     match not_modified(&call.headers, &head.digest)? {
         Some(response) => Ok(response),
         None => answer(&head, body),
     }
+}
+
+/// A manifest from the disk, without its bytes when only its head is wanted.
+async fn find(
+    registry: &Registry,
+    repository: &RepositoryName,
+    wanted: Reference,
+    head_only: bool,
+) -> Result<Option<(ManifestHead, Body)>, ApiError> {
+    let name = repository.clone();
+    let find = move |storage: &Storage| {
+        if head_only {
+            return Ok(storage.manifest_head(&name, &wanted)?.map(|head| (head, Body::empty())));
+        }
+        Ok(storage.manifest(&name, &wanted)?.map(|(head, bytes)| (head, bytes.into())))
+    };
+    registry.blocking(find).await
 }
 
 /// PUT of a manifest, by tag or by digest.

@@ -6,7 +6,9 @@ use axum::http::header::{HeaderName, RANGE, WARNING};
 use axum::response::Response;
 use yadokari::digest::Digest;
 
+use super::authorization::may_read;
 use super::{Call, Registry, blobs, manifests, value};
+use crate::access::{Action, Need};
 use crate::access_log::LogLevel;
 use crate::error::{ApiError, Code, with_causes};
 use crate::mirror::{FetchError, Freshness, Place};
@@ -17,13 +19,14 @@ const OCI_NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
 /// The mirror that a pull is about, if it is.
 pub(super) fn place(registry: &Registry, call: &Call, repository: &RepositoryName) -> Result<Option<Place>, ApiError> {
     let namespace = call.parameters.get("ns");
-    if let Some(place) = registry.mirrors.place(repository, namespace) {
-        return Ok(Some(place));
-    }
-    match registry.mirrors.fallback(repository) {
-        Some(place) if namespace.is_none() && !registry.storage.has_repository(repository)? => Ok(Some(place)),
-        _ => Ok(None),
-    }
+    let place = match registry.mirrors.place(repository, namespace) {
+        None if namespace.is_none() && !registry.storage.has_repository(repository)? => {
+            registry.mirrors.fallback(repository)
+        }
+        place => place,
+    };
+    // What was authorized is the name in the request; the copy may have another one.
+    Ok(place.filter(|place| may_read(call, &Need::Repository(Action::Pull, place.repository.clone()))))
 }
 
 /// GET and HEAD of a manifest.

@@ -1,5 +1,6 @@
 //! The HTTP API: which handler answers a request, and what all answers have in common.
 
+mod authorization;
 mod blobs;
 mod cache;
 mod content;
@@ -7,23 +8,27 @@ mod endpoint;
 mod lists;
 mod manifests;
 mod mirrored;
+mod operations;
 mod parameters;
 mod receive;
 mod uploads;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use tokio::task::{JoinError, spawn_blocking};
 
-use crate::access_log::AccessLog;
+use crate::access::{Access, Identity};
+use crate::access_log::{AccessLog, Measurement, Observers, Peer};
+use crate::dashboard::{self, Activity};
 use crate::error::{ApiError, Code};
 use crate::leases::Leases;
+use crate::lifecycle::Lifecycle;
+use crate::metrics::Metrics;
 use crate::mirror::Mirrors;
 use crate::name::RepositoryName;
 use crate::storage::{Storage, StorageError};
@@ -33,10 +38,24 @@ use parameters::Parameters;
 /// What every handler needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Registry {
-    storage: Arc<Storage>,
-    leases: Arc<Leases>,
-    mirrors: Arc<Mirrors>,
-    log: AccessLog,
+    pub(crate) storage: Arc<Storage>,
+    pub(crate) leases: Arc<Leases>,
+    pub(crate) mirrors: Arc<Mirrors>,
+    pub(crate) access: Arc<Access>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) activity: Arc<Activity>,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) address: Arc<Address>,
+    pub(crate) log: AccessLog,
+}
+
+/// How clients reach the server.
+#[derive(Debug)]
+pub(crate) struct Address {
+    /// `http` or `https`.
+    pub(crate) scheme: &'static str,
+    /// What clients use instead of the address that they see, behind a proxy.
+    pub(crate) external_url: Option<String>,
 }
 
 /// A request without its body.
@@ -46,18 +65,10 @@ struct Call {
     uri: Uri,
     headers: HeaderMap,
     parameters: Parameters,
+    identity: Identity,
 }
 
 impl Registry {
-    pub(crate) fn new(storage: Arc<Storage>, mirrors: Arc<Mirrors>, log: AccessLog) -> Self {
-        Self { storage, leases: Arc::default(), mirrors, log }
-    }
-
-    /// The whole API as a service.
-    pub(crate) fn into_router(self) -> Router {
-        Router::new().fallback(answer).with_state(self)
-    }
-
     /// Runs file operations on a thread that may block.
     async fn blocking<T: Send + 'static>(
         &self,
@@ -78,21 +89,26 @@ impl Call {
     }
 }
 
-/// Answers any request, and logs it.
-async fn answer(State(registry): State<Registry>, request: Request) -> Response {
-    let (request, measurement) = registry.log.measure(request);
-    let response = dispatch(registry, request).await;
+/// Answers any request of `peer`, counts it and logs it.
+pub(crate) async fn answer(registry: Registry, peer: Peer, request: Request) -> Response {
+    let observers = Observers { metrics: Arc::clone(&registry.metrics), activity: Arc::clone(&registry.activity) };
+    let (request, mut measurement) = registry.log.measure(request, peer, observers);
+    let response = dispatch(registry, request, &mut measurement).await;
     let mut response = response.unwrap_or_else(IntoResponse::into_response);
     let version = (HeaderName::from_static("docker-distribution-api-version"), "registry/2.0");
     response.headers_mut().insert(version.0, HeaderValue::from_static(version.1));
     measurement.attach(response)
 }
 
-async fn dispatch(registry: Registry, request: Request) -> Result<Response, ApiError> {
+async fn dispatch(registry: Registry, request: Request, measurement: &mut Measurement) -> Result<Response, ApiError> {
     let endpoint = Endpoint::parse(request.uri().path())?;
+    measurement.set_route(endpoint.name(), endpoint.subject(request.method()));
     let (parts, body) = request.into_parts();
     let parameters = Parameters::of(&parts.uri)?;
-    let call = Call { method: parts.method, uri: parts.uri, headers: parts.headers, parameters };
+    let identity = authorization::identify(&registry, &parts.headers).await?;
+    measurement.set_identity(identity.name());
+    let call = Call { method: parts.method, uri: parts.uri, headers: parts.headers, parameters, identity };
+    authorization::authorize(&registry, &endpoint, &call)?;
     if matches!(call.method, Method::GET | Method::HEAD) {
         return read(&registry, &endpoint, &call).await;
     }
@@ -115,7 +131,13 @@ async fn dispatch(registry: Registry, request: Request) -> Result<Response, ApiE
 
 async fn read(registry: &Registry, endpoint: &Endpoint, call: &Call) -> Result<Response, ApiError> {
     match endpoint {
-        Endpoint::Probe => Ok(probe()),
+        Endpoint::Dashboard => Ok(dashboard::answer(&registry.activity, &registry.metrics)),
+        Endpoint::Health => Ok(operations::health()),
+        Endpoint::Ready => Ok(operations::ready(registry).await),
+        Endpoint::Metrics => operations::metrics(registry),
+        Endpoint::Token => authorization::token(registry, call),
+        Endpoint::Access => Ok(authorization::access(call)),
+        Endpoint::Probe => authorization::probe_refusal(registry, call).map_or_else(|| Ok(probe()), Err),
         Endpoint::Catalog => lists::catalog(registry, call).await,
         Endpoint::Blob { repository, digest } => match mirrored::place(registry, call, repository)? {
             Some(place) => mirrored::blob(registry, call, &place, digest).await,
@@ -142,7 +164,10 @@ async fn change(registry: &Registry, endpoint: &Endpoint, call: &Call, body: &mu
     if let Endpoint::Uploads { repository } | Endpoint::Upload { repository, .. } = endpoint {
         refuse_mirrored(registry, repository)?;
     }
+    let _upload =
+        matches!(endpoint, Endpoint::Uploads { .. } | Endpoint::Upload { .. }).then(|| registry.metrics.upload());
     match (endpoint, call.method.as_str()) {
+        (Endpoint::Token, "POST") => authorization::token_by_form(registry, call, body).await,
         (Endpoint::Blob { repository, digest }, "DELETE") => blobs::delete(registry, repository, digest).await,
         (Endpoint::Uploads { repository }, "POST") => uploads::start(registry, call, repository, body).await,
         (Endpoint::Upload { repository, id }, "PATCH") => uploads::append(registry, call, repository, id, body).await,

@@ -18,7 +18,7 @@ use crate::storage::{Appending, Storage, StorageError};
 /// A client that sends nothing for so long is gone.
 const SILENCE_LIMIT: Duration = Duration::from_secs(60);
 /// Bytes hashed and written at a time. Twice as many may be in memory.
-const BATCH_BYTES: usize = 256 << 10;
+const BATCH_BYTES: usize = 512 << 10;
 /// How much of a refused body is read.
 const DRAIN_BYTES: usize = 4 << 20;
 /// For how long.

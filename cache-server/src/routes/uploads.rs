@@ -9,9 +9,11 @@ use axum::response::{IntoResponse, Response};
 use tokio::time::timeout;
 use yadokari::digest::{Algorithm, Digest};
 
+use super::authorization::may_read;
 use super::endpoint::digest;
 use super::receive::{Received, receive};
 use super::{Call, DOCKER_CONTENT_DIGEST, Registry, empty, value};
+use crate::access::{Action, Need};
 use crate::error::{ApiError, Code};
 use crate::name::RepositoryName;
 use crate::range::ChunkRange;
@@ -96,6 +98,14 @@ async fn mount(
     digest: &Digest,
 ) -> Result<bool, ApiError> {
     let source: Option<RepositoryName> = call.parameters.get("from").map(str::parse).transpose()?;
+    // Knowing a digest is not having the blob: the caller must be allowed to read it where it is.
+    let readable = match &source {
+        Some(source) => may_read(call, &Need::Repository(Action::Pull, source.clone())),
+        None => may_read(call, &Need::Catalog),
+    };
+    if !readable {
+        return Ok(false);
+    }
     let (target, wanted) = (repository.clone(), digest.clone());
     registry.blocking(move |storage| storage.mount_blob(&target, source.as_ref(), &wanted)).await
 }

@@ -1,3 +1,4 @@
+use std::borrow::Borrow;
 use std::fs::{self, File};
 use std::path::Path;
 
@@ -15,11 +16,17 @@ use crate::name::RepositoryName;
 /// A blob, open for reading.
 #[derive(Debug)]
 pub(crate) struct Blob {
-    pub(crate) file: File,
+    file: File,
     /// Bytes.
     pub(crate) size: u64,
     /// To be kept as long as the file is read.
     _reading: Reading,
+}
+
+impl Borrow<File> for Blob {
+    fn borrow(&self) -> &File {
+        &self.file
+    }
 }
 
 impl Storage {

@@ -75,6 +75,7 @@ impl Storage {
         let since = now.saturating_sub(PRESSING_GRACE_MILLIS);
         self.write_uses(since)?;
         let promised = self.recency.promised(since);
+        let _changing = self.hot.changing();
         let abandoned = since.min(now.saturating_sub(millis(self.policy.grace)));
         Ok(self.index.change(move |tables| {
             let mut removal = tables.evict_loose(abandoned, &promised, bytes)?;
@@ -101,6 +102,7 @@ impl Storage {
         let since = now.saturating_sub(PRESSING_GRACE_MILLIS);
         self.write_uses(since)?;
         let promised = self.recency.promised(since);
+        let _changing = self.hot.changing();
         let (fits, freed) = self.index.change(move |tables| {
             let mut freed = 0;
             while tables.bytes_in(&name)?.saturating_add(more) > limit {
@@ -123,6 +125,7 @@ impl Storage {
         let since = now.saturating_sub(millis(self.policy.grace));
         self.write_uses(since)?;
         let promised = self.recency.promised(since);
+        let _changing = self.hot.changing();
         let kept = promised.clone();
         let mut removal = self.index.change(move |tables| {
             tables.unpin_expired(now)?;

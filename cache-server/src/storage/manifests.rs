@@ -1,5 +1,6 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use redb::ReadableTable;
 use serde::Deserialize;
 use yadokari::digest::Digest;
@@ -92,17 +93,32 @@ impl Storage {
         }))
     }
 
+    /// A manifest that is in memory, as [`Storage::manifest`] would read it. Does not block.
+    pub(crate) fn hot_manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Option<(ManifestHead, Bytes)> {
+        let found = self.hot.get(repository, reference)?;
+        self.recency.manifest_used(repository, &found.0.digest, millis_now());
+        Some(found)
+    }
+
     /// A manifest of `repository`, byte for byte as it was pushed.
     pub(crate) fn manifest(
         &self,
         repository: &RepositoryName,
         reference: &Reference,
-    ) -> Result<Option<(ManifestHead, Vec<u8>)>, StorageError> {
-        let found = self.find_manifest(repository, reference, |row| (row.media_type.to_owned(), row.bytes.to_vec()))?;
-        Ok(found.map(|(digest, (media_type, bytes))| {
-            self.recency.manifest_used(repository, &digest, millis_now());
-            (ManifestHead { digest, media_type, size: bytes.len() as u64 }, bytes)
-        }))
+    ) -> Result<Option<(ManifestHead, Bytes)>, StorageError> {
+        let moment = self.hot.now();
+        let found = self.find_manifest(repository, reference, |row| {
+            (row.media_type.to_owned(), Bytes::copy_from_slice(row.bytes))
+        })?;
+        let Some((digest, (media_type, bytes))) = found else { return Ok(None) };
+        let head = ManifestHead { digest, media_type, size: bytes.len() as u64 };
+        self.recency.manifest_used(repository, &head.digest, millis_now());
+        self.hot.keep(moment, (repository, reference), (&head, &bytes));
+        Ok(Some((head, bytes)))
     }
 
     /// Adds a manifest to `repository` under its digest and `tags`; with `only_new`, only if none
@@ -117,6 +133,7 @@ impl Storage {
         let (name, record) = (repository.to_string(), manifest.record());
         let (mut room, size) = (self.space.reservation(), record.row.len() as u64);
         self.with_room(size, || room.grow_to(size))?;
+        let _changing = self.hot.changing();
         let document = manifest.document.clone();
         let tags: Vec<String> = tags.iter().map(ToString::to_string).collect();
         Ok(self.index.change(move |tables| {
@@ -143,6 +160,7 @@ impl Storage {
         let (name, record) = (repository.to_string(), manifest.record());
         let (mut room, size) = (self.space.reservation(), record.row.len() as u64);
         self.with_room(size, || room.grow_to(size))?;
+        let _changing = self.hot.changing();
         let document = manifest.document.clone();
         let tags: Vec<String> = tags.iter().map(ToString::to_string).collect();
         Ok(self.index.change(move |tables| {
@@ -175,6 +193,7 @@ impl Storage {
 
     /// Removes a manifest and all tags that name it; false when there is none.
     pub(crate) fn delete_manifest(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, StorageError> {
+        let _changing = self.hot.changing();
         let (name, digest, now) = (repository.to_string(), digest.to_string(), millis_now());
         Ok(self.index.change(move |tables| Ok(tables.remove_manifest(&name, &digest, now)?.is_some()))?)
     }

@@ -7,6 +7,7 @@ mod blobs;
 mod durable;
 mod error;
 mod evict;
+mod hot;
 mod index;
 mod layout;
 mod manifests;
@@ -43,6 +44,7 @@ pub(crate) use uploads::{Appending, Held, UploadId, UploadStatus};
 
 use crate::eviction::Policy;
 use error::At;
+use hot::HotManifests;
 use index::{Index, IndexError};
 use layout::Layout;
 use readers::Readers;
@@ -68,6 +70,7 @@ pub(crate) struct Storage {
     stripes: Vec<Mutex<()>>,
     sweeping: Mutex<()>,
     evicting: Mutex<()>,
+    hot: HotManifests,
     _lock: File,
 }
 
@@ -131,11 +134,22 @@ impl Storage {
             stripes: (0..STRIPES).map(|_| Mutex::new(())).collect(),
             sweeping: Mutex::new(()),
             evicting: Mutex::new(()),
+            hot: HotManifests::new(),
             _lock: lock,
         };
         storage.recover_uploads()?;
         storage.sweep()?;
         Ok(storage)
+    }
+
+    /// Writes a file and removes it.
+    ///
+    /// # Errors
+    /// When that cannot be done: the disk is full, gone or read-only.
+    pub(crate) fn check_writable(&self) -> Result<(), StorageError> {
+        let directory = self.layout.temporary();
+        let mut file = tempfile::NamedTempFile::new_in(&directory).at("create a file in", &directory)?;
+        io::Write::write_all(&mut file, b"ready").at("write", file.path())
     }
 }
 

@@ -17,6 +17,7 @@ impl Storage {
 
     /// Removes a tag and nothing else; false when there is none.
     pub(crate) fn delete_tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<bool, StorageError> {
+        let _changing = self.hot.changing();
         let (repository, tag) = (repository.to_string(), tag.to_string());
         Ok(self.index.change(move |tables| tables.remove_tag(&repository, &tag))?)
     }

@@ -1,9 +1,11 @@
 use std::time::Duration;
 
 use yadokari::digest::Algorithm;
+use yadokari::image::media_type;
 
 use super::*;
-use crate::name::RepositoryName;
+use crate::document::Document;
+use crate::name::{Reference, RepositoryName, Tag};
 
 struct Fixture {
     storage: Storage,
@@ -22,6 +24,19 @@ impl Fixture {
         drop(storage);
         let storage = Storage::open(&directory.path().join("data"), Policy::default()).expect("opened again");
         Self { storage, directory }
+    }
+}
+
+impl Fixture {
+    fn put_index(&self, tag: &str) -> ManifestHead {
+        let text = r#"{"schemaVersion":2,"manifests":[]}"#;
+        let document = Document::parse(text.as_bytes(), Some(media_type::OCI_INDEX)).expect("valid");
+        let digest = yadokari::digest::Digest::sha256(text.as_bytes());
+        let manifest = NewManifest { digest, bytes: text.into(), document };
+        let tags: [Tag; 1] = [tag.parse().expect("a tag")];
+        assert_eq!(self.storage.put_manifest(&name("a"), &manifest, &tags, false).expect("stored"), Put::Stored);
+        let reference: Reference = tag.parse().expect("a reference");
+        self.storage.manifest_head(&name("a"), &reference).expect("read").expect("there")
     }
 }
 
@@ -77,4 +92,26 @@ fn another_format_is_refused() {
     let data = directory.path().join("data");
     std::fs::write(data.join("format"), "yadokari cache-server 3\n").expect("written");
     assert!(matches!(Storage::open(&data, Policy::default()), Err(OpenError::Format(_))));
+}
+
+#[test]
+fn a_manifest_in_memory_is_forgotten_with_any_change() {
+    let fixture = Fixture::new();
+    let reference: Reference = "v1".parse().expect("valid");
+    let (storage, repository) = (&fixture.storage, name("a"));
+    let hot = || storage.hot_manifest(&repository, &reference).is_some();
+    let head = fixture.put_index("v1");
+    assert!(!hot());
+    let (read, bytes) = storage.manifest(&repository, &reference).expect("read").expect("there");
+    assert_eq!(storage.hot_manifest(&repository, &reference), Some((read, bytes)));
+    fixture.put_index("v2");
+    assert!(!hot());
+    storage.manifest(&repository, &reference).expect("read");
+    assert!(hot());
+    storage.delete_tag(&repository, &"v1".parse().expect("valid")).expect("removed");
+    assert!(!hot());
+    fixture.put_index("v1");
+    storage.manifest(&repository, &reference).expect("read");
+    storage.delete_manifest(&repository, &head.digest).expect("removed");
+    assert!(!hot());
 }

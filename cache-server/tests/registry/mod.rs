@@ -43,13 +43,25 @@ impl Registry {
         Self::start_command(command, data)
     }
 
+    /// Starts the server with more flags.
+    pub(crate) fn start_with(flags: &[&str]) -> Self {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let data = directory.path().join("data");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cache-server"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--quiet", "--data"]).arg(&data).args(flags);
+        let mut registry = Self::start_command(command, &data);
+        registry.owned = Some(directory);
+        registry
+    }
+
     /// Starts the server that `command` describes, with its data in `data`.
     pub(crate) fn start_command(mut command: Command, data: &Path) -> Self {
         let mut process = command.stdout(Stdio::piped()).spawn().expect("cache-server starts");
         let mut output = BufReader::new(process.stdout.take().expect("piped"));
         let mut line = String::new();
         output.read_line(&mut line).expect("one line");
-        let address = line.trim().strip_prefix("listening on http://").expect("the address").to_owned();
+        let address = line.trim().strip_prefix("listening on ").and_then(|url| url.split_once("://"));
+        let address = address.expect("the address").1.to_owned();
         Self { process, address, data: data.to_owned(), owned: None, _output: output }
     }
 
@@ -60,6 +72,11 @@ impl Registry {
 
     pub(crate) fn data(&self) -> &Path {
         &self.data
+    }
+
+    /// Process ID of the server.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
     }
 
     pub(crate) fn signal(&self, name: &str) {

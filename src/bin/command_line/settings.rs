@@ -95,8 +95,13 @@ fn maps(flags: &PullFlags, env: Environment<'_>) -> Result<BTreeMap<String, Vec<
     Ok(maps)
 }
 
-/// Docker's configuration file, where Docker, Kaniko and podman look for it.
+/// Docker's configuration files.
 pub(crate) fn credentials(env: Environment<'_>) -> Result<Credentials, SettingsError> {
+    Ok(Credentials::load(credential_files(env))?)
+}
+
+/// Where Docker, Kaniko and podman look for Docker's configuration file.
+pub(crate) fn credential_files(env: Environment<'_>) -> Vec<PathBuf> {
     let set = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let docker = match set("DOCKER_CONFIG") {
         Some(directory) => directory.join("config.json"),
@@ -108,8 +113,13 @@ pub(crate) fn credentials(env: Environment<'_>) -> Result<Credentials, SettingsE
         set("REGISTRY_AUTH_FILE"),
         set("XDG_RUNTIME_DIR").map(|directory| directory.join("containers/auth.json")),
     ];
-    let paths: Vec<PathBuf> = candidates.into_iter().flatten().collect();
-    Ok(Credentials::load(&paths)?)
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for path in candidates.into_iter().flatten() {
+        if !paths.contains(&path) {
+            paths.push(path);
+        }
+    }
+    paths
 }
 
 #[cfg(test)]

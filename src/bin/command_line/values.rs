@@ -43,6 +43,12 @@ pub(crate) fn parse_age(text: &str) -> Result<AgeLimit, String> {
     Ok(AgeLimit(Duration::from_nanos(nanoseconds)))
 }
 
+/// Bytes, with or without a unit: `4096`, `512m`, `5g`.
+#[allow(dead_code, reason = "only the executor has such a flag")]
+pub(crate) fn parse_byte_size(text: &str) -> Result<u64, String> {
+    yadokari::plan::parse_size(text).ok_or_else(|| "expected a size, such as 4096, 512m or 5g".into())
+}
+
 /// Booleans as Go's `strconv.ParseBool` takes them.
 pub(crate) fn boolean() -> ValueParser {
     clap::builder::StringValueParser::new().try_map(|text| parse_boolean(&text)).into()

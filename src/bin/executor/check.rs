@@ -15,19 +15,24 @@ use crate::command_line::flags::LogFormat;
 use crate::command_line::settings::{credentials, env};
 use crate::failure::Failure;
 use crate::flags::{CheckFormat, CommandLine};
+use crate::named::Named;
 use crate::session::find_context;
-use crate::settings;
+use crate::{named, settings};
 
 /// Carries out the command line.
 pub(crate) fn run(line: &CommandLine) -> Result<(), Failure> {
     let observer = display::observer(&line.log, &env);
     let found = find_context(line, &std::env::temp_dir())?;
     let (path, dockerfile) = settings::dockerfile(&line.build, &found)?;
-    let options = settings::plan_options(&line.build, &env)?;
+    let Named { contexts, files: _, layouts } = named::named(&line.build.build_context)?;
+    let options = settings::plan_options(&line.build, contexts, &env)?;
     let ignore = found.ignore_patterns(Some(&path))?;
     let client = Client::new(settings::client_options(&line.registry, &env)?, credentials(&env)?)?;
     let request = CheckRequest { dockerfile: &dockerfile.bytes, options: &options, ignore: &ignore };
-    let report = build::check(request, &|image| configuration(&client, image, &observer));
+    let report = build::check(request, &|image| match layouts.configuration(&image.reference, &image.platform) {
+        Some(found) => found.unwrap_or_else(|error| unresolved("a named context", &error, &observer)),
+        None => configuration(&client, image, &observer),
+    });
     match format(line) {
         CheckFormat::Text => print_text(report, &dockerfile),
         CheckFormat::Json => print_json(&report, &dockerfile),
@@ -43,12 +48,13 @@ fn format(line: &CommandLine) -> CheckFormat {
 fn configuration(client: &Client, image: &ImageRef, observer: &Arc<dyn Observer>) -> ImageConfig {
     match client.resolve_image(&image.reference, &image.platform) {
         Ok(found) => found.config,
-        Err(error) => {
-            let (name, why) = (&image.reference, chain(&error));
-            observer.event(Event::Warning(format!("{name}: {why}; checking as if its configuration were empty")));
-            ImageConfig::default()
-        }
+        Err(error) => unresolved(&image.reference.to_string(), &error, observer),
     }
+}
+
+fn unresolved(name: &str, error: &dyn std::error::Error, observer: &Arc<dyn Observer>) -> ImageConfig {
+    observer.event(Event::Warning(format!("{name}: {}; checking as if its configuration were empty", chain(error))));
+    ImageConfig::default()
 }
 
 /// Warnings on the standard output; an error goes where errors of builds go.

@@ -1,6 +1,6 @@
 //! What is printed when a build fails, and the exit code.
 
-use yadokari::build::{BuildError, DockerfileText};
+use yadokari::build::{BuildError, DockerfileText, LayoutError};
 use yadokari::context::ContextError;
 use yadokari::registry::RegistryError;
 use yadokari::sandbox::SandboxError;
@@ -25,13 +25,29 @@ pub(crate) enum Failure {
     Sandbox(#[from] SandboxError),
     #[error("error: {}\n", chain(.0))]
     Agent(#[from] AgentError),
-    #[error("error: failed to make a temporary directory: {0}\n")]
+    #[error("error: {}\n", chain(.0))]
+    Layout(#[from] LayoutError),
+    #[error(
+        "error: failed to make a temporary directory: {0}; mount an emptyDir at /tmp, or name another place with TMPDIR\n"
+    )]
     Temporary(#[from] std::io::Error),
-    #[error("{}", show(.error, .error.span(), .dockerfile))]
+    #[error("{}{}", show(.error, .error.span(), .dockerfile), last_output(.error.last_output()))]
     Build { error: Box<BuildError>, dockerfile: Box<Source> },
+    /// `doctor` said what is wrong.
+    #[error("")]
+    Doctor,
     /// `--check` found something; it is on the standard output already.
     #[error("")]
     Check,
+}
+
+/// What the failed step said, below everything else.
+fn last_output(lines: &[String]) -> String {
+    if lines.is_empty() {
+        return String::new();
+    }
+    let lines: String = lines.iter().map(|line| format!("  {line}\n")).collect();
+    format!("last output of the step:\n{lines}")
 }
 
 impl Failure {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::command_line::flags::{LogFlags, PullFlags, with_booleans};
-use crate::command_line::values::{AgeLimit, KeyValue, boolean, parse_age, parse_key_value};
+use crate::command_line::values::{AgeLimit, KeyValue, boolean, parse_age, parse_byte_size, parse_key_value};
 
 /// Builds a container image from a Dockerfile inside an ordinary container, and pushes it.
 ///
@@ -38,11 +38,14 @@ pub(crate) struct CommandLine {
 
 /// The whole command line.
 pub(crate) fn command() -> clap::Command {
-    with_booleans(CommandLine::command())
+    with_booleans(CommandLine::command()).mut_subcommand("doctor", with_booleans)
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Say what this container allows, how RUN steps run here and what would be faster, and whether caches,
+    /// credentials and registries are there. Takes the flags of a build; exit code 1 when one could not run.
+    Doctor(Box<DoctorFlags>),
     /// Print the version.
     Version,
     /// Print a completion script for a shell.
@@ -53,6 +56,26 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct DoctorFlags {
+    /// Print one JSON object.
+    #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) json: bool,
+    /// Registry to reach: HOST[:PORT]. Repeatable.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) registry: Vec<String>,
+    #[command(flatten)]
+    pub(crate) build: BuildFlags,
+    #[command(flatten)]
+    pub(crate) output: OutputFlags,
+    #[command(flatten)]
+    pub(crate) cache: CacheFlags,
+    #[command(flatten)]
+    pub(crate) registries: RegistryFlags,
+    #[command(flatten)]
+    pub(crate) log: LogFlags,
+}
+
+#[derive(Debug, Args)]
 #[command(next_help_heading = "Build")]
 pub(crate) struct BuildFlags {
     /// Build context: a directory, dir://PATH, tar://FILE, tar://stdin, https://HOST/FILE.tar.gz,
@@ -60,8 +83,8 @@ pub(crate) struct BuildFlags {
     /// ssh://HOST/PATH, USER@HOST:PATH.
     #[arg(short, long, value_name = "CONTEXT", default_value = "/workspace/")]
     pub(crate) context: String,
-    /// Takes the place of the stage or image NAME: a directory, a git repository, the URL of a file, or
-    /// docker-image://REFERENCE. Repeatable.
+    /// Takes the place of the stage or image NAME: a directory, tar://FILE, a git repository, the URL of a
+    /// file, docker-image://REFERENCE, oci-layout://PATH[:TAG][@DIGEST], or target:STAGE. Repeatable.
     #[arg(long, value_name = "NAME=CONTEXT", value_parser = parse_key_value)]
     pub(crate) build_context: Vec<KeyValue>,
     /// Directory of the context that is the context.
@@ -99,6 +122,10 @@ pub(crate) struct BuildFlags {
     /// Give every time in the image's layers and history the epoch, so that equal inputs give equal digests.
     #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) reproducible: bool,
+    /// With SOURCE_DATE_EPOCH (a build argument, or the variable): no file in the layers that this build makes is
+    /// later than that. Without this flag only the image's creation and history have that time.
+    #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) rewrite_timestamp: bool,
     /// How RUN steps run; auto takes the best that this container allows.
     #[arg(long, value_enum, default_value_t = SandboxFlag::Auto, value_name = "KIND")]
     pub(crate) sandbox: SandboxFlag,
@@ -108,6 +135,29 @@ pub(crate) struct BuildFlags {
     /// Build in place outside a container: it overwrites the root file system that it runs in.
     #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) force: bool,
+    /// When a RUN fails: end the build, or open a shell first, in the state that the step left and with its mounts and
+    /// variables. The shell needs a terminal, and lets one stage run at a time.
+    #[arg(long, value_enum, default_value_t = OnFailure::Fail, value_name = "WHAT")]
+    pub(crate) on_failure: OnFailure,
+    /// In place: wipe the root when the build has ended, however it ended.
+    #[arg(long, env = "KANIKO_CLEANUP", value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) cleanup: bool,
+    /// How closely changes are looked for. Every mode finds what full finds: what is unchanged by inode, size, mode,
+    /// owner and times is not read again.
+    #[arg(long, alias = "snapshotMode", value_enum, default_value_t = SnapshotMode::Full, value_name = "MODE")]
+    pub(crate) snapshot_mode: SnapshotMode,
+    /// In place: how credentials that lie in the same root (Docker's config.json, key files, the files of
+    /// --secret) are kept from RUN steps. auto: as far as steps do not notice. strict: all, with Landlock if
+    /// need be, under which setuid programs have no effect and a step cannot read what it puts into new
+    /// directories of /. off: not at all.
+    #[arg(long, value_enum, default_value_t = HidingFlag::Auto, value_name = "HOW")]
+    pub(crate) hide_credentials: HidingFlag,
+    /// In place: a path that wipes, base images and layers leave alone. Repeatable.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) ignore_path: Vec<PathBuf>,
+    /// In place: leave /var/run out of wipes and layers.
+    #[arg(long, alias = "whitelist-var-run", value_parser = boolean(), default_value = "true", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) ignore_var_run: bool,
     /// Check the Dockerfile and build nothing; exit code 1 when there is a warning.
     #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) check: bool,
@@ -121,6 +171,29 @@ pub(crate) struct BuildFlags {
 pub(crate) enum CheckFormat {
     Text,
     Json,
+}
+
+/// `--on-failure`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnFailure {
+    Fail,
+    Shell,
+}
+
+/// `--snapshot-mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SnapshotMode {
+    Full,
+    Redo,
+    Time,
+}
+
+/// `--hide-credentials`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HidingFlag {
+    Auto,
+    Strict,
+    Off,
 }
 
 /// `--sandbox`.
@@ -179,7 +252,7 @@ pub(crate) struct CacheFlags {
     /// Directory with base images from the warmer, and with the local layer cache when it is writable.
     #[arg(long, value_name = "DIRECTORY", default_value = "/cache")]
     pub(crate) cache_dir: PathBuf,
-    /// How long a record counts, and a warmed image may stand in for an unreachable registry.
+    /// How long a record counts, and the tag of a warmed image until its registry is asked again.
     #[arg(long, value_name = "DURATION", default_value = "336h", value_parser = parse_age)]
     pub(crate) cache_ttl: AgeLimit,
     /// Cache COPY and ADD (unlike Kaniko's, on by default).
@@ -191,6 +264,13 @@ pub(crate) struct CacheFlags {
     /// Read the cache repository, but never write it.
     #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) no_push_cache: bool,
+    /// Keep the cache mounts of RUN in the cache repository, too: restored where they are absent, saved where
+    /// they changed. Works without --cache.
+    #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) cache_mounts_remote: bool,
+    /// Longest cache mount that is saved or restored: bytes, or a number with k, m or g.
+    #[arg(long, value_name = "SIZE", default_value = "5g", value_parser = parse_byte_size)]
+    pub(crate) cache_mounts_max_bytes: u64,
     /// Part of every cache key: another value starts an empty cache.
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(crate) cache_salt: String,

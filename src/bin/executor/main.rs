@@ -8,8 +8,11 @@ mod command_line;
 
 mod cache_server;
 mod check;
+mod doctor;
 mod failure;
 mod flags;
+mod hide;
+mod named;
 mod session;
 mod settings;
 mod ssh;
@@ -19,8 +22,9 @@ use std::process::ExitCode;
 
 use clap::FromArgMatches;
 
+use command_line::flags::LogFormat;
 use failure::Failure;
-use flags::{Command, CommandLine};
+use flags::{Command, CommandLine, OnFailure};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -34,7 +38,7 @@ fn main() -> ExitCode {
         Ok(line) => line,
         Err(error) => error.exit(),
     };
-    match run(&line) {
+    match run(line) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprint!("{failure}");
@@ -43,14 +47,23 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(line: &CommandLine) -> Result<(), Failure> {
-    match &line.command {
+/// A live display would draw over a shell.
+fn with_shell(mut line: CommandLine) -> CommandLine {
+    if line.build.on_failure == OnFailure::Shell && line.log.log_format == LogFormat::Color {
+        line.log.log_format = LogFormat::Text;
+    }
+    line
+}
+
+fn run(line: CommandLine) -> Result<(), Failure> {
+    match line.command {
+        Some(Command::Doctor(flags)) => doctor::run(*flags)?,
         Some(Command::Version) => println!("Kaniko version :  yadokari {}", env!("CARGO_PKG_VERSION")),
         Some(Command::Completion { shell }) => {
-            clap_complete::generate(*shell, &mut flags::command(), "executor", &mut std::io::stdout());
+            clap_complete::generate(shell, &mut flags::command(), "executor", &mut std::io::stdout());
         }
-        None if line.build.check => check::run(line)?,
-        None => session::build(line)?,
+        None if line.build.check => check::run(&line)?,
+        None => session::build(&with_shell(line))?,
     }
     Ok(())
 }

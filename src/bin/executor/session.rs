@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use yadokari::build::{self, BuildRequest, SandboxChoice, Services};
+use yadokari::build::{self, BuildRequest, ImageLayouts, RemoteMounts, RemoteMountsOptions, SandboxChoice, Services};
 use yadokari::cache::{LocalCache, RegistryCache, RegistryCacheOptions, TieredCache};
-use yadokari::context::{self, ContextDirectory, Fetching, FoundContext, Git, GitLogin};
+use yadokari::context::{self, ContextDirectory, ContextSpec, Fetching, FoundContext, Git, GitLogin};
 use yadokari::image::Reference;
 use yadokari::registry::{Client, web_agent};
 use yadokari::report::{Event, Observer};
@@ -18,20 +18,31 @@ use crate::cache_server::cache_server;
 use crate::command_line::display;
 use crate::command_line::settings::{credentials, env};
 use crate::failure::Failure;
-use crate::flags::CommandLine;
+use crate::flags::{CommandLine, OnFailure};
+use crate::named::Named;
 use crate::workplace::{Workplace, executor_directory, state_parent};
-use crate::{settings, ssh};
+use crate::{hide, named, settings, ssh};
 
 /// Carries out the command line.
 pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
     settings::check(line)?;
     // First of all, while there is one thread: it may start this program again inside a namespace.
     let probe = choose_sandbox(line)?;
+    let wiped = (probe.kind == Kind::InPlace && line.build.cleanup).then(|| ignored(line)).transpose()?;
+    let result = build_with(line, probe);
+    let wiped = wiped.map_or(Ok(()), |ignore| sandbox::wipe(Path::new("/"), &ignore));
+    result.and_then(|()| Ok(wiped?))
+}
+
+fn build_with(line: &CommandLine, probe: Probe) -> Result<(), Failure> {
+    // Before anything secret is read.
+    sandbox::close_memory()?;
     let observer = display::observer(&line.log, &env);
     let (parent, holds_overlay) = state_parent(line, &probe)?;
     let found = find_context(line, &parent)?;
     let (path, dockerfile) = settings::dockerfile(&line.build, &found)?;
-    let options = settings::plan_options(&line.build, &env)?;
+    let Named { contexts: replaced, files, layouts } = named::named(&line.build.build_context)?;
+    let options = settings::plan_options(&line.build, replaced, &env)?;
     let platforms = settings::platforms(&line.build)?;
     let request = BuildRequest {
         index: settings::index(&options, &platforms)?,
@@ -39,7 +50,9 @@ pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
         platforms,
         caching: settings::caching(&line.cache),
         reproducible: line.build.reproducible,
+        rewrite_times: line.build.rewrite_timestamp,
         jobs: settings::jobs(&line.build),
+        shell_on_failure: line.build.on_failure == OnFailure::Shell,
         secrets: settings::secrets(&line.build, &env)?,
         ssh: BTreeMap::new(),
         outputs: settings::outputs(&line.output)?,
@@ -47,23 +60,28 @@ pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
     };
     let agents = ssh::requests(&line.build.ssh, &env)?;
     let context = found.read(Some(&path))?;
-    let contexts = named_contexts(line, &parent)?;
+    let contexts = Contexts { main: context, named: named_contexts(files, &parent)?, layouts };
     let workplace = Workplace::new(line, &parent, holds_overlay)?;
     let agents = agents.start(workplace.work.path())?;
     let request = BuildRequest { ssh: agents.sockets.clone(), ..request };
     observer.event(Event::Debug(probe.reason.clone()));
-    run(line, &request, &Contexts { main: context, named: contexts }, &workplace, probe, &observer)?
+    run(line, &request, &contexts, &workplace, probe, &observer)?
         .map_err(|error| Failure::build(error, &request.dockerfile))
 }
 
-/// Chooses how RUN steps run. Where there is no way, a build without RUN still works: the reason
+/// Asks for a sandbox. Where there is no way, a build without RUN still works: the reason
 /// comes with the first RUN.
-fn choose_sandbox(line: &CommandLine) -> Result<Probe, Failure> {
+pub(crate) fn probe(line: &CommandLine) -> Probe {
     let requested = settings::sandbox(line.build.sandbox);
-    let probe = match sandbox::probe(requested, true, line.build.force) {
+    match sandbox::probe(requested, true, line.build.force) {
         Ok(probe) => probe,
         Err(error) => Probe { kind: Kind::None, reason: error.to_string() },
-    };
+    }
+}
+
+/// Chooses how RUN steps run, and goes where they can.
+fn choose_sandbox(line: &CommandLine) -> Result<Probe, Failure> {
+    let probe = probe(line);
     if probe.kind == Kind::UserNamespace {
         sandbox::enter_user_namespace()?;
     }
@@ -84,10 +102,13 @@ pub(crate) fn find_context(line: &CommandLine, parent: &Path) -> Result<FoundCon
 }
 
 /// The named contexts that are files. Each has its own ignore file; there is no login for them.
-fn named_contexts(line: &CommandLine, parent: &Path) -> Result<BTreeMap<String, ContextDirectory>, Failure> {
+fn named_contexts(
+    files: BTreeMap<String, ContextSpec>,
+    parent: &Path,
+) -> Result<BTreeMap<String, ContextDirectory>, Failure> {
     let git = Git::new(std::env::vars_os());
     let mut contexts = BTreeMap::new();
-    for (key, spec) in settings::named_files(&line.build) {
+    for (key, spec) in files {
         let agent = web_agent(spec.text.starts_with("https://"));
         let fetching = Fetching { agent: &agent, git: &git, parent };
         contexts.insert(key, context::find(&spec.named_location()?, "", fetching)?.read(None)?);
@@ -100,6 +121,8 @@ struct Contexts {
     main: ContextDirectory,
     /// By key.
     named: BTreeMap<String, ContextDirectory>,
+    /// Named contexts that are images of this machine.
+    layouts: ImageLayouts,
 }
 
 fn run(
@@ -116,11 +139,12 @@ fn run(
     let plain = server.as_ref().filter(|server| server.is_plain);
     options.insecure_registries.extend(plain.map(|server| server.repository.registry().to_owned()));
     let client = Client::new(options, credentials)?;
-    let sandbox = sandbox_choice(probe, workplace.holds_overlay)?;
+    let sandbox = sandbox_choice(line, probe, workplace.holds_overlay, observer.as_ref())?;
     let instead = server.is_some() && line.cache.cache_repo.is_none();
     let named = if instead { None } else { settings::cache_repository(line)? };
     let repositories: Vec<Reference> = named.into_iter().chain(server.map(|server| server.repository)).collect();
     let cache = line.cache.cache.then(|| layer_cache(line, &client, workplace, &repositories, observer));
+    let mounts = remote_mounts(line, &client, workplace, observer)?;
     let git_environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     let services = Services {
         registry: &client,
@@ -128,9 +152,11 @@ fn run(
         warm: workplace.warm.as_ref(),
         warm_ttl: line.cache.cache_ttl.0,
         cache: cache.as_ref(),
+        cache_mounts: mounts.as_ref(),
         cache_repositories: &repositories,
         context: &contexts.main,
         contexts: &contexts.named,
+        layouts: &contexts.layouts,
         sandbox: &sandbox,
         http: &web_agent(false),
         git_environment: &git_environment,
@@ -141,7 +167,29 @@ fn run(
     if let Some(cache) = &cache {
         cache.finish();
     }
+    // After a failed build, too: what its steps downloaded is as good as before.
+    if let Some(mounts) = &mounts {
+        mounts.finish();
+    }
     Ok(result)
+}
+
+/// Cache mounts in the cache repository, when they are wanted there.
+fn remote_mounts(
+    line: &CommandLine,
+    client: &Client,
+    workplace: &Workplace,
+    observer: &Arc<dyn Observer>,
+) -> Result<Option<RemoteMounts>, Failure> {
+    let Some(repository) = settings::mount_repository(line)? else { return Ok(None) };
+    let (store, options) = (Arc::clone(&workplace.store), RegistryCacheOptions::default());
+    let cache = RegistryCache::new(client.clone(), repository, store, options, Arc::clone(observer));
+    let options = RemoteMountsOptions {
+        save: !line.cache.no_push_cache,
+        max_bytes: line.cache.cache_mounts_max_bytes,
+        work: workplace.work.path().to_owned(),
+    };
+    Ok(Some(RemoteMounts::new(Arc::new(cache), options, Arc::clone(observer))))
 }
 
 fn layer_cache(
@@ -164,11 +212,21 @@ fn layer_cache(
 }
 
 /// The sandbox, ended by SIGINT and SIGTERM.
-fn sandbox_choice(probe: Probe, holds_overlay: bool) -> Result<SandboxChoice, Failure> {
-    let executable = std::env::current_exe()?;
+fn sandbox_choice(
+    line: &CommandLine,
+    probe: Probe,
+    holds_overlay: bool,
+    observer: &dyn Observer,
+) -> Result<SandboxChoice, Failure> {
+    // By this name it is this program, whatever a step does to the file.
+    let executable = PathBuf::from("/proc/self/exe");
+    let ignore = match probe.kind {
+        Kind::InPlace => ignored(line)?,
+        _ => IgnoreList::default(),
+    };
     let (sandbox, cancel): (Box<dyn Sandbox>, Cancel) = match probe.kind {
         Kind::InPlace => {
-            let sandbox = InPlaceSandbox::new(executable)?;
+            let sandbox = InPlaceSandbox::new(executable, hide::decide(line, &ignore, &env, observer)?);
             let cancel = sandbox.cancel();
             (Box::new(sandbox), cancel)
         }
@@ -178,12 +236,14 @@ fn sandbox_choice(probe: Probe, holds_overlay: bool) -> Result<SandboxChoice, Fa
             (Box::new(sandbox), cancel)
         }
     };
-    let ignore = match probe.kind {
-        Kind::InPlace => ignore_list(&executor_directory()?, true, &[])?,
-        _ => IgnoreList::default(),
-    };
     end_on_signal(cancel.clone());
     Ok(SandboxChoice { probe, holds_overlay, sandbox, cancel, ignore })
+}
+
+/// What stages leave alone in place.
+pub(crate) fn ignored(line: &CommandLine) -> Result<IgnoreList, Failure> {
+    let extra: Vec<_> = line.build.ignore_path.iter().map(|path| Path::new("/").join(path)).collect();
+    Ok(ignore_list(&executor_directory()?, line.build.ignore_var_run, &extra)?)
 }
 
 /// A signal ends the running step, which fails the build and cleans up; a build that is busy with

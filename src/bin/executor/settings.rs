@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{IsTerminal, stderr, stdin};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use yadokari::build::{Caching, DockerfileText, Outputs, Secret};
 use yadokari::context::{ContextSpec, FoundContext, GitOptions};
 use yadokari::image::{Platform, Reference};
-use yadokari::plan::{NamedContext, NamedContexts, PlanOptions};
+use yadokari::plan::{NamedContexts, PlanOptions};
 use yadokari::registry::ClientOptions;
 use yadokari::sandbox::Requested;
 
 use crate::command_line::settings::{self as command_line, Environment, SettingsError, usage};
 use crate::command_line::values::{KeyValue, parse_boolean};
-use crate::flags::{BuildFlags, CacheFlags, CommandLine, OutputFlags, RegistryFlags, SandboxFlag};
+use crate::flags::{BuildFlags, CacheFlags, CommandLine, OnFailure, OutputFlags, RegistryFlags, SandboxFlag};
 
 /// Flags that only make sense together.
 ///
@@ -34,6 +35,12 @@ pub(crate) fn check(line: &CommandLine) -> Result<(), SettingsError> {
     {
         return Err(usage("when using --no-push with --cache you must provide --cache-repo (or --no-push-cache)"));
     }
+    if line.build.on_failure == OnFailure::Shell && !(stdin().is_terminal() && stderr().is_terminal()) {
+        return Err(usage("--on-failure=shell needs a terminal as standard input and standard error"));
+    }
+    if line.cache.cache_mounts_remote && line.cache.cache_repo.is_none() && output.destination.is_empty() {
+        return Err(usage("--cache-mounts-remote needs a --cache-repo when there is no --destination"));
+    }
     let names = output.image_name_with_digest_file.is_some() || output.image_name_tag_with_digest_file.is_some();
     if names && output.destination.is_empty() {
         return Err(usage("files with the image's name need a --destination"));
@@ -44,6 +51,9 @@ pub(crate) fn check(line: &CommandLine) -> Result<(), SettingsError> {
 /// `--jobs`; the number of cores when it is 0.
 pub(crate) fn jobs(flags: &BuildFlags) -> NonZeroUsize {
     let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    if flags.on_failure == OnFailure::Shell {
+        return NonZeroUsize::MIN;
+    }
     NonZeroUsize::new(flags.jobs).unwrap_or_else(cores)
 }
 
@@ -84,42 +94,24 @@ pub(crate) fn dockerfile(
     Ok((path, DockerfileText { name, bytes }))
 }
 
-/// What takes the place of stages and images.
-fn named_contexts(flags: &BuildFlags) -> Result<NamedContexts, SettingsError> {
-    let mut contexts = NamedContexts::default();
-    for KeyValue { name, value } in &flags.build_context {
-        let context = match value.split_once("://") {
-            Some(("docker-image", "scratch")) => NamedContext::Scratch,
-            Some(("docker-image", text)) => NamedContext::Image(reference(text)?),
-            Some((kind @ ("oci-layout" | "local" | "input" | "target"), _)) => {
-                return Err(usage(format!("--build-context {name}: {kind}:// is not supported")));
-            }
-            None if value.starts_with("target:") => {
-                return Err(usage(format!("--build-context {name}: target: is not supported")));
-            }
-            _ => NamedContext::Files,
-        };
-        contexts.insert(name, context);
-    }
-    Ok(contexts)
-}
-
-/// The named contexts that are files, by key.
-pub(crate) fn named_files(flags: &BuildFlags) -> BTreeMap<String, ContextSpec> {
-    let files = flags.build_context.iter().filter(|context| !context.value.starts_with("docker-image://"));
-    let spec = |text: &String| ContextSpec { text: text.clone(), ..ContextSpec::default() };
-    files.map(|KeyValue { name, value }| (NamedContexts::key(name), spec(value))).collect()
-}
-
 /// What planning needs.
-pub(crate) fn plan_options(flags: &BuildFlags, env: Environment<'_>) -> Result<PlanOptions, SettingsError> {
+pub(crate) fn plan_options(
+    flags: &BuildFlags,
+    contexts: NamedContexts,
+    env: Environment<'_>,
+) -> Result<PlanOptions, SettingsError> {
+    let mut build_args = command_line::build_args(&flags.build_arg, env);
+    // As buildx hands it on.
+    if let Some(epoch) = env("SOURCE_DATE_EPOCH").filter(|epoch| !epoch.is_empty()) {
+        build_args.entry("SOURCE_DATE_EPOCH".to_owned()).or_insert(epoch);
+    }
     Ok(PlanOptions {
-        build_args: command_line::build_args(&flags.build_arg, env),
+        build_args,
         target: flags.target.clone(),
         platform: None,
         build_platform: Platform::host(),
         labels: flags.label.iter().map(|KeyValue { name, value }| (name.clone(), value.clone())).collect(),
-        contexts: named_contexts(flags)?,
+        contexts,
     })
 }
 
@@ -166,14 +158,22 @@ pub(crate) fn outputs(flags: &OutputFlags) -> Result<Outputs, SettingsError> {
     })
 }
 
-fn reference(text: &str) -> Result<Reference, SettingsError> {
+pub(crate) fn reference(text: &str) -> Result<Reference, SettingsError> {
     text.parse().map_err(|error: yadokari::image::ReferenceError| usage(error.to_string()))
 }
 
 /// Where step records go; `None` when nothing but the local directory is used.
 pub(crate) fn cache_repository(line: &CommandLine) -> Result<Option<Reference>, SettingsError> {
+    if line.cache.cache { repository(line) } else { Ok(None) }
+}
+
+/// Where cache mounts go; `None` when nothing but the local directory is used.
+pub(crate) fn mount_repository(line: &CommandLine) -> Result<Option<Reference>, SettingsError> {
+    if line.cache.cache_mounts_remote { repository(line) } else { Ok(None) }
+}
+
+fn repository(line: &CommandLine) -> Result<Option<Reference>, SettingsError> {
     match (&line.cache.cache_repo, line.output.destination.first()) {
-        _ if !line.cache.cache => Ok(None),
         (Some(repository), _) => reference(repository).map(Some),
         (None, Some(destination)) => Ok(Some(reference(destination)?.child("cache"))),
         (None, None) => Ok(None),

@@ -35,8 +35,7 @@ impl Workplace {
     pub(crate) fn new(line: &CommandLine, parent: &Path, holds_overlay: bool) -> Result<Self, Failure> {
         remove_abandoned(parent);
         let state = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
-        let lock = File::create(state.path().join(LOCK))?;
-        lock.lock()?;
+        let lock = locked_file(state.path())?;
         let work = tempfile::Builder::new().prefix("work-").tempdir_in(state.path())?;
         let (store, warm) = match cache_directory(line)? {
             Some(shared) if line.cache.cache && shared.is_writable() => (shared, None),
@@ -78,6 +77,15 @@ pub(crate) fn state_parent(line: &CommandLine, probe: &Probe) -> Result<(PathBuf
     }
     let is_writable = |directory: &&PathBuf| tempfile::tempdir_in(directory).is_ok();
     Ok((candidates.iter().find(is_writable).unwrap_or(&candidates[0]).clone(), false))
+}
+
+/// Has its name only once it is locked: other builds must not take it for one that nobody holds.
+fn locked_file(directory: &Path) -> Result<File, std::io::Error> {
+    let unnamed = directory.join("lock.new");
+    let lock = File::create(&unnamed)?;
+    lock.lock()?;
+    fs::rename(&unnamed, directory.join(LOCK))?;
+    Ok(lock)
 }
 
 pub(crate) fn executor_directory() -> Result<PathBuf, std::io::Error> {

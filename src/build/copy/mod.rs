@@ -57,10 +57,12 @@ pub enum Prepared {
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
     /// A source without wildcards, or the fixed directory before one, is not there.
-    #[error("failed to compute cache key: \"/{}\": not found", text(path))]
+    #[error("failed to compute cache key: \"/{}\": not found{}", text(path), did_you_mean(.nearest.as_deref()))]
     NotFound {
         /// As written, cleaned.
         path: EntryPath,
+        /// Something of nearly that name beside it.
+        nearest: Option<EntryPath>,
     },
     /// A source or a part of `--exclude` is no valid pattern.
     #[error("invalid pattern {pattern:?}")]
@@ -115,6 +117,10 @@ pub enum CopyError {
         /// In [`crate::plan::CopyOp::sources`].
         index: usize,
     },
+}
+
+fn did_you_mean(path: Option<&[u8]>) -> String {
+    path.map_or(String::new(), |path| format!(" (did you mean /{}?)", text(path)))
 }
 
 /// A path for people.

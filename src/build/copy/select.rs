@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{CopyError, clean, is_directory, join, split_last};
 use crate::digest::ContentHash;
+use crate::dockerfile::suggestion;
 use crate::layer::{Content, EntryPath};
 use crate::pattern::{PatternError, Patterns, Wildcard, has_meta};
 use crate::plan::{CopyOp, CopySource};
@@ -110,7 +111,7 @@ fn with_parents<'a>(
     let mut selected = Vec::new();
     for (name, root) in roots(pivot, tree)? {
         if !has_meta(&pattern) && tree.get(&join(&root, &pattern)).is_none() {
-            return Err(CopyError::NotFound { path: join(&clean(pivot.as_bytes()), &pattern) });
+            return Err(not_found(tree, &join(&clean(pivot.as_bytes()), &pattern)));
         }
         selected.push(filter.select(source, name, root, tree)?);
     }
@@ -137,12 +138,24 @@ fn roots(path: &str, tree: &View) -> Result<Vec<(Vec<u8>, EntryPath)>, CopyError
 
 /// Follows all links; `written` is the path to complain about.
 fn existing(tree: &View, path: &[u8], written: &[u8]) -> Result<EntryPath, CopyError> {
-    let not_found = || CopyError::NotFound { path: written.to_vec() };
     match tree.resolve(path, LastLink::Follow) {
         Ok(resolved) if resolved.is_empty() || tree.get(&resolved).is_some() => Ok(resolved),
-        Ok(_) | Err(crate::view::ResolveError::NotADirectory { .. }) => Err(not_found()),
+        Ok(_) | Err(crate::view::ResolveError::NotADirectory { .. }) => Err(not_found(tree, written)),
         Err(cause) => Err(cause.into()),
     }
+}
+
+/// The error for a path that is not there, with the nearest name in its directory.
+fn not_found(tree: &View, path: &[u8]) -> CopyError {
+    let (directory, name) = split_last(path);
+    let known = tree.resolve(directory, LastLink::Follow).ok();
+    let names: Vec<&str> = known
+        .iter()
+        .flat_map(|known| tree.children(known))
+        .filter_map(|(name, _)| std::str::from_utf8(name).ok())
+        .collect();
+    let nearest = std::str::from_utf8(name).ok().and_then(|name| suggestion::nearest(name, names));
+    CopyError::NotFound { path: path.to_vec(), nearest: nearest.map(|name| join(directory, name.as_bytes())) }
 }
 
 /// Paths below `start` that match; links are not entered, nor directories that match.
@@ -207,7 +220,7 @@ impl Filter {
         root: EntryPath,
         tree: &'a View,
     ) -> Result<Selected<'a>, CopyError> {
-        let node = tree.get(&root).ok_or_else(|| CopyError::NotFound { path: root.clone() })?;
+        let node = tree.get(&root).ok_or_else(|| not_found(tree, &root))?;
         let mut members = vec![Member { path: EntryPath::new(), node: Cow::Borrowed(node), passage: false }];
         let mut passages: Vec<Member> = Vec::new();
         // What is still to be looked at, the next one last.

@@ -7,18 +7,21 @@ use crate::plan::{Base, HistoryEntry, Plan, Stage};
 /// BuildKit's mark on history entries.
 const COMMENT: &str = "buildkit.dockerfile.v0";
 
-/// Kaniko's `--reproducible` knows no time; the epoch is the one that registries accept.
+/// What registries accept where a time is missing or beyond the calendar.
 const EPOCH: &str = "1970-01-01T00:00:00Z";
 
 /// Makes the image of the plan's target, whose layers are those of `state`.
 ///
-/// A rebuild from the cache gives the same bytes: times are those of the layers, not of now.
-pub(in super::super) fn assemble(plan: &Plan, images: &BaseImages, state: &StageState, reproducible: bool) -> Image {
+/// A rebuild from the cache gives the same bytes: times are those of the layers, not of now, or all
+/// `time`, in seconds since the epoch.
+pub(in super::super) fn assemble(plan: &Plan, images: &BaseImages, state: &StageState, time: Option<i64>) -> Image {
+    let time = time.map(rfc3339);
     let target = &plan.stages[plan.target.0];
     let mut config = target.config.clone();
     config.rootfs.diff_ids = state.layers().iter().map(|layer| layer.diff_id.clone()).collect();
-    config.history = history(plan, images, state.step_layers(), reproducible);
-    config.created = config.history.iter().rev().find_map(|entry| entry.created.clone());
+    config.history = history(plan, images, state.step_layers(), time.as_ref());
+    let last = || config.history.iter().rev().find_map(|entry| entry.created.clone());
+    config.created = time.clone().filter(|_| plan.epoch.is_some()).or_else(last);
     let config_bytes = config.to_bytes();
     let manifest = manifest(&config_bytes, state.layers());
     let manifest_bytes = manifest.to_bytes();
@@ -38,7 +41,7 @@ fn manifest(config_bytes: &[u8], layers: &[StateLayer]) -> Manifest {
 }
 
 /// The base image's entries, then one per instruction of the target and the stages below it.
-fn history(plan: &Plan, images: &BaseImages, step_layers: &[StateLayer], reproducible: bool) -> Vec<History> {
+fn history(plan: &Plan, images: &BaseImages, step_layers: &[StateLayer], fixed: Option<&String>) -> Vec<History> {
     let chain = chain(plan);
     let base = chain.first().and_then(|stage| base_config(stage, images));
     let mut history = base.map(|config| config.history.clone()).unwrap_or_default();
@@ -50,7 +53,7 @@ fn history(plan: &Plan, images: &BaseImages, step_layers: &[StateLayer], reprodu
         if entry.step.is_some() {
             time = layers.next().and_then(StateLayer::created).map(rfc3339).or(time);
         }
-        let created = if reproducible { Some(EPOCH.to_owned()) } else { time.clone() };
+        let created = fixed.or(time.as_ref()).cloned();
         history.push(history_entry(entry, created));
     }
     history

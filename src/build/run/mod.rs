@@ -1,9 +1,14 @@
 //! RUN: a process on the stage's file system, and what it changed.
 
 mod agent;
+mod cache_mounts;
 mod foreign;
 mod mounts;
+mod output;
+mod remote_mounts;
 mod rooms;
+
+use std::mem;
 
 use super::error::BuildError;
 use super::evaluate::{Evaluator, StepPlace};
@@ -17,10 +22,12 @@ use crate::sandbox::{Exit, Process, Stream};
 use crate::view::with_ancestors;
 
 pub(super) use mounts::CopiedSources;
+use output::LastLines;
+pub use remote_mounts::{RemoteMounts, RemoteMountsOptions};
 pub(super) use rooms::Rooms;
 use rooms::{Room, SCRIPT_DIRECTORY, StepRun};
 
-/// BuildKit's name of the host that a RUN sees.
+/// BuildKit's name of the host that a RUN sees, unless a build argument says another.
 const HOSTNAME: &str = "buildkitsandbox";
 
 impl Evaluator<'_> {
@@ -50,6 +57,13 @@ impl Evaluator<'_> {
         Ok(Outcome::Made { layer: Box::new(layer), content })
     }
 
+    /// Opens a shell on the terminal, where the step failed and with all that it had.
+    fn shell(&self, room: &mut Room<'_>, failed: &StepRun<'_>, number: usize, exit: Exit) -> Result<(), BuildError> {
+        self.shop.progress.shell(number, exit);
+        let process = Process { argv: vec!["sh".into()], terminal: true, ..failed.process.clone() };
+        room.run(&StepRun { process: &process, ..*failed }, &mut |_, _| {}).map(drop)
+    }
+
     /// The argument vector, with the script where it really is.
     fn argv(&self, op: &RunOp) -> Vec<String> {
         let Some(script) = &op.script else { return op.argv.clone() };
@@ -66,24 +80,31 @@ impl Evaluator<'_> {
         op: &RunOp,
         number: usize,
     ) -> Result<Vec<Change>, BuildError> {
-        let mounts = self.prepare_mounts(op)?;
+        let mut mounts = self.prepare_mounts(op)?;
         let process = Process {
             argv: self.argv(op),
-            env: op.env.iter().chain(&op.proxy_env).cloned().chain(mounts.env).collect(),
+            env: op.env.iter().chain(&op.proxy_env).cloned().chain(mem::take(&mut mounts.env)).collect(),
             user: op.user.clone(),
             workdir: op.workdir.clone(),
-            hostname: HOSTNAME.into(),
+            hostname: op.hostname.clone().unwrap_or_else(|| HOSTNAME.into()),
             network: op.network,
-            mounts: mounts.mounts,
+            mounts: mem::take(&mut mounts.mounts),
+            terminal: false,
         };
         let progress = self.shop.progress;
-        let mut output =
-            |stream: Stream, bytes: &[u8]| progress.output(number, matches!(stream, Stream::Stderr), bytes);
+        let mut last = LastLines::default();
+        let mut output = |stream: Stream, bytes: &[u8]| {
+            last.take(bytes);
+            progress.output(number, matches!(stream, Stream::Stderr), bytes);
+        };
         let sandbox = self.shop.services.sandbox.sandbox.as_ref();
         let step = StepRun { sandbox, state, materials: self.shop.materials, process: &process };
         let (exit, changes) = room.run(&step, &mut output)?;
         if exit != Exit::Code(0) {
-            return Err(BuildError::Process { command: op.argv.join(" "), exit });
+            if self.shop.request.shell_on_failure {
+                self.shell(room, &step, number, exit)?;
+            }
+            return Err(BuildError::Process { command: op.argv.join(" "), exit, output: last.into_lines() });
         }
         Ok(with_ancestors(&state.contents().view, changes))
     }

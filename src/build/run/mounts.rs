@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use super::super::error::BuildError;
@@ -12,18 +12,27 @@ use super::super::evaluate::Evaluator;
 use super::super::state::StageState;
 use super::super::trees::{StageSource, write_tree};
 use super::agent::AgentSocket;
-use crate::digest::ContentHash;
-use crate::plan::{Mount, RunOp, Sharing, Source};
+use crate::plan::{Mount, RunOp, Source};
 use crate::sandbox::{self, MountKind};
 
-/// Mounts ready for the sandbox. Dropping it releases the locks of cache mounts and closes agents.
+/// Mounts ready for the sandbox. Dropping it releases the locks of cache mounts, closes agents, and
+/// removes the files with secrets: in place, the next step could read them.
 #[derive(Default)]
 pub(super) struct Prepared {
     pub(super) mounts: Vec<sandbox::Mount>,
     /// From secrets.
     pub(super) env: Vec<(String, String)>,
-    locks: Vec<File>,
+    pub(super) locks: Vec<File>,
     agents: Vec<AgentSocket>,
+    files: Vec<PathBuf>,
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        for file in &self.files {
+            let _ = fs::remove_file(file);
+        }
+    }
 }
 
 impl Prepared {
@@ -46,11 +55,18 @@ impl Evaluator<'_> {
         if let Some(script) = &op.script {
             let owner = Ownership { mode: 0o755, uid: 0, gid: 0 };
             let source = self.private_file(script.body.as_bytes(), owner)?;
+            prepared.files.push(source.clone());
             let target = format!("{}/{}", self.shop.rooms.script_directory(), script.name);
             prepared.add(&target, MountKind::Bind { source, readonly: true });
         }
-        for mount in &op.mounts {
-            self.prepare_mount(mount, &mut prepared)?;
+        let mut caches = self.claim_caches(op, &mut prepared)?;
+        for (number, mount) in op.mounts.iter().enumerate() {
+            match (mount, caches.remove(&number)) {
+                (Mount::Cache { target, readonly, .. }, Some(source)) => {
+                    prepared.add(target, MountKind::Bind { source, readonly: *readonly });
+                }
+                _ => self.prepare_mount(mount, &mut prepared)?,
+            }
         }
         Ok(prepared)
     }
@@ -61,10 +77,8 @@ impl Evaluator<'_> {
                 let kind = self.bind(from, source, target, *writable)?;
                 prepared.add(target, kind);
             }
-            Mount::Cache { target, .. } => {
-                let kind = self.cache_mount(mount, prepared)?;
-                prepared.add(target, kind);
-            }
+            // Claimed before.
+            Mount::Cache { .. } => {}
             Mount::Tmpfs { target, size_bytes } => prepared.add(target, MountKind::Tmpfs { size_bytes: *size_bytes }),
             Mount::Secret { .. } => self.secret(mount, prepared)?,
             Mount::Ssh { .. } => self.ssh(mount, prepared)?,
@@ -109,31 +123,6 @@ impl Evaluator<'_> {
         Ok(path)
     }
 
-    fn cache_mount(&self, mount: &Mount, prepared: &mut Prepared) -> Result<MountKind, BuildError> {
-        let Mount::Cache { id, target, sharing, readonly, from, mode, uid, gid } = mount else {
-            return Ok(MountKind::Tmpfs { size_bytes: None });
-        };
-        let caches = self.shop.services.store.directory().join("mounts");
-        fs::create_dir_all(&caches).map_err(BuildError::file("create", &caches))?;
-        let (path, lock) = claim(&caches, id, *sharing)?;
-        prepared.locks.extend(lock);
-        if !path.exists() {
-            match from {
-                Some((from, source)) => self.seed_cache(from, source, target, &path)?,
-                None => make_directory(&path, Ownership { mode: *mode, uid: *uid, gid: *gid })?,
-            }
-        }
-        Ok(MountKind::Bind { source: path, readonly: *readonly })
-    }
-
-    fn seed_cache(&self, from: &Source, source: &str, target: &str, path: &Path) -> Result<(), BuildError> {
-        let view = self.source_view(from)?;
-        let partial = path.with_extension("partial");
-        let missing = || BuildError::Mount { target: target.to_owned(), reason: format!("{source:?}: not found") };
-        let written = write_tree(&view, source, &partial, self.shop.materials)?.ok_or_else(missing)?;
-        fs::rename(&written, path).map_err(BuildError::file("create", path))
-    }
-
     fn secret(&self, mount: &Mount, prepared: &mut Prepared) -> Result<(), BuildError> {
         let Mount::Secret { id, target, env, required, mode, uid, gid } = mount else { return Ok(()) };
         let secret = self.shop.request.secrets.get(id);
@@ -148,6 +137,7 @@ impl Evaluator<'_> {
         if let (Some(target), Some(secret)) = (target, secret) {
             let owner = Ownership { mode: *mode, uid: *uid, gid: *gid };
             let source = self.private_file(&secret.0, owner)?;
+            prepared.files.push(source.clone());
             prepared.add(target, MountKind::Bind { source, readonly: true });
         }
         Ok(())
@@ -188,43 +178,6 @@ impl Evaluator<'_> {
         };
         write().map_err(BuildError::file("write", &path))?;
         Ok(path)
-    }
-}
-
-fn make_directory(path: &Path, owner: Ownership) -> Result<(), BuildError> {
-    let make = || -> std::io::Result<()> {
-        fs::create_dir_all(path)?;
-        chown(path, Some(owner.uid), Some(owner.gid))?;
-        fs::set_permissions(path, Permissions::from_mode(owner.mode))
-    };
-    make().map_err(BuildError::file("create", path))
-}
-
-/// The directory of a cache mount, and the lock that its sharing mode asks for: `shared` none,
-/// `locked` waits, `private` takes the first copy that nobody uses.
-fn claim(caches: &Path, id: &str, sharing: Sharing) -> Result<(PathBuf, Option<File>), BuildError> {
-    let name = ContentHash::of(id.as_bytes()).to_string();
-    let lock_file = |path: &Path| {
-        File::create(path.with_extension("lock")).map_err(BuildError::file("create", path.with_extension("lock")))
-    };
-    let first = caches.join(&name);
-    match sharing {
-        Sharing::Shared => Ok((first, None)),
-        Sharing::Locked => {
-            let lock = lock_file(&first)?;
-            lock.lock().map_err(BuildError::file("lock", &first))?;
-            Ok((first, Some(lock)))
-        }
-        Sharing::Private => {
-            for copy in 0.. {
-                let path = if copy == 0 { first.clone() } else { caches.join(format!("{name}-{copy}")) };
-                let lock = lock_file(&path)?;
-                if lock.try_lock().is_ok() {
-                    return Ok((path, Some(lock)));
-                }
-            }
-            Ok((first, None))
-        }
     }
 }
 

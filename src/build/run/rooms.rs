@@ -1,5 +1,6 @@
 //! Where RUN steps run: overlays of extracted layers, or the container's own root.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,17 +8,20 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::super::error::BuildError;
 use super::super::extraction::OverlayForm;
 use super::super::materials::{Materials, os_path};
+use super::super::records::now;
 use super::super::request::SandboxChoice;
 use super::super::state::{StageState, StateLayer};
 use crate::digest::DiffId;
 use crate::extract::{Form, Ownership, extract};
-use crate::layer::Change;
+use crate::layer::{Change, ChangeKind};
 use crate::sandbox::{self, Exit, IgnoreList, Process, Root, Sandbox, Stream, wipe};
 use crate::snapshot;
+use crate::view::{View, tar_order};
 
 /// The places where RUN steps run.
 pub(in super::super) struct Rooms<'a> {
     kind: RoomKind<'a>,
+    script_directory: &'static str,
     /// For names below the work directory.
     numbers: AtomicUsize,
 }
@@ -64,10 +68,6 @@ enum Place {
 }
 
 impl Place {
-    fn is_container(&self) -> bool {
-        matches!(self, Self::Container)
-    }
-
     fn path(&self) -> &Path {
         match self {
             Self::Container => Path::new("/"),
@@ -84,6 +84,7 @@ impl Place {
 }
 
 /// One RUN: what runs, and on which file system.
+#[derive(Clone, Copy)]
 pub(in super::super) struct StepRun<'r> {
     pub(in super::super) sandbox: &'r dyn Sandbox,
     pub(in super::super) state: &'r StageState,
@@ -109,7 +110,9 @@ impl<'a> Rooms<'a> {
             sandbox::Kind::InPlace => tree(Place::Container),
             sandbox::Kind::None => RoomKind::Nowhere(choice.probe.reason.clone()),
         };
-        Self { kind, numbers: AtomicUsize::new(0) }
+        let in_container = choice.probe.kind == sandbox::Kind::InPlace;
+        let script_directory = if in_container { "/run/pipes" } else { SCRIPT_DIRECTORY };
+        Self { kind, script_directory, numbers: AtomicUsize::new(0) }
     }
 
     /// Whether a layer that must be read anyway had better be extracted in the same pass.
@@ -124,10 +127,7 @@ impl<'a> Rooms<'a> {
 
     /// Where heredoc scripts with `#!` stand. A container's own `/dev` is often mounted noexec.
     pub(in super::super) fn script_directory(&self) -> &'static str {
-        match &self.kind {
-            RoomKind::Tree(room) if lock(room).place.is_container() => "/run/pipes",
-            _ => SCRIPT_DIRECTORY,
-        }
+        self.script_directory
     }
 
     /// A name that nothing else in the work directory has.
@@ -195,7 +195,11 @@ impl TreeRoom<'_> {
         self.fill(state.layers(), materials)?;
         let before = snapshot::index(self.place.path(), self.ignore)?;
         let exit = sandbox.run(process, &self.place.root(), output)?;
-        let changes = snapshot::changed(self.place.path(), &before, &state.contents().view, self.ignore)?;
+        let view = &state.contents().view;
+        let mut changes = snapshot::changed(self.place.path(), &before, view, self.ignore)?;
+        if matches!(self.place, Place::Container) {
+            add_kernel_directories(&mut changes, view);
+        }
         Ok((exit, changes))
     }
 
@@ -217,6 +221,19 @@ impl TreeRoom<'_> {
         }
         self.holds = wanted;
         Ok(())
+    }
+}
+
+/// A root without these has them after its first step, as with BuildKit and runc. A container's own
+/// are mounts, which a snapshot leaves out.
+fn add_kernel_directories(changes: &mut Vec<Change>, view: &View) {
+    for name in [b"dev".as_slice(), b"proc", b"sys"] {
+        if view.get(name).is_some() {
+            continue;
+        }
+        let at = changes.partition_point(|change| tar_order(&change.path, name).is_lt());
+        let (path, kind) = (name.to_vec(), ChangeKind::Directory);
+        changes.insert(at, Change { path, kind, mode: 0o755, uid: 0, gid: 0, mtime: now(), xattrs: BTreeMap::new() });
     }
 }
 

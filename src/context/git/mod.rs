@@ -97,6 +97,8 @@ pub struct Git {
 pub struct Checkout {
     /// Full hex name.
     pub commit: String,
+    /// When it was committed, seconds since the epoch.
+    pub time: i64,
     /// Files 0644 or 0755, directories 0755, all 0:0, with the time of the checkout.
     pub view: View,
 }
@@ -142,6 +144,7 @@ impl Git {
             Target::Abbreviated(commit) => run.fetch_all(&commit)?,
         };
         let commit = check(source, wanted)?;
+        let time = run.git(&["show", "--no-patch", "--format=%ct", &commit], "read the time of")?;
         run.git(&["checkout", "--quiet", "--force", "--detach", &commit], "check out")?;
         if source.submodules && directory.join(".gitmodules").symlink_metadata().is_ok_and(|found| found.is_file()) {
             let depth = if source.depth == 0 { &[][..] } else { &["--depth=1"] };
@@ -154,7 +157,7 @@ impl Git {
             run.git(&["read-tree", &commit], "set up a copy of")?;
         }
         let view = run.view()?;
-        Ok(Checkout { commit, view })
+        Ok(Checkout { commit, time: time.trim().parse().unwrap_or(0), view })
     }
 
     fn find(&self, source: &GitSource) -> Result<Target, GitError> {

@@ -159,6 +159,13 @@ impl GitSource {
         Url::parse(&self.remote).ok().filter(|url| matches!(url.scheme(), "http" | "https"))
     }
 
+    /// Host, with the port when it is not the usual one, of a remote over http or https.
+    pub fn web_host(&self) -> Option<String> {
+        let url = self.web_url()?;
+        let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
+        Some(format!("{}{port}", url.host_str()?))
+    }
+
     /// Adds what the flags of ADD say.
     ///
     /// # Errors

@@ -29,7 +29,7 @@ pub fn check_file(dockerfile: &Dockerfile) -> Vec<Warning> {
 /// Reported at the last line.
 fn empty_continuation(note: &Note) -> Option<Warning> {
     let end = note.span.end;
-    let span = Span { start: end, end, column: None };
+    let span = Span::lines(end, end);
     note.empty_continuation.then(|| Warning::new(&NO_EMPTY_CONTINUATION, &[], span))
 }
 

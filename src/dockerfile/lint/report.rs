@@ -6,8 +6,7 @@ use serde::Serialize;
 
 use super::Warning;
 use super::warning::Token;
-use crate::dockerfile::diagnostic::{Fault, column};
-use crate::dockerfile::{Span, render};
+use crate::dockerfile::{Listing, Span};
 
 /// The error that ended a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,23 +20,19 @@ pub struct CheckError {
 /// The warnings for people: rule and URL, message, source lines with a caret. Nothing for none.
 pub fn to_text(warnings: &[Warning], file_name: &str, source: &[u8]) -> String {
     let text = String::from_utf8_lossy(source);
+    let listing = Listing::new(file_name, &text);
     let show = |warning: &Warning| {
         let url = warning.rule.url().map_or(String::new(), |url| format!(" - {url}"));
-        let shown = render(&warning.message, place(warning, source), file_name, &text);
+        let shown = listing.show(&warning.message, place(warning, &listing));
         format!("\nWARNING: {}{url}\n{shown}", warning.rule.name)
     };
     warnings.iter().map(show).collect()
 }
 
-/// The warning's span with the column of its token, when it is in the first line.
-fn place(warning: &Warning, source: &[u8]) -> Span {
-    let fault = match &warning.token {
-        Some(Token { text, last: true }) => Fault::at_last("", text),
-        Some(Token { text, last: false }) => Fault::at("", text),
-        None => return warning.span,
-    };
-    let found = column(source, warning.span.start, &fault);
-    Span { column: found, ..warning.span }
+/// The warning's span with its token as the caret.
+fn place(warning: &Warning, listing: &Listing<'_>) -> Span {
+    let find = |token: &Token| listing.find(warning.span, &token.text, token.last);
+    Span { caret: warning.token.as_ref().and_then(find), ..warning.span }
 }
 
 /// The result for programs, with two spaces of indentation.

@@ -107,7 +107,7 @@ COPY f `
 "#, Expect::Instructions(6)),
     ("lex-flag-novalue", r"FROM base:1
 COPY --chown f /a
-", Expect::Error("dockerfile parse error on line 2: missing a value on flag: --chown")),
+", Expect::Error("dockerfile parse error on line 2: missing a value on flag: --chown (write --chown=VALUE)")),
     ("lex-flag-twice", r"FROM base:1
 COPY --chown=1 --chown=2 f /a
 ", Expect::Error("dockerfile parse error on line 2: duplicate flag specified: --chown")),

@@ -14,7 +14,7 @@ use pax::Records;
 use super::header::RECORD;
 use super::path::{self, MAX_PATH, PathError};
 use super::toc::MAX_ENTRIES;
-use super::{Entry, EntryKind, EntryPath, WHITEOUT_PREFIX};
+use super::{Entry, EntryKind, EntryPath, Names, WHITEOUT_PREFIX};
 use crate::digest::ContentHash;
 
 /// Longest extended header or GNU long name, bytes.
@@ -78,6 +78,7 @@ pub enum DecodeError {
 /// [`MAX_EXTENDED`] bytes and one member are held.
 pub(super) struct Archive<R> {
     input: R,
+    names: Names,
     /// Bytes taken from the input.
     position: u64,
     /// Bytes of the current member's content still to come.
@@ -99,8 +100,8 @@ struct Prelude {
 }
 
 impl<R: BufRead> Archive<R> {
-    pub(super) fn new(input: R) -> Self {
-        Self { input, position: 0, content: 0, padding: 0, global: Records::default(), members: 0 }
+    pub(super) fn new(input: R, names: Names) -> Self {
+        Self { input, names, position: 0, content: 0, padding: 0, global: Records::default(), members: 0 }
     }
 
     /// The next member; what is left of the content of the one before is skipped. Its content
@@ -266,7 +267,7 @@ impl<R: BufRead> Archive<R> {
         if let EntryKind::File { size, .. } = kind {
             self.set_content(size);
         }
-        let Some((path, kind)) = whiteout(&name, kind)? else { return Ok(None) };
+        let Some((path, kind)) = located(&name, kind, self.names)? else { return Ok(None) };
         Ok(Some(Entry {
             path,
             kind,
@@ -320,13 +321,16 @@ fn symlink_target(link: Vec<u8>) -> Result<Vec<u8>, PathError> {
 }
 
 /// Path and kind of a member once whiteout names are understood; `None` for aufs bookkeeping.
-fn whiteout(name: &[u8], kind: EntryKind) -> Result<Option<(EntryPath, EntryKind)>, DecodeError> {
+fn located(name: &[u8], kind: EntryKind, names: Names) -> Result<Option<(EntryPath, EntryKind)>, DecodeError> {
     let bad = |source| DecodeError::Name { name: name.to_vec(), source };
     let path = path::clean(name).map_err(bad)?;
     let Some((parent, base)) = path::split(&path) else {
         let is_root = matches!(kind, EntryKind::Directory);
         return if is_root { Ok(Some((path, kind))) } else { Err(bad(PathError::Empty)) };
     };
+    if names == Names::Plain {
+        return Ok(Some((path, kind)));
+    }
     if base == OPAQUE {
         return Ok(Some((parent.to_vec(), EntryKind::OpaqueWhiteout)));
     }

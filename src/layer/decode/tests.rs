@@ -37,7 +37,7 @@ fn extended(records: &[(&str, &str)]) -> Vec<u8> {
 }
 
 fn entries(tar: &[u8]) -> Result<Vec<Entry>, DecodeError> {
-    let mut archive = Archive::new(tar);
+    let mut archive = Archive::new(tar, crate::layer::Names::Layer);
     let mut entries = Vec::new();
     while let Some(entry) = archive.next_entry()? {
         entries.push(entry);

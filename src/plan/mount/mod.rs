@@ -8,6 +8,7 @@ mod request;
 mod size;
 
 use request::{MountRequest, MountType};
+pub use size::parse as parse_size;
 
 use super::error::did_you_mean;
 use super::graph::Origin;
@@ -38,7 +39,7 @@ pub enum MountError {
         suggestion: Option<String>,
     },
     /// A key of another type; `type=` must stand before it.
-    #[error("unexpected key '{key}' for mount type '{kind}'")]
+    #[error("unexpected key '{key}' for mount type '{kind}': type= must stand before it")]
     KeyForType {
         /// The key.
         key: &'static str,
@@ -118,6 +119,21 @@ impl MountError {
     fn value(key: &str, value: &str) -> Self {
         Self::Value { key: key.to_owned(), value: value.to_owned() }
     }
+
+    /// The keys of the field to blame, in lower case; none when it is the whole value.
+    fn keys(&self) -> Vec<&str> {
+        match self {
+            Self::Csv { .. } | Self::SecretNameless => Vec::new(),
+            Self::Bare(field) => vec![field.as_str()],
+            Self::Key { key, .. } | Self::Value { key, .. } => vec![key.as_str()],
+            Self::KeyForType { key, .. } | Self::Number { key, .. } | Self::NotAllowed { key, .. } => vec![key],
+            Self::Type { .. } => vec!["type"],
+            Self::Sharing { .. } | Self::SharingForType(_) | Self::SecretSharing => vec!["sharing"],
+            Self::FromVariable | Self::SecretFrom => vec!["from"],
+            Self::SourceAndId | Self::SshSource | Self::CacheSource => vec!["source", "src"],
+            Self::Target => vec!["target", "dst", "destination"],
+        }
+    }
 }
 
 /// What a name in `from` stands for, and where its files are.
@@ -139,8 +155,8 @@ pub(super) struct MountContext<'a> {
 ///
 /// # Errors
 /// Bad CSV, and a variable in the name.
-pub(super) fn from(text: &str) -> Result<Option<String>, MountError> {
-    request::from(text)
+pub(super) fn from(text: &str) -> Result<Option<String>, PlanFault> {
+    request::from(text).map_err(|reason| blame(text, reason.into()))
 }
 
 /// Evaluates the `--mount`s of one RUN, in order.
@@ -151,24 +167,43 @@ pub(super) fn evaluate(texts: &[String], context: &MountContext<'_>) -> Result<V
     let mut agents = 0;
     let mut mounts = Vec::with_capacity(texts.len());
     for text in texts {
-        let request = MountRequest::parse(text, context.expand)?;
-        mounts.push(match request.kind {
-            MountType::Bind => context.bind(request)?,
-            MountType::Cache => context.cache(request)?,
-            MountType::Tmpfs => {
-                Mount::Tmpfs { target: context.target(&request.target)?, size_bytes: request.size_bytes }
-            }
-            MountType::Secret => context.secret(request)?,
-            MountType::Ssh => {
-                agents += 1;
-                context.ssh(request, agents - 1)?
-            }
-        });
+        let mount = context.mount(text, agents).map_err(|fault| blame(text, fault))?;
+        agents += usize::from(matches!(mount, Mount::Ssh { .. }));
+        mounts.push(mount);
     }
     Ok(mounts)
 }
 
+/// The fault with the field of `text` that is to blame.
+fn blame(text: &str, fault: PlanFault) -> PlanFault {
+    let PlanFault::Mount { reason, .. } = fault else { return fault };
+    let keys = reason.keys();
+    let is_to_blame = |field: &String| keys.contains(&&*field.split('=').next().unwrap_or_default().to_lowercase());
+    let field = fields::split(text).unwrap_or_default().into_iter().rfind(is_to_blame);
+    PlanFault::Mount { word: field.unwrap_or_else(|| text.to_owned()), reason }
+}
+
+impl From<MountError> for PlanFault {
+    fn from(reason: MountError) -> Self {
+        Self::Mount { word: String::new(), reason }
+    }
+}
+
 impl MountContext<'_> {
+    /// `agents` counts those before it in the same RUN.
+    fn mount(&self, text: &str, agents: usize) -> Result<Mount, PlanFault> {
+        let request = MountRequest::parse(text, self.expand)?;
+        match request.kind {
+            MountType::Bind => self.bind(request),
+            MountType::Cache => self.cache(request),
+            MountType::Tmpfs => {
+                Ok(Mount::Tmpfs { target: self.target(&request.target)?, size_bytes: request.size_bytes })
+            }
+            MountType::Secret => self.secret(request),
+            MountType::Ssh => self.ssh(request, agents),
+        }
+    }
+
     fn target(&self, given: &str) -> Result<String, MountError> {
         let target = path::join(self.workdir, given);
         if target == "/" { Err(MountError::Target) } else { Ok(target) }

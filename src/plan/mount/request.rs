@@ -6,7 +6,7 @@ use crate::plan::{PlanFault, Sharing};
 use super::{MountError, fields, size};
 
 /// Keys that a mistyped one is compared with.
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 19] = [
     "type",
     "from",
     "source",
@@ -23,6 +23,9 @@ const KEYS: [&str; 16] = [
     "ro",
     "rw",
     "readwrite",
+    "size",
+    "destination",
+    "env",
 ];
 
 /// `type=`.

@@ -1,10 +1,10 @@
-//! Sizes of memory: `128m`, `1.5GiB`, `4096`.
+//! Sizes of memory and of files: `128m`, `1.5GiB`, `4096`.
 
 /// Bytes; `None` when `text` is no size.
 ///
 /// # Source
 /// `docker/go-units`, `RAMInBytes`: powers of 1024 whatever the spelling of the unit.
-pub(super) fn parse(text: &str) -> Option<u64> {
+pub fn parse(text: &str) -> Option<u64> {
     let split = text.rfind(|c: char| c.is_ascii_digit() || matches!(c, '.' | ' ')).map(|at| at + 1)?;
     let (number, unit) = text.split_at(split);
     let number = number.strip_suffix(' ').unwrap_or(number);

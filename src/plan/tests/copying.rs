@@ -112,8 +112,8 @@ fn add_knows_remote_sources() {
     );
     assert_eq!(op.add, Some(AddOptions { checksum: None, keep_git_dir: true, unpack: Some(false) }));
     assert_eq!(copied("ADD a /d").add, Some(AddOptions::default()));
-    assert_eq!(error("FROM base\nCOPY http://h/f /d"), "2: source can't be a URL for COPY");
-    assert_eq!(error("FROM base\nCOPY git@h:r /d"), "2: source can't be a git ref for COPY");
+    assert_eq!(error("FROM base\nCOPY http://h/f /d"), "2: source can't be a URL for COPY (did you mean ADD?)");
+    assert_eq!(error("FROM base\nCOPY git@h:r /d"), "2: source can't be a git ref for COPY (did you mean ADD?)");
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod configuration;
 mod copying;
 mod lint;
 mod named;
+mod places;
 mod properties;
 mod running;
 mod stages;

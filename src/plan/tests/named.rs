@@ -63,6 +63,37 @@ fn files_are_a_first_layer_or_a_source() {
 }
 
 #[test]
+fn a_stage_stands_in_for_a_stage_or_an_image() {
+    let stage = |name: &str| NamedContext::Stage(name.to_owned());
+    let text = "FROM scratch AS base\nENV A=1\nCOPY x /\nFROM none AS s\nRUN no\nFROM alpine\nCOPY --from=s a /\nRUN --mount=from=debian:12,target=/m x";
+    let options = with(&[("s", stage("base")), ("alpine", stage("BASE")), ("debian:12", stage("s"))]);
+    let (plan, images) = try_plan_with(text, &options).unwrap();
+    assert!(images.is_empty());
+    assert_eq!((plan.stages.len(), &target(&plan).base), (2, &Base::Stage(StageIndex(0))));
+    assert_eq!(copies(&plan)[0].from, Source::Stage(StageIndex(0)));
+    assert!(target(&plan).config.config.env.contains(&"A=1".to_owned()));
+    // The target itself.
+    let replaced = PlanOptions { target: Some("s".into()), ..options };
+    assert_eq!(target(&try_plan_with(text, &replaced).unwrap().0).steps.len(), 0);
+    for (name, wanted, message) in [
+        (
+            "alpine",
+            "bose",
+            "failed to replace \"alpine\": there is no stage \"bose\" before this one (did you mean base?)",
+        ),
+        ("base", "s", "failed to replace \"base\": there is no stage \"s\" before this one"),
+        ("base", "base", "failed to replace \"base\": there is no stage \"base\" before this one"),
+    ] {
+        let error = try_plan_with(text, &with(&[(name, stage(wanted))])).unwrap_err();
+        assert_eq!(error.fault.to_string(), message);
+    }
+    // COPY learns that its stage is later as it does without a context.
+    let late = PlanOptions { target: Some("u".into()), ..with(&[("x", stage("l"))]) };
+    let error = try_plan_with("FROM scratch AS u\nCOPY --from=x a /\nFROM scratch AS l", &late).unwrap_err();
+    assert!(error.fault.to_string().contains("it needs to be defined before"), "{}", error.fault);
+}
+
+#[test]
 fn scratch_and_context_stay_what_they_are() {
     let options = with(&[("scratch", image("x")), ("context", image("y"))]);
     assert!(asked_for("FROM scratch\nCOPY --from=scratch / /", &options).is_empty());

@@ -80,7 +80,10 @@ fn faults_of_triggers_stand_at_from() {
         error(own),
         "3: cannot copy from stage \"child\", it needs to be defined before current stage \"child\""
     );
-    assert_eq!(error("FROM a AS p\nONBUILD COPY --from=7 /t /t\nFROM p"), "3: invalid stage index 7");
+    assert_eq!(
+        error("FROM a AS p\nONBUILD COPY --from=7 /t /t\nFROM p"),
+        "3: invalid stage index 7: the last stage of the file is 1"
+    );
     assert_eq!(error("FROM a AS p\nONBUILD EXPOSE x\nFROM p"), "3: invalid containerPort: x");
 }
 

@@ -57,6 +57,17 @@ pub enum Credential {
     RegistryToken(Secret),
 }
 
+impl Credential {
+    /// For people.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Basic { .. } => "user and password",
+            Self::IdentityToken(_) => "identity token",
+            Self::RegistryToken(_) => "registry token",
+        }
+    }
+}
+
 /// Why credentials could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
@@ -187,6 +198,19 @@ impl Credentials {
     pub fn with_helper_directories(mut self, directories: Vec<PathBuf>) -> Self {
         self.helper_directories = directories;
         self
+    }
+
+    /// What is known without asking a program, for people: the entry (`host`, `host/path`, or `*` for all)
+    /// and the kind of what there is. In the order in which files count, never a secret.
+    pub fn kinds(&self) -> Vec<(String, String)> {
+        let of = |source: &Source| {
+            let programs = source.cred_helpers.iter();
+            let programs = programs.map(|(server, name)| (server.clone(), format!("docker-credential-{name}")));
+            let all = source.creds_store.iter().map(|name| ("*".to_owned(), format!("docker-credential-{name}")));
+            let auths = source.auths.iter().map(|(server, credential)| (server.clone(), credential.kind().to_owned()));
+            programs.chain(all).chain(auths).collect::<Vec<_>>()
+        };
+        self.sources.iter().flat_map(of).collect()
     }
 
     /// The credential for `repository` at `registry` (`host[:port]`, Docker Hub as `docker.io`).

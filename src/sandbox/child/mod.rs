@@ -10,9 +10,11 @@
 
 mod devices;
 mod failure;
+mod hide;
 mod init;
 mod isolated;
 mod mountpoints;
+pub(super) use hide::landlock_works;
 pub(super) use mounts::Overlay;
 
 mod mounts;
@@ -22,16 +24,20 @@ mod step;
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 
 use failure::{During, Failure};
 use mountpoints::{Mountpoints, make_workdir};
 use rustix::process::{Signal, set_child_subreaper, set_parent_process_death_signal, umask};
 
 use super::spec::{Message, Place, Spec};
-use super::{Mount, system};
+use super::{HidingMethod, Mount, SandboxError, system};
 
 /// First argument of the helper process.
 pub(super) const ARGUMENT: &str = "__yadokari_sandbox_helper";
+
+const NO_NETWORK: &str = "RUN --network=none needs a network namespace, which this container may not make: in place, a step has \
+     the container's network; give the container CAP_SYS_ADMIN or a user namespace, or leave --network=none out";
 
 /// Does the helper's work and ends the process, when this process is a sandbox helper; returns
 /// at once otherwise. `main` calls it before anything else.
@@ -68,29 +74,49 @@ fn obey(spec: Spec, channel: &UnixStream) -> Result<(), Failure> {
     umask(rustix::fs::Mode::from_raw_mode(0o022));
     match &spec.place {
         Place::Isolated(place) => isolated::run(&spec, place, channel),
-        Place::InPlace { mounts } => in_place(&spec, mounts, channel),
+        Place::InPlace { mounts, hidden, hiding } => in_place(&spec, mounts, hidden, *hiding, channel),
     }
 }
 
 /// Runs the step where we are. Nothing but a step that is process 1 can be sure to see the end
 /// of all its descendants; a child subreaper is, as long as it lives.
-fn in_place(spec: &Spec, mounts: &[Mount], channel: &UnixStream) -> Result<(), Failure> {
+fn in_place(
+    spec: &Spec,
+    mounts: &[Mount],
+    hidden: &[PathBuf],
+    hiding: Option<HidingMethod>,
+    channel: &UnixStream,
+) -> Result<(), Failure> {
     set_child_subreaper(Some(rustix::process::getpid())).during(|| "become the reaper of the step".into())?;
     hide_from_step()?;
-    if spec.own_network && isolated::leave_network().is_err() {
-        eprint("warning: --network=none needs the overlay or userns sandbox: in place, the step has a network");
+    if spec.own_network {
+        isolated::leave_network().map_err(|_| Failure::Step(NO_NETWORK.into()))?;
     }
     let user = step::user(&spec.user)?;
     make_workdir(&spec.workdir, &user)?;
     let mut mountpoints = Mountpoints::default();
+    let removed = if hiding == Some(HidingMethod::Removal) { hidden } else { &[] };
+    let hide = || hiding.map_or(Ok(()), |method| hide::from_this_process(method, hidden));
     let ended = mounts.iter().try_for_each(|mount| stand_in::place(mount, &mut mountpoints)).and_then(|()| {
+        removed.iter().try_for_each(|path| mountpoints.take_away(path))?;
         make_workdir(&spec.workdir, &user)?;
         mountpoints.settle();
-        init::run(channel, init::Scope::Descendants, || step::execute(spec, &user))
+        init::run(channel, init::Scope::Descendants, || hide().and_then(|()| step::execute(spec, &user)))
     });
     mountpoints.undo();
     ended?.send(channel);
     Ok(())
+}
+
+/// Makes memory, environment and descriptors of this process unreadable for steps that run in the same
+/// PID namespace, unless they have CAP_SYS_PTRACE, which no step has.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn close_memory() -> Result<(), SandboxError> {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(SandboxError::setup(|| "close the executor's memory to the steps".into()))
 }
 
 /// Makes memory, environment and descriptors of this process unreadable for the step.

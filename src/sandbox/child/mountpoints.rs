@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 
 use super::failure::{During, Failure};
+use super::hide::TakenAway;
 use super::stand_in::StandIn;
 use crate::sandbox::user::User;
 
@@ -27,6 +28,7 @@ pub(super) struct Mountpoints(Vec<Done>);
 enum Done {
     Mounted(PathBuf),
     StoodIn(PathBuf, StandIn),
+    TakenAway(TakenAway),
     Made(Made),
 }
 
@@ -75,6 +77,13 @@ impl Mountpoints {
         self.0.push(Done::StoodIn(path, kind));
     }
 
+    /// Takes a file away until [`Self::undo`].
+    pub(super) fn take_away(&mut self, path: &Path) -> Result<(), Failure> {
+        let taken = TakenAway::take(path).during(|| format!("hide {}", path.display()))?;
+        self.0.push(Done::TakenAway(taken));
+        Ok(())
+    }
+
     /// Something was mounted at `path`.
     pub(super) fn mounted(&mut self, path: PathBuf) {
         self.0.push(Done::Mounted(path));
@@ -110,7 +119,7 @@ impl Done {
     fn made(&self) -> Option<&Made> {
         match self {
             Self::Made(made) => Some(made),
-            Self::Mounted(_) | Self::StoodIn(..) => None,
+            Self::Mounted(_) | Self::StoodIn(..) | Self::TakenAway(_) => None,
         }
     }
 
@@ -118,6 +127,7 @@ impl Done {
         match self {
             Self::Mounted(path) => Ok(unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)?),
             Self::StoodIn(path, kind) => kind.remove(path),
+            Self::TakenAway(file) => file.put_back(),
             Self::Made(made) => Ok(made.remove()?),
         }
     }

@@ -29,6 +29,12 @@ const ROOT_CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::KILL)
     .union(CapabilitySet::AUDIT_WRITE);
 
+/// Docker's limit of open files.
+const MAX_FILES: u64 = 1 << 20;
+
+/// Between 0, what the executor has, and 1000.
+const OUT_OF_MEMORY_SCORE: &str = "500";
+
 /// The highest capability that a kernel may know, with room to come.
 const LAST_CAPABILITY: u32 = 63;
 
@@ -43,8 +49,16 @@ pub(super) fn user(spec: &str) -> Result<User, Failure> {
 pub(super) fn execute(spec: &Spec, user: &User) -> Result<i32, Failure> {
     die_with_parent()?;
     system::reset_signals();
-    rustix::process::setsid().during(|| "start a session".into())?;
+    if spec.terminal {
+        take_terminal().during(|| "take the terminal".into())?;
+    } else {
+        rustix::process::setsid().during(|| "start a session".into())?;
+    }
+    limit_resources();
     let inside = rustix::process::chdir(&*spec.workdir);
+    if !spec.terminal {
+        give_outputs(user);
+    }
     become_user(user)?;
     // A user may reach what root may not (a mounted directory of theirs).
     inside.or_else(|_| rustix::process::chdir(&*spec.workdir)).map_err(|errno| unusable(&spec.workdir, errno))?;
@@ -53,15 +67,40 @@ pub(super) fn execute(spec: &Spec, user: &User) -> Result<i32, Failure> {
     Ok(exec(spec, user))
 }
 
+/// Programs that go through all descriptors there could be take minutes where a container allows a
+/// billion; a crash leaves no memory image in the layer; when memory runs out, it is the step that ends and
+/// not the executor. What cannot be set stays as it is.
+fn limit_resources() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let files = getrlimit(Resource::Nofile);
+    let at_most = |limit: Option<u64>| Some(limit.map_or(MAX_FILES, |limit| limit.min(MAX_FILES)));
+    let limit = Rlimit { current: at_most(files.current), maximum: at_most(files.maximum) };
+    let _ = setrlimit(Resource::Nofile, limit);
+    let core = getrlimit(Resource::Core);
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..core });
+    let _ = std::fs::write("/proc/self/oom_score_adj", OUT_OF_MEMORY_SCORE);
+}
+
 fn unusable(workdir: &str, errno: Errno) -> Failure {
     Failure::Step(format!("cannot change to the working directory {workdir:?}: {}", std::io::Error::from(errno)))
 }
 
-fn become_user(user: &User) -> Result<(), Failure> {
+/// A group of its own in the session of the executor: the terminal stays that session's.
+fn take_terminal() -> Result<(), Errno> {
+    rustix::stdio::dup2_stdin(std::io::stderr())?;
+    rustix::process::setpgid(None, None)?;
+    system::put_in_foreground(std::io::stderr(), rustix::process::getpid())
+}
+
+/// So that /dev/stdout and /dev/stderr can be opened by the user.
+fn give_outputs(user: &User) {
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-    // So that /dev/stdout and /dev/stderr can be opened by the user.
     let _ = rustix::fs::fchown(std::io::stdout(), Some(uid), Some(gid));
     let _ = rustix::fs::fchown(std::io::stderr(), Some(uid), Some(gid));
+}
+
+fn become_user(user: &User) -> Result<(), Failure> {
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     set_groups(user)?;
     rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(|errno| unmapped("group", user.gid, errno))?;
     limit_bounding_set();

@@ -2,6 +2,7 @@
 
 mod blobs;
 mod codec;
+mod partial;
 mod records;
 mod sharing;
 

@@ -1,6 +1,8 @@
 //! Which images are fetched, and from where.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 
 use yadokari::image::{Descriptor, Index, media_type};
@@ -24,7 +26,8 @@ fn images_of_all_stages_of_a_dockerfile() {
     let dockerfile = context.path().join("Dockerfile");
     let first = format!("FIRST={}", world.name("base:1"));
     let dockerfile = dockerfile.to_str().expect("path");
-    let said = world.warm(&["-d", dockerfile, "--build-arg", "VERSION=2", "--build-arg", &first]);
+    let (code, said) = world.warm_in_vain(&["-d", dockerfile, "--build-arg", "VERSION=2", "--build-arg", &first]);
+    assert_eq!(code, Some(1));
     assert!(said.contains("7 of 8 images") && said.contains("missing:1"), "{said}");
     let expected: Vec<String> = ["base:1", "base:2", "mounted:1", "parent:1", "tools:1", "trigger:1", "unused:1"]
         .map(|image| world.name(image))
@@ -55,14 +58,13 @@ fn a_dockerfile_without_images_is_no_failure() {
 }
 
 #[test]
-fn one_failure_is_a_warning_and_only_failures_are_1() {
+fn one_failure_is_1_and_the_others_are_done() {
     let world = World::new();
     let (good, missing) = (world.push_small("good:1", "good"), world.name("missing:1"));
-    let said = world.warm(&["-i", &missing, "-i", &good]);
-    assert!(said.contains("1 of 2 images"), "{said}");
-    let (code, said) = world.warm_in_vain(&["-i", &missing]);
+    let (code, said) = world.warm_in_vain(&["-i", &missing, "-i", &good]);
     assert_eq!(code, Some(1));
-    assert!(said.contains("missing:1") && said.contains("no image could be fetched"), "{said}");
+    assert!(said.contains("WARN[") && said.contains("missing:1"), "{said}");
+    assert!(said.contains("1 of 2 images are") && said.contains("error: 1 of 2 images could not"), "{said}");
     assert_eq!(world.warmed(), [good]);
 }
 
@@ -89,16 +91,18 @@ fn platforms_of_an_index_stand_side_by_side() {
     let index = Index { schema_version: 2, media_type, manifests, annotations: Default::default() };
     let name = world.name("many:1");
     client.push_manifest(&name.parse().expect("name"), media_type::OCI_INDEX, &index.to_bytes()).expect("push");
-    for flag in ["--custom-platform=linux/amd64", "--customPlatform=linux/arm64", "--custom-platform=linux/amd64"] {
-        world.warm(&["-i", &name, flag]);
+    world.warm(&["-i", &name, "--custom-platform=linux/amd64,linux/arm64"]);
+    for flag in ["--customPlatform=linux/arm64", "--platform=linux/amd64"] {
+        assert!(world.warm(&["-i", &name, flag]).contains("already cached"));
     }
-    let found: Vec<(String, String)> = world
+    let mut found: Vec<(String, String)> = world
         .index()
         .iter()
         .map(|entry| {
             [&entry["platform"]["architecture"], &entry["digest"]].map(|v| v.as_str().expect("text").into()).into()
         })
         .collect();
+    found.sort();
     let [amd64, arm64] = digests.try_into().expect("two");
     assert_eq!(found, [("amd64".to_owned(), amd64), ("arm64".to_owned(), arm64)]);
     let (code, said) = world.warm_in_vain(&["-i", &name, "--custom-platform=linux/s390x"]);
@@ -126,4 +130,28 @@ fn mirrors_and_maps_deliver_under_the_original_name() {
     ]);
     assert!(said.contains("2 of 2"), "{said}");
     assert_eq!(world.warmed(), ["docker.io/library/a:1", "ghcr.io/b:1"]);
+}
+
+#[test]
+fn a_dockerfile_may_be_on_the_web() {
+    let world = World::new();
+    let name = world.push_small("one:1", "one");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("port");
+    let address = listener.local_addr().expect("address");
+    let text = format!("FROM {name}\n");
+    let server = std::thread::spawn(move || {
+        for status in ["200 OK", "404 Not Found"] {
+            let (mut stream, _) = listener.accept().expect("request");
+            let request = BufReader::new(&stream).lines().next().expect("line").expect("text");
+            assert!(request.starts_with("GET /images/Dockerfile?token=hidden "), "{request}");
+            let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", text.len());
+            stream.write_all((head + &text).as_bytes()).expect("answer");
+        }
+    });
+    let url = format!("http://{address}/images/Dockerfile?token=hidden");
+    world.warm(&["-d", &url]);
+    assert_eq!(world.warmed(), [name]);
+    let (code, said) = world.warm_in_vain(&["-d", &url]);
+    assert!(code == Some(1) && said.contains("404") && !said.contains("hidden"), "{said}");
+    server.join().expect("server");
 }

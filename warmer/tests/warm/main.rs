@@ -4,7 +4,11 @@
 
 mod choice;
 mod content;
+mod daemon;
+mod extraction;
 mod freshness;
+mod interruption;
+mod lookup;
 mod world;
 
 use world::{World, executor, run, succeed};
@@ -16,7 +20,7 @@ fn the_executor_builds_from_a_warmed_image_when_the_registry_is_gone() {
     world.warm(&["--image", &base]);
     world.stop_registry();
     let context = world.context("FROM HOST/base:1\nCOPY --from=HOST/base:1 /greeting /copy\nRUN cat /greeting /copy\n");
-    for cache in ["--cache=true", "--cache=false"] {
+    for (cache, is_told) in [("--cache=true", false), ("--cache=false", true)] {
         let archive = context.path().join("image.tar");
         let output = executor()
             .arg("--context")
@@ -29,7 +33,7 @@ fn the_executor_builds_from_a_warmed_image_when_the_registry_is_gone() {
             .arg(&archive)
             .output();
         let said = succeed(output.expect("executor runs"));
-        assert!(said.contains("taking the image that was warmed into the cache directory"), "{said}");
+        assert_eq!(said.contains("from the cache directory, where it was put"), is_told, "{said}");
         assert_eq!(said.matches("] hello").count(), 2, "{said}");
         let archive = format!("docker-archive:{}", archive.display());
         assert!(run("skopeo", &["inspect", &archive]).contains("\"Layers\""));
@@ -115,6 +119,6 @@ fn wrong_usage_is_2() {
 fn an_output_without_a_terminal_has_no_colours() {
     let world = World::new();
     let image = world.push_small("one:1", "first");
-    let said = world.warm(&["-i", &image, "-i", &world.name("missing:1")]);
+    let (_, said) = world.warm_in_vain(&["-i", &image, "-i", &world.name("missing:1")]);
     assert!(said.contains("INFO[") && said.contains("WARN[") && !said.contains('\x1b'), "{said}");
 }

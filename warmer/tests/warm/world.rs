@@ -135,8 +135,19 @@ impl World {
 
     /// The requests so far that fetch something.
     pub(crate) fn fetches(&self) -> usize {
-        let log = fs::read_to_string(self.directory.path().join("access.log")).expect("log");
-        log.lines().filter(|line| line.contains("\"GET /v2/") && !line.contains("\"GET /v2/ ")).count()
+        self.log_lines("").len()
+    }
+
+    /// All that the registry logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("access.log")).expect("log")
+    }
+
+    /// Those of them that have `part` in their path.
+    pub(crate) fn log_lines(&self, part: &str) -> Vec<String> {
+        let log = self.log();
+        let is_fetch = |line: &&str| line.contains("\"GET /v2/") && !line.contains("\"GET /v2/ ");
+        log.lines().filter(is_fetch).filter(|line| line.contains(part)).map(str::to_owned).collect()
     }
 
     /// The manifest that the registry has, and its digest.

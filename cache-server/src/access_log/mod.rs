@@ -1,6 +1,8 @@
 //! One line per request on standard error, written when the answer is out.
 
-use std::io::{self, Write};
+mod line;
+
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,11 +17,16 @@ use bytes::Bytes;
 use clap::ValueEnum;
 use hyper::body::{Frame, SizeHint};
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
+use crate::dashboard::{Activity, Event, Subject};
 use crate::error::Fault;
+use crate::metrics::{Counted, Finished, Metrics};
+use line::Line;
 
 /// How much is logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum LogLevel {
     /// Faults of the server only.
     Error,
@@ -27,19 +34,47 @@ pub(crate) enum LogLevel {
     Info,
 }
 
+/// How a line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LogFormat {
+    /// `name=value` pairs.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
 /// Writes log lines.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AccessLog {
     level: LogLevel,
+    format: LogFormat,
 }
 
-/// One request under way; dropped when it is over, it writes its line.
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// Who else hears of a request when it is over.
+#[derive(Debug)]
+pub(crate) struct Observers {
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) activity: Arc<Activity>,
+}
+
+/// One request under way; dropped when it is over, it is counted and writes its line.
 #[derive(Debug)]
 pub(crate) struct Measurement {
-    level: LogLevel,
+    log: AccessLog,
+    observers: Observers,
+    _in_flight: Counted,
     start: Instant,
+    peer: Peer,
     method: Method,
     path: String,
+    route: &'static str,
+    subject: Option<Subject>,
+    identity: Option<Arc<str>>,
     received: Arc<AtomicU64>,
     outcome: Option<Outcome>,
 }
@@ -54,33 +89,48 @@ struct Outcome {
 }
 
 impl AccessLog {
-    pub(crate) fn new(level: LogLevel) -> Self {
-        Self { level }
+    pub(crate) fn new(level: LogLevel, format: LogFormat) -> Self {
+        Self { level, format }
     }
 
     /// A line about the server itself.
     pub(crate) fn event(self, level: LogLevel, message: &str) {
         if level <= self.level {
-            write_line(level, &format!("message={message:?}"));
+            Line { message: Some(message), ..Line::new(level) }.write(self.format);
         }
     }
 
     /// Starts the clock, and counts the bytes of the request's body as they are read.
-    pub(crate) fn measure(self, request: Request) -> (Request, Measurement) {
+    pub(crate) fn measure(self, request: Request, peer: Peer, observers: Observers) -> (Request, Measurement) {
         let received = Arc::new(AtomicU64::new(0));
         let measurement = Measurement {
-            level: self.level,
+            log: self,
+            _in_flight: observers.metrics.request(),
+            observers,
             start: Instant::now(),
+            peer,
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
+            route: "none",
+            subject: None,
+            identity: None,
             received: Arc::clone(&received),
             outcome: None,
         };
-        (request.map(|inner| Body::new(Counted { inner, received })), measurement)
+        (request.map(|inner| Body::new(CountedBody { inner, received })), measurement)
     }
 }
 
 impl Measurement {
+    pub(crate) fn set_route(&mut self, route: &'static str, subject: Option<Subject>) {
+        self.route = route;
+        self.subject = subject;
+    }
+
+    pub(crate) fn set_identity(&mut self, identity: &Arc<str>) {
+        self.identity = Some(Arc::clone(identity));
+    }
+
     /// Ties the line to the end of the answer's body.
     pub(crate) fn attach(mut self, mut response: Response) -> Response {
         let fault = response.extensions_mut().remove::<Fault>();
@@ -95,32 +145,54 @@ impl Measurement {
         }
     }
 
-    fn line(&self) -> (LogLevel, String) {
-        let ms = self.start.elapsed().as_secs_f64() * 1000.0;
-        let received = self.received.load(Ordering::Relaxed);
-        let request = format!("method={} path={:?}", self.method, self.path);
-        let Some(outcome) = &self.outcome else {
-            // The client went away before there was an answer.
-            return (LogLevel::Info, format!("{request} status=499 bytes=0 received={received} ms={ms:.3}"));
+    /// The status; 499 when the client went away before there was an answer.
+    fn status(&self) -> StatusCode {
+        let left = || StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST);
+        self.outcome.as_ref().map_or_else(left, |outcome| outcome.status)
+    }
+
+    fn count(&self) {
+        let (status, received) = (self.status(), self.received.load(Ordering::Relaxed));
+        let sent = self.outcome.as_ref().map_or(0, |outcome| outcome.sent);
+        let (method, duration) = (&self.method, self.start.elapsed());
+        self.observers.metrics.finished(Finished { route: self.route, method, status, duration, received, sent });
+        self.observers.activity.record(&Event {
+            second: Timestamp::now().as_second(),
+            subject: self.subject.as_ref(),
+            identity: self.identity.as_deref().unwrap_or_default(),
+            status,
+            received,
+            sent,
+        });
+    }
+
+    fn write(&self) {
+        let fault = self.outcome.as_ref().and_then(|outcome| outcome.fault.as_ref());
+        let level = if fault.is_some() { LogLevel::Error } else { LogLevel::Info };
+        if level > self.log.level {
+            return;
+        }
+        let line = Line {
+            method: Some(self.method.as_str()),
+            path: Some(&self.path),
+            status: Some(self.status().as_u16()),
+            bytes: Some(self.outcome.as_ref().map_or(0, |outcome| outcome.sent)),
+            received: Some(self.received.load(Ordering::Relaxed)),
+            ms: Some(self.start.elapsed().as_micros() as f64 / 1000.0),
+            peer: Some(self.peer.0),
+            identity: self.identity.as_deref(),
+            aborted: self.outcome.as_ref().is_some_and(|outcome| outcome.sent < outcome.expected),
+            error: fault.map(|Fault(fault)| &**fault),
+            ..Line::new(level)
         };
-        let (status, sent) = (outcome.status.as_u16(), outcome.sent);
-        let mut line = format!("{request} status={status} bytes={sent} received={received} ms={ms:.3}");
-        if sent < outcome.expected {
-            line.push_str(" aborted=true");
-        }
-        match &outcome.fault {
-            Some(Fault(fault)) => (LogLevel::Error, format!("{line} error={fault:?}")),
-            None => (LogLevel::Info, line),
-        }
+        line.write(self.log.format);
     }
 }
 
 impl Drop for Measurement {
     fn drop(&mut self) {
-        let (level, line) = self.line();
-        if level <= self.level {
-            write_line(level, &line);
-        }
+        self.count();
+        self.write();
     }
 }
 
@@ -131,15 +203,8 @@ fn body_size(response: &Response) -> u64 {
     stated.or_else(|| response.body().size_hint().exact()).unwrap_or(0)
 }
 
-fn write_line(level: LogLevel, text: &str) {
-    let level = if level == LogLevel::Error { "error" } else { "info" };
-    let line = format!("{:.3} level={level} {text}\n", Timestamp::now());
-    // Nobody reads the log: no reason to stop serving.
-    let _ = io::stderr().lock().write_all(line.as_bytes());
-}
-
 /// A request body that counts what is read of it.
-struct Counted {
+struct CountedBody {
     inner: Body,
     received: Arc<AtomicU64>,
 }
@@ -152,7 +217,7 @@ struct Measured {
 
 type Polled = Poll<Option<Result<Frame<Bytes>, axum::Error>>>;
 
-impl HttpBody for Counted {
+impl HttpBody for CountedBody {
     type Data = Bytes;
     type Error = axum::Error;
 

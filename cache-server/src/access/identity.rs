@@ -1,0 +1,91 @@
+//! Who asks. Pure.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::action::Action;
+use super::grant::Grants;
+use crate::name::RepositoryName;
+
+/// A caller and what it may do.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    name: Arc<str>,
+    grants: Arc<Grants>,
+    proof: Proof,
+    sees_catalog: bool,
+}
+
+/// How a caller proved who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// Not at all.
+    None,
+    /// By credentials of its own.
+    Credentials,
+    /// By a short-lived token of ours, which may hold less than the caller may do.
+    Session,
+}
+
+/// What a request is about to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// An action in a repository or key namespace.
+    Repository(Action, RepositoryName),
+    /// See the names of all repositories.
+    Catalog,
+}
+
+impl Identity {
+    pub(crate) fn new(name: impl Into<Arc<str>>, grants: impl Into<Arc<Grants>>, proof: Proof) -> Self {
+        let grants = grants.into();
+        let sees_catalog = grants.allow_everywhere(Action::Pull);
+        Self { name: name.into(), grants, proof, sees_catalog }
+    }
+
+    /// The same, which may see the names of all repositories or not, whatever its grants say.
+    pub(super) fn seeing_catalog(self, sees_catalog: bool) -> Self {
+        Self { sees_catalog, ..self }
+    }
+
+    /// For logs: `anonymous`, `user:NAME`, `token:NAME`, or issuer kind and subject.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    pub(crate) fn grants(&self) -> &Grants {
+        &self.grants
+    }
+
+    pub(crate) fn proof(&self) -> Proof {
+        self.proof
+    }
+
+    /// Says whether the caller may do what `need` says.
+    pub(crate) fn may(&self, need: &Need) -> bool {
+        match need {
+            Need::Repository(action, repository) => self.grants.allow(*action, repository),
+            Need::Catalog => self.sees_catalog,
+        }
+    }
+}
+
+impl Need {
+    /// As a token's scope says it: `repository:NAME:ACTION`. Who pushes also looks.
+    pub(crate) fn scope(&self) -> String {
+        match self {
+            Self::Repository(Action::Push, repository) => format!("repository:{repository}:pull,push"),
+            Self::Repository(action, repository) => format!("repository:{repository}:{}", action.name()),
+            Self::Catalog => "registry:catalog:*".into(),
+        }
+    }
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Repository(action, repository) => write!(f, "{} in {repository}", action.name()),
+            Self::Catalog => f.write_str("listing all repositories"),
+        }
+    }
+}

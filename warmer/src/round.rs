@@ -1,0 +1,175 @@
+//! Fetches everything that is wanted, once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::thread::available_parallelism;
+
+use yadokari::digest::DiffId;
+use yadokari::image::{Descriptor, ImageConfig};
+use yadokari::parallel::in_parallel;
+use yadokari::plan::ImageRef;
+use yadokari::registry::Client;
+use yadokari::report::{Event, Observer};
+use yadokari::store::{Access, Store};
+
+use crate::blobs::Blobs;
+use crate::command_line::failure::chain;
+use crate::command_line::settings::{client_options, credentials, env};
+use crate::extraction::OverlayForm;
+use crate::failure::Failure;
+use crate::flags::CommandLine;
+use crate::images::Wanted;
+use crate::stop::Stop;
+use crate::warm::{Outcome, WarmError, Warmed, Warmer};
+
+/// Images that are looked at side by side: most are there already, and cost one request.
+const IMAGES: usize = 8;
+
+/// What became of the images.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) cached: usize,
+    pub(crate) renewed: usize,
+    pub(crate) stored: usize,
+    pub(crate) failed: usize,
+    /// That came from registries.
+    pub(crate) fetched_bytes: u64,
+}
+
+impl Tally {
+    pub(crate) fn tried(&self) -> usize {
+        self.cached + self.renewed + self.stored + self.failed
+    }
+}
+
+/// Fetches what the command line names. The Dockerfile, the credentials and the directory are
+/// looked at anew each time.
+pub(crate) fn run(
+    line: &CommandLine,
+    form: Option<OverlayForm>,
+    observer: &dyn Observer,
+    stop: &Stop,
+) -> Result<Tally, Failure> {
+    let wanted = Wanted::read(line, &env)?;
+    let client = Client::new(client_options(&line.pull, &env)?, credentials(&env)?)?;
+    let store = open_store(&line.cache_dir)?;
+    let blobs = Blobs::new(&client, &store, observer, stop, line.force);
+    let (ttl, force) = (line.cache_ttl.0, line.force);
+    let warmer = Warmer { client: &client, store: &store, observer, blobs, ttl, force };
+    let mut round = Round { warmer, warmed: BTreeMap::new(), failed: BTreeSet::new() };
+    round.fetch_images(&wanted)?;
+    if let Some(form) = form {
+        round.extract_layers(form);
+    }
+    round.store_contents();
+    if stop.is_set() {
+        return Err(Failure::Interrupted);
+    }
+    Ok(round.tally())
+}
+
+fn open_store(directory: &Path) -> Result<Store, Failure> {
+    let made = DirBuilder::new().recursive(true).mode(0o755).create(directory);
+    made.map_err(|source| Failure::Directory { path: directory.into(), source })?;
+    Ok(Store::open(directory, Access::ReadWrite)?)
+}
+
+struct Round<'a> {
+    warmer: Warmer<'a>,
+    warmed: BTreeMap<ImageRef, Warmed>,
+    failed: BTreeSet<ImageRef>,
+}
+
+impl Round<'_> {
+    /// Fetches what is wanted, and what turns out to be wanted on the way.
+    fn fetch_images(&mut self, wanted: &Wanted) -> Result<(), Failure> {
+        loop {
+            let known: BTreeMap<ImageRef, ImageConfig> =
+                self.warmed.iter().map(|(image, warmed)| (image.clone(), warmed.config.clone())).collect();
+            let is_new = |image: &ImageRef| !self.warmed.contains_key(image) && !self.failed.contains(image);
+            let images: Vec<ImageRef> = wanted.images(&known)?.into_iter().filter(is_new).collect();
+            if images.is_empty() {
+                return Ok(());
+            }
+            let results = in_parallel(&images, IMAGES, |image| self.warm(image));
+            for (image, result) in images.into_iter().zip(results) {
+                self.take(image, result);
+            }
+        }
+    }
+
+    fn warm(&self, image: &ImageRef) -> Result<Warmed, WarmError> {
+        let warmed = self.warmer.warm(image)?;
+        let what = match warmed.outcome {
+            Outcome::AlreadyCached => "already cached",
+            Outcome::Renewed => "already cached, renewed",
+            Outcome::Stored => "stored",
+        };
+        let text = format!("{} ({}): {what}, {}", image.reference, image.platform, warmed.digest);
+        self.warmer.observer.event(Event::Info(text));
+        Ok(warmed)
+    }
+
+    /// A failure is a warning: the other images are worth having without this one.
+    fn take(&mut self, image: ImageRef, result: Result<Warmed, WarmError>) {
+        match result {
+            Ok(warmed) => drop(self.warmed.insert(image, warmed)),
+            Err(error) => self.fail(image, &error),
+        }
+    }
+
+    fn fail(&mut self, image: ImageRef, error: &WarmError) {
+        if !matches!(error, WarmError::Stopped) {
+            let text = format!("{} ({}): {}", image.reference, image.platform, chain(error));
+            self.warmer.observer.event(Event::Warning(text));
+        }
+        self.failed.insert(image);
+    }
+
+    /// One after the other: images share their lower layers, and each extraction has threads of its own.
+    fn extract_layers(&mut self, form: OverlayForm) {
+        let extracted = |(image, warmed)| (image, self.warmer.extract_layers(warmed, form));
+        let results = self.warmed.iter().map(extracted);
+        let failures = results.filter_map(|(image, result): (&ImageRef, _)| Some((image.clone(), result.err()?)));
+        let failures: Vec<(ImageRef, WarmError)> = failures.collect();
+        for (image, error) in failures {
+            self.fail(image, &error);
+        }
+    }
+
+    /// Makes the tables of contents that are missing: after all downloads, which they would slow down.
+    fn store_contents(&mut self) {
+        let mut seen = BTreeSet::new();
+        let all = self.warmed.iter().flat_map(|(image, warmed)| warmed.layers.iter().map(move |layer| (image, layer)));
+        let layers: Vec<(&ImageRef, &(Descriptor, DiffId))> =
+            all.filter(|(_, (blob, diff_id))| seen.insert((&blob.digest, diff_id))).collect();
+        // Each scan has three threads of its own, of which decompression needs most.
+        let workers = available_parallelism().map_or(1, usize::from);
+        let results = in_parallel(&layers, workers, |(_, (blob, diff_id))| self.warmer.store_contents(blob, diff_id));
+        let failures = layers.into_iter().zip(results).filter_map(|((image, _), result)| Some((image, result.err()?)));
+        let failures: Vec<(ImageRef, WarmError)> = failures.map(|(image, error)| (image.clone(), error)).collect();
+        for (image, error) in failures {
+            self.fail(image, &error);
+        }
+        self.tell_notices();
+    }
+
+    fn tell_notices(&self) {
+        let notices = self.warmer.store.take_notices();
+        notices.into_iter().for_each(|text| self.warmer.observer.event(Event::Warning(text)));
+    }
+
+    fn tally(&self) -> Tally {
+        let good = || self.warmed.iter().filter(|(image, _)| !self.failed.contains(image));
+        let count = |outcome| good().filter(|(_, warmed)| warmed.outcome == outcome).count();
+        Tally {
+            cached: count(Outcome::AlreadyCached),
+            renewed: count(Outcome::Renewed),
+            stored: count(Outcome::Stored),
+            failed: self.failed.len(),
+            fetched_bytes: self.warmer.blobs.fetched_bytes(),
+        }
+    }
+}
