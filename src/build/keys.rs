@@ -23,6 +23,8 @@ pub(super) struct StageKeys {
 pub(super) struct StepKey {
     pub(super) keyed: Keyed,
     pub(super) mounted: Vec<SourceInput>,
+    /// As the Dockerfile has it, one line.
+    pub(super) instruction: String,
 }
 
 impl StageKeys {
@@ -84,7 +86,16 @@ fn step_key(step: &Step, parent: &CacheKey, inputs: &Inputs<'_>, salt: &str) -> 
         Op::Copy(op) => (copy_key(parent, salt, op, &inputs.of_copy(op)?), Vec::new()),
         Op::Workdir(op) => (workdir_key(parent, salt, op), Vec::new()),
     };
-    Ok(StepKey { keyed, mounted })
+    Ok(StepKey { keyed, mounted, instruction: shorten(&step.title) })
+}
+
+/// It is kept in every record.
+fn shorten(title: &str) -> String {
+    const LIMIT: usize = 300;
+    match title.char_indices().nth(LIMIT) {
+        Some((end, _)) => format!("{}…", &title[..end]),
+        None => title.to_owned(),
+    }
 }
 
 /// Says which instruction an error belongs to.

@@ -55,6 +55,13 @@ impl<'a> Records<'a> {
         }
     }
 
+    /// Notes that the steps of a stage that was found whole are of use, so that they do not age away.
+    pub(super) fn note_uses<'k>(&self, tier: CacheTier, keys: impl Iterator<Item = &'k StepKey>) {
+        if let (Some(cache), CacheTier::Local) = (self.cache, tier) {
+            cache.note_uses(&keys.map(|step| step.keyed.key).collect::<Vec<_>>());
+        }
+    }
+
     /// Whether results of this kind of op are cached at all.
     pub(super) fn covers(&self, op: &Op) -> bool {
         let wanted = match op {
@@ -114,6 +121,7 @@ impl<'a> Records<'a> {
                 key: keys.keyed.key,
                 content_key: None,
                 parts: keys.keyed.parts.clone(),
+                instruction: keys.instruction.clone(),
                 ..hit.as_ref().clone()
             },
             Outcome::Made { layer, content } => {
@@ -121,6 +129,7 @@ impl<'a> Records<'a> {
                 let Some(made) = layer.record() else { return };
                 Record {
                     content_key: Some(content.key),
+                    instruction: keys.instruction.clone(),
                     duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
                     ..new_record(keys.keyed.key, keys.keyed.parts.clone(), vec![made.clone()])
                 }
@@ -154,6 +163,7 @@ fn new_record(key: CacheKey, parts: BTreeMap<String, String>, layers: Vec<crate:
         key,
         content_key: None,
         parts,
+        instruction: String::new(),
         layers,
         state: None,
         created: now(),

@@ -37,6 +37,7 @@ impl LocalCache {
         } else if !self.store.is_complete(&record) {
             "a blob of it is not in the store"
         } else {
+            self.store.note_record_uses([*key].iter().chain(&record.content_key));
             return Some(Hit { record, tier: CacheTier::Local });
         };
         self.observer.event(Event::Debug(format!("local cache record {key} is not used: {useless}")));

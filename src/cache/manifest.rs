@@ -49,9 +49,12 @@ pub(super) enum Unusable {
     NoLayers,
 }
 
+/// What the tags of tables of contents begin with.
+pub(super) const TOC_PREFIX: &str = "toc-";
+
 /// The tag of a layer's table of contents; `None` when it would be longer than a tag may be.
 pub(super) fn toc_tag(layer: &DiffId) -> Option<String> {
-    let tag = format!("toc-{}", layer.0.hex());
+    let tag = format!("{TOC_PREFIX}{}", layer.0.hex());
     (tag.len() <= 128).then_some(tag)
 }
 

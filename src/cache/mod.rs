@@ -8,6 +8,7 @@ mod error;
 mod local;
 mod manifest;
 mod registry;
+mod repository;
 mod saver;
 mod tiered;
 mod uploads;
@@ -19,6 +20,7 @@ pub use crate::store::{Record, RecordError, RecordLayer};
 pub use error::CacheError;
 pub use local::LocalCache;
 pub use registry::{RegistryCache, RegistryCacheOptions};
+pub use repository::{CacheRepository, RemoteRecord, RepositoryListing};
 pub use saver::BackgroundSaver;
 pub use tiered::TieredCache;
 

@@ -41,6 +41,12 @@ impl TieredCache {
         self
     }
 
+    /// Notes that the local records under `keys` were of use though nobody looked them up: a stage
+    /// was found whole.
+    pub fn note_uses(&self, keys: &[CacheKey]) {
+        self.local.store().note_record_uses(keys);
+    }
+
     /// Waits until all that was saved is in the remote caches. What failed is a warning; the
     /// number of failures is returned.
     pub fn finish(&self) -> usize {

@@ -41,6 +41,24 @@ pub fn same_instruction(one: &BTreeMap<String, String>, other: &BTreeMap<String,
     name(one).is_some() && name(one) == name(other)
 }
 
+/// The list of parts that comes nearest to `now`, with the differences as [`explain`] has them: one
+/// of the same instruction, else one that stood at the same place with another text; of several
+/// the one that differs least. One without any difference does not count.
+pub fn nearest<'a>(
+    known: impl IntoIterator<Item = &'a BTreeMap<String, String>>,
+    now: &BTreeMap<String, String>,
+) -> Option<(&'a BTreeMap<String, String>, Vec<Difference>)> {
+    let same_place =
+        |parts: &BTreeMap<String, String>| parts.get("parent").is_some_and(|p| now.get("parent") == Some(p));
+    let fitting = known.into_iter().filter_map(|parts| {
+        let rank = if same_instruction(parts, now) { 0 } else { 1 };
+        (rank == 0 || same_place(parts)).then(|| (rank, parts, explain(parts, now)))
+    });
+    let differing = fitting.filter(|(_, _, differences)| !differences.is_empty());
+    let best = differing.min_by_key(|(rank, _, differences)| (*rank, differences.len()))?;
+    Some((best.1, best.2))
+}
+
 /// The parts in which `now` differs from `before`, the most telling first: files, then arguments,
 /// then the rest; the parent last, since it says only that something earlier changed.
 pub fn explain(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Vec<Difference> {

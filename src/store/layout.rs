@@ -73,7 +73,7 @@ impl Layout {
 
     /// Makes what is missing, and proves that files can be written.
     pub(super) fn prepare(&self) -> Result<(), StoreError> {
-        for name in ["blobs/sha256", "records", "tocs", "layers", "tmp"] {
+        for name in ["blobs/sha256", "records", "tocs", "layers", "leases", "used", "tmp"] {
             let path = self.directory.join(name);
             fs::create_dir_all(&path).map_err(StoreError::write("a directory", &path))?;
         }

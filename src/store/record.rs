@@ -20,6 +20,9 @@ pub struct Record {
     /// The parts of the key, by field name, for explaining misses. Never a secret's value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parts: BTreeMap<String, String>,
+    /// The instruction as the Dockerfile has it, one line, for people; variables are not expanded.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub instruction: String,
     /// Base first. A step has one or none ("no change"), a stage all that it adds to its base.
     pub layers: Vec<RecordLayer>,
     /// Identity of the file system after it (see [`crate::key`]).

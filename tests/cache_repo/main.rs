@@ -155,6 +155,7 @@ fn empty_record(seed: &str) -> Record {
         key: key(seed),
         content_key: None,
         parts: BTreeMap::from([("command".into(), format!("echo \"{seed}\" <&> ✓"))]),
+        instruction: format!("RUN echo {seed}"),
         layers: Vec::new(),
         state: Some(ContentHash::of(b"state")),
         created: now(),

@@ -29,6 +29,11 @@ pub(crate) enum Failure {
     Temporary(#[from] std::io::Error),
     #[error("{}", show(.error, .error.span(), .dockerfile))]
     Build { error: Box<BuildError>, dockerfile: Box<Source> },
+    /// What `executor cache` cannot do, or found to be wrong.
+    #[error("error: {0}\n")]
+    Cache(String),
+    #[error("error: {}\n", chain(.0))]
+    Repository(#[from] yadokari::cache::CacheError),
     /// `--check` found something; it is on the standard output already.
     #[error("")]
     Check,

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::cache::flags::CacheCommand;
 use crate::command_line::flags::{LogFlags, PullFlags, with_booleans};
 use crate::command_line::values::{AgeLimit, KeyValue, boolean, parse_age, parse_key_value};
 
@@ -38,13 +39,16 @@ pub(crate) struct CommandLine {
 
 /// The whole command line.
 pub(crate) fn command() -> clap::Command {
-    with_booleans(CommandLine::command())
+    with_booleans(CommandLine::command()).mut_subcommand("cache", |cache| cache.mut_subcommands(with_booleans))
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Print the version.
     Version,
+    /// List, explain, check and prune the layer cache.
+    #[command(subcommand)]
+    Cache(Box<CacheCommand>),
     /// Print a completion script for a shell.
     Completion {
         /// Which shell.

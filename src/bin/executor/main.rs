@@ -6,6 +6,7 @@
 #[path = "../command_line/mod.rs"]
 mod command_line;
 
+mod cache;
 mod check;
 mod failure;
 mod flags;
@@ -48,6 +49,7 @@ fn run(line: &CommandLine) -> Result<(), Failure> {
         Some(Command::Completion { shell }) => {
             clap_complete::generate(*shell, &mut flags::command(), "executor", &mut std::io::stdout());
         }
+        Some(Command::Cache(command)) => cache::run(command)?,
         None if line.build.check => check::run(line)?,
         None => session::build(line)?,
     }

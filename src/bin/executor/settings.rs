@@ -165,7 +165,7 @@ pub(crate) fn outputs(flags: &OutputFlags) -> Result<Outputs, SettingsError> {
     })
 }
 
-fn reference(text: &str) -> Result<Reference, SettingsError> {
+pub(crate) fn reference(text: &str) -> Result<Reference, SettingsError> {
     text.parse().map_err(|error: yadokari::image::ReferenceError| usage(error.to_string()))
 }
 

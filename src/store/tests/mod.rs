@@ -2,6 +2,7 @@
 
 mod blobs;
 mod codec;
+mod prune;
 mod records;
 mod sharing;
 
@@ -37,6 +38,7 @@ fn stored_record(store: &Store, seed: u32) -> Record {
         key: key(seed),
         content_key: None,
         parts: [("command".to_owned(), text)].into(),
+        instruction: format!("RUN {seed}"),
         layers: vec![layer],
         state: None,
         created: 7,
