@@ -5,6 +5,7 @@
 //! that failed is an event.
 
 mod error;
+mod layout;
 mod local;
 mod manifest;
 mod registry;
@@ -18,6 +19,7 @@ use std::time::{Duration, SystemTime};
 
 pub use crate::store::{Record, RecordError, RecordLayer};
 pub use error::CacheError;
+pub use layout::LayoutCache;
 pub use local::LocalCache;
 pub use registry::{RegistryCache, RegistryCacheOptions};
 pub use repository::{CacheRepository, RemoteRecord, RepositoryListing};

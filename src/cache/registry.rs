@@ -28,11 +28,14 @@ pub struct RegistryCacheOptions {
     pub threads: usize,
     /// What a hit is reported as.
     pub tier: CacheTier,
+    /// Other repositories that may have a blob which the local store lacks; those of the same
+    /// registry are mounted from.
+    pub neighbours: Vec<Reference>,
 }
 
 impl Default for RegistryCacheOptions {
     fn default() -> Self {
-        Self { ttl: None, threads: 8, tier: CacheTier::Registry }
+        Self { ttl: None, threads: 24, tier: CacheTier::Registry, neighbours: Vec::new() }
     }
 }
 
@@ -76,7 +79,13 @@ impl RegistryCache {
             return None;
         }
         self.record(key).unwrap_or_else(|error| {
-            self.warn(&format!("cache look-up of {key} failed, taken as a miss"), &error);
+            let what = format!("cache look-up of {key} failed, taken as a miss");
+            // Those that were under way when it went off have nothing new to say.
+            if self.faults.load(Ordering::Relaxed) <= MAX_FAULTS {
+                self.warn(&what, &error);
+            } else {
+                self.debug(format!("{what}: {}", chain(&error)));
+            }
             None
         })
     }
@@ -152,10 +161,22 @@ impl RegistryCache {
         };
         self.push_absent(blob, || {
             if !self.store.has(blob) {
-                return Err(CacheError::NotStored(blob.digest.clone()));
+                return self.mount(blob);
             }
             self.ask(self.client.push_blob(&self.repository, blob, &open, &progress))
         })
+    }
+
+    /// Another cache has it that a hit came from.
+    fn mount(&self, blob: &Descriptor) -> Result<(), CacheError> {
+        let (here, own) = (self.repository.registry(), self.repository.repository());
+        let others = self.options.neighbours.iter().filter(|other| other.registry() == here);
+        for other in others.map(Reference::repository).filter(|name| *name != own) {
+            if self.ask(self.client.mount_blob(&self.repository, &blob.digest, other))? {
+                return Ok(());
+            }
+        }
+        Err(CacheError::NotStored(blob.digest.clone()))
     }
 
     /// Calls `push` unless the repository has the blob, which a hit of an earlier look-up may

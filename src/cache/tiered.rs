@@ -1,5 +1,6 @@
 use std::io::Read;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::registry::read_toc;
 use super::{BackgroundSaver, CacheError, Hit, LayerCache, LocalCache, Record, RecordLayer, chain};
@@ -17,6 +18,15 @@ pub struct TieredCache {
     local: LocalCache,
     remotes: Vec<Remote>,
     observer: Arc<dyn Observer>,
+    asked: Asked,
+}
+
+/// How often remote caches were waited for.
+#[derive(Default)]
+struct Asked {
+    rounds: AtomicUsize,
+    keys: AtomicUsize,
+    found: AtomicUsize,
 }
 
 struct Remote {
@@ -28,7 +38,7 @@ struct Remote {
 impl TieredCache {
     /// Over the local cache alone.
     pub fn new(local: LocalCache, observer: Arc<dyn Observer>) -> Self {
-        Self { local, remotes: Vec::new(), observer }
+        Self { local, remotes: Vec::new(), observer, asked: Asked::default() }
     }
 
     /// Adds a remote cache, asked after those before it. It is read only, or saved into in the
@@ -50,7 +60,18 @@ impl TieredCache {
     /// Waits until all that was saved is in the remote caches. What failed is a warning; the
     /// number of failures is returned.
     pub fn finish(&self) -> usize {
+        self.report();
         self.remotes.iter().filter_map(|remote| remote.saver.as_ref()).map(BackgroundSaver::finish).sum()
+    }
+
+    /// Tells how often remote caches were waited for since it was told last.
+    fn report(&self) {
+        let take = |counter: &AtomicUsize| counter.swap(0, Ordering::Relaxed);
+        let Asked { rounds, keys, found } = &self.asked;
+        let (rounds, keys, found) = (take(rounds), take(keys), take(found));
+        if rounds > 0 {
+            self.observer.event(Event::RemoteLookUps { rounds, keys, found });
+        }
     }
 
     /// The table of contents of a hit's layer, compressed; kept in the local store.
@@ -79,6 +100,7 @@ impl TieredCache {
     fn open_remote(&self, blob: &Descriptor) -> Result<Option<Box<dyn Read + Send>>, CacheError> {
         let mut fault = None;
         for remote in &self.remotes {
+            self.asked.rounds.fetch_add(1, Ordering::Relaxed);
             match remote.cache.open(blob) {
                 Ok(Some(reader)) => return Ok(Some(reader)),
                 Ok(None) => {}
@@ -114,11 +136,15 @@ impl LayerCache for TieredCache {
             return hits;
         }
         let wanted: Vec<CacheKey> = left.iter().map(|number| keys[*number]).collect();
+        self.asked.rounds.fetch_add(usize::from(!self.remotes.is_empty()), Ordering::Relaxed);
+        self.asked.keys.fetch_add(wanted.len(), Ordering::Relaxed);
         for found in in_parallel(&self.remotes, self.remotes.len(), |remote| remote.cache.look_up(&wanted)) {
             for (number, hit) in left.iter().zip(found) {
                 hits[*number] = hits[*number].take().or(hit);
             }
         }
+        let found = left.iter().filter(|number| hits[**number].is_some()).count();
+        self.asked.found.fetch_add(found, Ordering::Relaxed);
         hits
     }
 
@@ -132,7 +158,11 @@ impl LayerCache for TieredCache {
         if let Some(toc) = self.local.layer_toc(layer) {
             return Some(toc);
         }
-        let toc = self.remotes.iter().find_map(|remote| remote.cache.layer_toc(layer))?;
+        let ask = |remote: &Remote| {
+            self.asked.rounds.fetch_add(1, Ordering::Relaxed);
+            remote.cache.layer_toc(layer)
+        };
+        let toc = self.remotes.iter().find_map(ask)?;
         let kept = self.keep_blob(&toc).map(|descriptor| self.local.save_layer_toc(layer, &descriptor));
         if let Some(Err(error)) = kept {
             self.observer.event(Event::Warning(chain(&error)));

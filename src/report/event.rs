@@ -67,6 +67,16 @@ pub enum Event {
         /// How long it took.
         took: Duration,
     },
+    /// How remote caches were used.
+    RemoteLookUps {
+        /// Times that the build waited for remote caches; one batch of keys is one time, all caches
+        /// are asked at once.
+        rounds: usize,
+        /// Keys looked up.
+        keys: usize,
+        /// Of these found.
+        found: usize,
+    },
     /// Something that the user should know, that does not stop the build.
     Warning(String),
     /// Detail for `-v debug`.

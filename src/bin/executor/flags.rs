@@ -172,9 +172,16 @@ pub(crate) struct CacheFlags {
     /// Take the results of steps from the cache, and save them there.
     #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) cache: bool,
-    /// Repository of the layer cache; default: the first destination with /cache.
+    /// Repository of the layer cache, or oci:PATH; default: the first destination with /cache.
+    /// Repeatable: all are read in order, the first is written.
     #[arg(long, value_name = "REPOSITORY")]
-    pub(crate) cache_repo: Option<String>,
+    pub(crate) cache_repo: Vec<String>,
+    /// Cache that is read and never written: a repository, or oci:PATH. Repeatable.
+    #[arg(long, value_name = "REPOSITORY")]
+    pub(crate) cache_from: Vec<String>,
+    /// Cache that is written, and read before all others: a repository, or oci:PATH. Repeatable.
+    #[arg(long, value_name = "REPOSITORY")]
+    pub(crate) cache_to: Vec<String>,
     /// Directory with base images from the warmer, and with the local layer cache when it is writable.
     #[arg(long, value_name = "DIRECTORY", default_value = "/cache")]
     pub(crate) cache_dir: PathBuf,

@@ -10,6 +10,7 @@ mod cache;
 mod check;
 mod failure;
 mod flags;
+mod remote_caches;
 mod session;
 mod settings;
 mod ssh;

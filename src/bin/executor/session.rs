@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use yadokari::build::{self, BuildRequest, SandboxChoice, Services};
-use yadokari::cache::{LocalCache, RegistryCache, RegistryCacheOptions, TieredCache};
 use yadokari::context::{self, ContextDirectory, Fetching, FoundContext, Git, GitLogin};
 use yadokari::image::Reference;
 use yadokari::registry::{Client, web_agent};
@@ -18,6 +17,7 @@ use crate::command_line::display;
 use crate::command_line::settings::{credentials, env};
 use crate::failure::Failure;
 use crate::flags::CommandLine;
+use crate::remote_caches::{layer_cache, remote_caches};
 use crate::workplace::{Workplace, executor_directory, state_parent};
 use crate::{settings, ssh};
 
@@ -112,8 +112,10 @@ fn run(
     let credentials = credentials(&env)?;
     let client = Client::new(settings::client_options(&line.registry, &env)?, credentials)?;
     let sandbox = sandbox_choice(probe, workplace.holds_overlay)?;
-    let repositories: Vec<Reference> = settings::cache_repository(line)?.into_iter().collect();
-    let cache = line.cache.cache.then(|| layer_cache(line, &client, workplace, &repositories, observer));
+    let caches = remote_caches(line)?;
+    let repositories: Vec<Reference> = caches.iter().filter_map(|cache| cache.at.repository().cloned()).collect();
+    let cache = line.cache.cache.then(|| layer_cache(line, &client, workplace, &caches, observer));
+    let (cache, _leases) = cache.unzip();
     let git_environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     let services = Services {
         registry: &client,
@@ -135,25 +137,6 @@ fn run(
         cache.finish();
     }
     Ok(result)
-}
-
-fn layer_cache(
-    line: &CommandLine,
-    client: &Client,
-    workplace: &Workplace,
-    repositories: &[Reference],
-    observer: &Arc<dyn Observer>,
-) -> TieredCache {
-    let ttl = Some(line.cache.cache_ttl.0);
-    let local = LocalCache::new(Arc::clone(&workplace.store), ttl, Arc::clone(observer));
-    let mut cache = TieredCache::new(local, Arc::clone(observer));
-    for repository in repositories {
-        let options = RegistryCacheOptions { ttl, ..RegistryCacheOptions::default() };
-        let store = Arc::clone(&workplace.store);
-        let remote = RegistryCache::new(client.clone(), repository.clone(), store, options, Arc::clone(observer));
-        cache = cache.with_remote(Arc::new(remote), !line.cache.no_push_cache);
-    }
-    cache
 }
 
 /// The sandbox, ended by SIGINT and SIGTERM.

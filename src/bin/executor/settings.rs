@@ -27,7 +27,7 @@ pub(crate) fn check(line: &CommandLine) -> Result<(), SettingsError> {
     }
     if line.cache.cache
         && output.no_push
-        && line.cache.cache_repo.is_none()
+        && [&line.cache.cache_repo, &line.cache.cache_from, &line.cache.cache_to].iter().all(|names| names.is_empty())
         && output.destination.is_empty()
         && !line.cache.no_push_cache
     {
@@ -167,16 +167,6 @@ pub(crate) fn outputs(flags: &OutputFlags) -> Result<Outputs, SettingsError> {
 
 pub(crate) fn reference(text: &str) -> Result<Reference, SettingsError> {
     text.parse().map_err(|error: yadokari::image::ReferenceError| usage(error.to_string()))
-}
-
-/// Where step records go; `None` when nothing but the local directory is used.
-pub(crate) fn cache_repository(line: &CommandLine) -> Result<Option<Reference>, SettingsError> {
-    match (&line.cache.cache_repo, line.output.destination.first()) {
-        _ if !line.cache.cache => Ok(None),
-        (Some(repository), _) => reference(repository).map(Some),
-        (None, Some(destination)) => Ok(Some(reference(destination)?.child("cache"))),
-        (None, None) => Ok(None),
-    }
 }
 
 pub(crate) fn client_options(flags: &RegistryFlags, env: Environment<'_>) -> Result<ClientOptions, SettingsError> {

@@ -34,7 +34,7 @@ pub(crate) struct PlaceFlags {
     /// Cache directory.
     #[arg(long, value_name = "DIRECTORY", default_value = "/cache", conflicts_with = "cache_repo")]
     pub(crate) cache_dir: PathBuf,
-    /// Cache repository in a registry, instead of a directory.
+    /// Cache repository in a registry, or oci:PATH, instead of a directory.
     #[arg(long, value_name = "REPOSITORY")]
     pub(crate) cache_repo: Option<String>,
     #[command(flatten)]

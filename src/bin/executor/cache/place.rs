@@ -13,6 +13,7 @@ use super::flags::PlaceFlags;
 use crate::command_line::display;
 use crate::command_line::settings::{credentials, env, usage};
 use crate::failure::Failure;
+use crate::remote_caches::At;
 use crate::settings;
 
 /// A directory or a repository.
@@ -35,10 +36,13 @@ impl Place {
     /// Opens what the flags name; `access` is for a directory.
     pub(super) fn open(flags: &PlaceFlags, access: Access) -> Result<Self, Failure> {
         match &flags.cache_repo {
-            Some(repository) => {
-                let client = Client::new(settings::client_options(&flags.registry, &env)?, credentials(&env)?)?;
-                Ok(Self::Repository(CacheRepository::new(client, settings::reference(repository)?)))
-            }
+            Some(text) => match At::parse(text)? {
+                At::Layout(path) => Ok(Self::Store(Store::open(&path, access)?)),
+                At::Registry(repository) => {
+                    let client = Client::new(settings::client_options(&flags.registry, &env)?, credentials(&env)?)?;
+                    Ok(Self::Repository(CacheRepository::new(client, repository)))
+                }
+            },
             None if !flags.cache_dir.is_dir() => {
                 let directory = flags.cache_dir.display();
                 Err(usage(format!("there is no cache directory {directory}: name one with --cache-dir, or a repository with --cache-repo")).into())
