@@ -103,7 +103,7 @@ impl<'a> Evaluator<'a> {
         }
         let mut state = self.image_state(*chain.last()?);
         hit.record.layers.iter().for_each(|layer| state.push(StateLayer::of_record(layer)));
-        self.records.note_uses(hit.tier, chain.iter().flat_map(|stage| &self.keys(*stage).steps));
+        self.shop.records.note_uses(hit.tier, chain.iter().flat_map(|stage| &self.keys(*stage).steps));
         for stage in chain.iter().rev() {
             let numbers = self.numbers(*stage);
             numbers.into_iter().for_each(|number| self.shop.progress.cached(number, hit.tier));

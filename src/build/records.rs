@@ -169,6 +169,7 @@ fn new_record(key: CacheKey, parts: BTreeMap<String, String>, layers: Vec<crate:
         created: now(),
         duration_ms: 0,
         executor: concat!("yadokari ", env!("CARGO_PKG_VERSION")).into(),
+        signature: None,
     }
 }
 

@@ -11,19 +11,21 @@ mod manifest;
 mod registry;
 mod repository;
 mod saver;
+mod signing;
 mod tiered;
 mod uploads;
 
 use std::io::Read;
 use std::time::{Duration, SystemTime};
 
-pub use crate::store::{Record, RecordError, RecordLayer};
+pub use crate::store::{Record, RecordError, RecordLayer, RecordSignature};
 pub use error::CacheError;
 pub use layout::LayoutCache;
 pub use local::LocalCache;
 pub use registry::{RegistryCache, RegistryCacheOptions};
 pub use repository::{CacheRepository, RemoteRecord, RepositoryListing};
 pub use saver::BackgroundSaver;
+pub use signing::{Distrust, KeyError, SigningKey, Trust, TrustedKey};
 pub use tiered::TieredCache;
 
 use crate::digest::DiffId;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::manifest::{self, EMPTY_JSON, Form, Packed};
 use super::uploads::Uploads;
-use super::{CacheError, Hit, LayerCache, Record, chain, is_expired};
+use super::{CacheError, Distrust, Hit, LayerCache, Record, Trust, chain, is_expired};
 use crate::digest::{DiffId, Digest};
 use crate::image::{Descriptor, Reference, media_type};
 use crate::key::CacheKey;
@@ -31,11 +31,13 @@ pub struct RegistryCacheOptions {
     /// Other repositories that may have a blob which the local store lacks; those of the same
     /// registry are mounted from.
     pub neighbours: Vec<Reference>,
+    /// Records and tables of contents that it does not take are misses.
+    pub trust: Arc<Trust>,
 }
 
 impl Default for RegistryCacheOptions {
     fn default() -> Self {
-        Self { ttl: None, threads: 24, tier: CacheTier::Registry, neighbours: Vec::new() }
+        Self { ttl: None, threads: 24, tier: CacheTier::Registry, neighbours: Vec::new(), trust: Arc::default() }
     }
 }
 
@@ -93,6 +95,9 @@ impl RegistryCache {
     fn record(&self, key: &CacheKey) -> Result<Option<Record>, CacheError> {
         let Some(bytes) = self.manifest(&key.to_string())? else { return Ok(None) };
         let useless = match manifest::unpack_record(&bytes, key) {
+            Ok(record) if self.distrusts(&format!("record {key}"), self.options.trust.judge(&record)) => {
+                return Ok(None);
+            }
             Ok(record) if is_expired(&record, self.options.ttl) => "it is older than the cache's time to live".into(),
             Ok(record) if record.blobs().any(|blob| self.gone().contains(&blob.digest)) => {
                 "a blob of it is not in the repository".into()
@@ -222,7 +227,18 @@ impl RegistryCache {
         let usable = unpacked.map_err(|error| {
             self.debug(format!("table of contents {tag} in {} is not used: {}", self.repository.name(), chain(&error)));
         });
-        Ok(usable.ok().filter(|toc| !self.gone().contains(&toc.digest)))
+        let Ok((toc, signature)) = usable else { return Ok(None) };
+        let judged = self.options.trust.judge_toc(layer, &toc, signature.as_ref());
+        if self.distrusts(&format!("table of contents {tag}"), judged) {
+            return Ok(None);
+        }
+        Ok(Some(toc).filter(|toc| !self.gone().contains(&toc.digest)))
+    }
+
+    /// Somebody may be at work there: it is said, not just noted.
+    fn distrusts(&self, what: &str, judged: Result<(), Distrust>) -> bool {
+        let text = |distrust: &Distrust| format!("{what} in {} is not used: {distrust}", self.repository.name());
+        judged.inspect_err(|distrust| self.observer.event(Event::Warning(text(distrust)))).is_err()
     }
 
     fn gone(&self) -> MutexGuard<'_, BTreeSet<Digest>> {
@@ -298,7 +314,8 @@ impl LayerCache for RegistryCache {
         if self.toc_descriptor(layer)?.is_some() {
             return Ok(());
         }
-        self.push_manifest(&tag, |form| manifest::pack_toc(layer, toc, form))
+        let signature = self.options.trust.sign_toc(layer, toc);
+        self.push_manifest(&tag, |form| manifest::pack_toc(layer, toc, signature.as_ref(), form))
     }
 
     fn open(&self, blob: &Descriptor) -> Result<Option<Box<dyn Read + Send>>, CacheError> {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::registry::read_toc;
-use super::{BackgroundSaver, CacheError, Hit, LayerCache, LocalCache, Record, RecordLayer, chain};
+use super::{BackgroundSaver, CacheError, Hit, LayerCache, LocalCache, Record, RecordLayer, Trust, chain};
 use crate::digest::DiffId;
 use crate::image::{Descriptor, media_type};
 use crate::key::CacheKey;
@@ -19,6 +19,7 @@ pub struct TieredCache {
     remotes: Vec<Remote>,
     observer: Arc<dyn Observer>,
     asked: Asked,
+    trust: Arc<Trust>,
 }
 
 /// How often remote caches were waited for.
@@ -38,7 +39,13 @@ struct Remote {
 impl TieredCache {
     /// Over the local cache alone.
     pub fn new(local: LocalCache, observer: Arc<dyn Observer>) -> Self {
-        Self { local, remotes: Vec::new(), observer, asked: Asked::default() }
+        Self { local, remotes: Vec::new(), observer, asked: Asked::default(), trust: Arc::default() }
+    }
+
+    /// Signs what is saved as `trust` says. Who judges what is found are the caches themselves.
+    #[must_use]
+    pub fn with_trust(self, trust: Arc<Trust>) -> Self {
+        Self { trust, ..self }
     }
 
     /// Adds a remote cache, asked after those before it. It is read only, or saved into in the
@@ -150,6 +157,7 @@ impl LayerCache for TieredCache {
 
     /// Saves into the local store, where it belongs there, and queues it for the remote caches.
     fn save(&self, record: &Record) -> Result<(), CacheError> {
+        let record = &self.trust.signed(record);
         self.remotes.iter().filter_map(|remote| remote.saver.as_ref()).for_each(|saver| saver.save(record));
         if self.belongs_here(record.blobs()) { self.local.save(record) } else { Ok(()) }
     }

@@ -37,7 +37,7 @@ pub use inventory::{Holdings, StoredBlob, StoredLayer, StoredRecord};
 pub use layout::Durability;
 pub use lease::{Lease, Turn};
 pub use prune::{PruneLimits, PrunePlan, Pruned, Removable, RemovableKind};
-pub use record::{Record, RecordError, RecordLayer};
+pub use record::{Record, RecordError, RecordLayer, RecordSignature};
 pub use toc::MAX_TOC_BYTES;
 pub use verify::{Damage, Damaged, Verification};
 

@@ -34,6 +34,18 @@ pub struct Record {
     pub duration_ms: u64,
     /// `yadokari <version>`.
     pub executor: String,
+    /// By whoever saved it; the cache judges it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<RecordSignature>,
+}
+
+/// A signature over a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordSignature {
+    /// Whose: hex of the SHA-256 of the public key (SPKI, DER).
+    pub key: String,
+    /// Base64; ECDSA in DER.
+    pub value: String,
 }
 
 /// Why bytes are no record of a key.

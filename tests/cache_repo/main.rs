@@ -161,6 +161,7 @@ fn empty_record(seed: &str) -> Record {
         created: now(),
         duration_ms: 12,
         executor: "yadokari test".into(),
+        signature: None,
     }
 }
 

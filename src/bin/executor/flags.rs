@@ -194,6 +194,13 @@ pub(crate) struct CacheFlags {
     /// Cache RUN and WORKDIR.
     #[arg(long, value_parser = boolean(), default_value = "true", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) cache_run_layers: bool,
+    /// Private key that signs the records of this build (ECDSA P-256 or Ed25519, PEM as openssl or
+    /// cosign write it; COSIGN_PASSWORD opens an encrypted one).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cache_sign_key: Option<PathBuf>,
+    /// Public key whose records are taken; others are misses then. Repeatable.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cache_trusted_key: Vec<PathBuf>,
     /// Read the cache repository, but never write it.
     #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) no_push_cache: bool,

@@ -1,17 +1,20 @@
 //! Which caches there are besides the cache directory.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use yadokari::cache::{LayoutCache, LocalCache, RegistryCache, RegistryCacheOptions, TieredCache};
+use yadokari::cache::{
+    KeyError, LayoutCache, LocalCache, RegistryCache, RegistryCacheOptions, SigningKey, TieredCache, Trust, TrustedKey,
+};
 use yadokari::image::Reference;
 use yadokari::registry::Client;
 use yadokari::report::{Event, Observer};
 use yadokari::store::{Access, Lease, Store};
 
 use crate::command_line::failure::chain;
-use crate::command_line::settings::{SettingsError, usage};
-use crate::flags::CommandLine;
+use crate::command_line::settings::{Environment, SettingsError, usage};
+use crate::flags::{CacheFlags, CommandLine};
 use crate::settings::reference;
 use crate::workplace::Workplace;
 
@@ -83,6 +86,27 @@ fn without_repetition(all: Vec<RemoteCache>) -> Vec<RemoteCache> {
     once
 }
 
+/// The keys that the flags name.
+pub(crate) fn trust(flags: &CacheFlags, env: Environment<'_>) -> Result<Arc<Trust>, SettingsError> {
+    let read = |path: &PathBuf| {
+        fs::read_to_string(path).map_err(|source| SettingsError::Read { what: "key", path: path.clone(), source })
+    };
+    let unusable = |flag: &str, path: &Path, error: KeyError| usage(format!("{flag} {}: {error}", path.display()));
+    let signer = match &flags.cache_sign_key {
+        Some(path) => {
+            let password = env("COSIGN_PASSWORD").unwrap_or_default();
+            let key = SigningKey::from_pem(&read(path)?, password.as_bytes());
+            Some(key.map_err(|error| unusable("--cache-sign-key", path, error))?)
+        }
+        None => None,
+    };
+    let trusted = flags
+        .cache_trusted_key
+        .iter()
+        .map(|path| TrustedKey::from_pem(&read(path)?).map_err(|error| unusable("--cache-trusted-key", path, error)));
+    Ok(Arc::new(Trust::new(signer, trusted.collect::<Result<_, _>>()?)))
+}
+
 /// The local cache with the remote ones behind it, and what keeps directories from being pruned
 /// meanwhile. A directory that cannot be opened is a warning.
 pub(crate) fn layer_cache(
@@ -90,17 +114,21 @@ pub(crate) fn layer_cache(
     client: &Client,
     workplace: &Workplace,
     caches: &[RemoteCache],
+    trust: &Arc<Trust>,
     observer: &Arc<dyn Observer>,
 ) -> (TieredCache, Vec<Lease>) {
     let ttl = Some(line.cache.cache_ttl.0);
-    let local = |store: &Arc<Store>| LocalCache::new(Arc::clone(store), ttl, Arc::clone(observer));
-    let mut tiered = TieredCache::new(local(&workplace.store), Arc::clone(observer));
+    let local = |store: &Arc<Store>| {
+        LocalCache::new(Arc::clone(store), ttl, Arc::clone(observer)).with_trust(Arc::clone(trust))
+    };
+    let mut tiered = TieredCache::new(local(&workplace.store), Arc::clone(observer)).with_trust(Arc::clone(trust));
     let mut leases = Vec::new();
     for RemoteCache { at, is_written } in caches {
         match at {
             At::Registry(repository) => {
                 let neighbours = caches.iter().filter_map(|cache| cache.at.repository().cloned()).collect();
-                let options = RegistryCacheOptions { ttl, neighbours, ..RegistryCacheOptions::default() };
+                let trust = Arc::clone(trust);
+                let options = RegistryCacheOptions { ttl, neighbours, trust, ..RegistryCacheOptions::default() };
                 let store = Arc::clone(&workplace.store);
                 let cache =
                     RegistryCache::new(client.clone(), repository.clone(), store, options, Arc::clone(observer));

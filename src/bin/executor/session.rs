@@ -17,7 +17,7 @@ use crate::command_line::display;
 use crate::command_line::settings::{credentials, env};
 use crate::failure::Failure;
 use crate::flags::CommandLine;
-use crate::remote_caches::{layer_cache, remote_caches};
+use crate::remote_caches::{layer_cache, remote_caches, trust};
 use crate::workplace::{Workplace, executor_directory, state_parent};
 use crate::{settings, ssh};
 
@@ -114,7 +114,8 @@ fn run(
     let sandbox = sandbox_choice(probe, workplace.holds_overlay)?;
     let caches = remote_caches(line)?;
     let repositories: Vec<Reference> = caches.iter().filter_map(|cache| cache.at.repository().cloned()).collect();
-    let cache = line.cache.cache.then(|| layer_cache(line, &client, workplace, &caches, observer));
+    let trust = trust(&line.cache, &env)?;
+    let cache = line.cache.cache.then(|| layer_cache(line, &client, workplace, &caches, &trust, observer));
     let (cache, _leases) = cache.unzip();
     let git_environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     let services = Services {

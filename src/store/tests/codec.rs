@@ -39,6 +39,7 @@ prop_compose! {
             created: times.0,
             duration_ms: times.1,
             executor: texts.1,
+            signature: keys.1.map(|k| RecordSignature { key: format!("{k:?}"), value: "✓".into() }),
         }
     }
 }

@@ -44,6 +44,7 @@ fn stored_record(store: &Store, seed: u32) -> Record {
         created: 7,
         duration_ms: 3,
         executor: "yadokari test".into(),
+        signature: None,
     }
 }
 
