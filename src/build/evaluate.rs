@@ -22,7 +22,7 @@ use super::sources::Remotes;
 use super::state::{StageState, StateLayer};
 use super::variant::Variant;
 use crate::cache::Hit;
-use crate::key::{CacheKey, Keyed, stage_key};
+use crate::key::{CacheKey, stage_key};
 use crate::plan::{Base, Op, Plan, Source, StageIndex, Step};
 use crate::report::{CacheTier, StepNumber};
 
@@ -227,20 +227,6 @@ impl<'a> Evaluator<'a> {
         state.diverged |= matches!(outcome, Outcome::Made { .. });
         self.conclude(place, &outcome, started);
         Ok(())
-    }
-
-    /// Takes the layer of a record under the content key, when there is one.
-    pub(super) fn content_hit(
-        &self,
-        state: &mut StageState,
-        content: Option<&Keyed>,
-        place: StepPlace<'_>,
-    ) -> Option<Outcome> {
-        let hit = self.shop.records.look_up(&[content?.key]).pop().flatten()?;
-        let (layer, tier) = Records::only_layer(&hit)?;
-        debug_assert!(self.shop.records.covers(&place.step.op));
-        state.push(layer);
-        Some(Outcome::Hit { hit: Box::new(hit.record), tier })
     }
 
     fn conclude(&self, place: StepPlace<'_>, outcome: &Outcome, started: Instant) {

@@ -23,6 +23,7 @@ mod run;
 mod sources;
 mod state;
 mod trees;
+mod turn;
 mod variant;
 mod written;
 

@@ -11,7 +11,7 @@ use crate::cache::{Hit, LayerCache as _, Record, TieredCache};
 use crate::key::{CacheKey, Difference, Keyed, explain, same_instruction};
 use crate::plan::{Op, Stage};
 use crate::report::{CacheTier, Event, Observer};
-use crate::store::Store;
+use crate::store::{Lease, Store};
 
 /// What became of a step that had no record under its definition key.
 pub(super) enum Outcome {
@@ -28,6 +28,8 @@ pub(super) enum Outcome {
         layer: Box<StateLayer>,
         /// Its content key, when one was made.
         content: Option<Keyed>,
+        /// Keeps other builds waiting until the result is saved.
+        _lease: Option<Lease>,
     },
 }
 
@@ -53,6 +55,11 @@ impl<'a> Records<'a> {
             Some(cache) if !keys.is_empty() => cache.look_up(keys),
             _ => keys.iter().map(|_| None).collect(),
         }
+    }
+
+    /// As [`Records::look_up`], where it costs nothing.
+    pub(super) fn look_up_local(&self, key: &CacheKey) -> Option<Hit> {
+        self.cache?.look_up_local(&[*key]).pop().flatten()
     }
 
     /// Notes that the steps of a stage that was found whole are of use, so that they do not age away.
@@ -124,7 +131,7 @@ impl<'a> Records<'a> {
                 instruction: keys.instruction.clone(),
                 ..hit.as_ref().clone()
             },
-            Outcome::Made { layer, content } => {
+            Outcome::Made { layer, content, .. } => {
                 let Some(content) = content else { return };
                 let Some(made) = layer.record() else { return };
                 Record {

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::manifest;
-use super::parallel::in_parallel;
 use super::{CacheError, Record, chain};
 use crate::digest::Digest;
 use crate::image::{Descriptor, Reference};
 use crate::key::CacheKey;
+use crate::parallel::in_parallel;
 use crate::registry::{Client, Fault, Purpose, RegistryError};
 
 /// Requests at the same time.

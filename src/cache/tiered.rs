@@ -58,6 +58,11 @@ impl TieredCache {
         self
     }
 
+    /// As [`LayerCache::look_up`], in the local cache alone.
+    pub fn look_up_local(&self, keys: &[CacheKey]) -> Vec<Option<Hit>> {
+        self.local.look_up(keys)
+    }
+
     /// Notes that the local records under `keys` were of use though nobody looked them up: a stage
     /// was found whole.
     pub fn note_uses(&self, keys: &[CacheKey]) {

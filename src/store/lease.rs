@@ -35,8 +35,10 @@ pub enum Turn {
     /// Nobody has it but the caller.
     Mine(Lease),
     /// Somebody had it and is done: what the caller wants may be there now.
-    Changed,
-    /// There is no lease to be had, or waiting was too long: go on without.
+    Over,
+    /// Somebody who is alive has it still.
+    Taken(Option<Holder>),
+    /// There is no lease to be had: go on without.
     Without,
 }
 
@@ -49,15 +51,16 @@ enum Found {
 
 impl Store {
     /// Asks to be the one that makes the result of `key` on this directory. While another process
-    /// that is alive does it, waits until `deadline`; `waiting` is told of it once.
+    /// that is alive does it, waits for at most `patience`.
     ///
     /// There are no leases for a store that nobody shares or that cannot be written.
-    pub fn turn(&self, key: &CacheKey, deadline: Instant, waiting: &mut dyn FnMut(&Holder)) -> Turn {
+    pub fn turn(&self, key: &CacheKey, patience: Duration) -> Turn {
         if !self.writable || self.layout.durability == Durability::None {
             return Turn::Without;
         }
         let name = format!("step-{key}");
-        let mut told = false;
+        let deadline = Instant::now() + patience;
+        let mut waited = false;
         let mut pause = FIRST_PAUSE;
         loop {
             match self.layout.try_lease(&name) {
@@ -66,17 +69,14 @@ impl Store {
                 Err(_) => return Turn::Without,
             }
             match self.layout.find_lease(&name) {
-                Found::Nothing if told => return Turn::Changed,
+                Found::Nothing if waited => return Turn::Over,
                 Found::Nothing => continue,
                 Found::Dead => self.layout.break_lease(&name),
                 Found::Alive(holder) => {
-                    if let (Some(holder), false) = (holder, told) {
-                        waiting(&holder);
-                    }
-                    told = true;
                     if Instant::now() >= deadline {
-                        return Turn::Without;
+                        return Turn::Taken(holder);
                     }
+                    waited = true;
                     std::thread::sleep(pause);
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
