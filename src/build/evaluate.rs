@@ -217,7 +217,7 @@ impl<'a> Evaluator<'a> {
         let _permit = self.shop.jobs.permit();
         self.shop.failure.check()?;
         let started = Instant::now();
-        let miss = self.shop.records.reason(&place.step.op, &place.keys.keyed, state.diverged);
+        let miss = self.shop.records.reason(place, state.diverged);
         let result = match &place.step.op {
             Op::Run(op) => self.run(state, op, place, &miss),
             Op::Copy(op) => self.copy(state, op, place, &miss),
@@ -234,7 +234,10 @@ impl<'a> Evaluator<'a> {
         self.shop.records.save_step(place.keys, outcome, took);
         match outcome {
             Outcome::Hit { tier, .. } => self.shop.progress.cached(place.number, *tier),
-            Outcome::Made { layer, .. } => self.shop.progress.finished(place.number, took, layer.blob.size),
+            Outcome::Made { layer, .. } => {
+                self.shop.records.explanations.note_run(place.number, took);
+                self.shop.progress.finished(place.number, took, layer.blob.size);
+            }
         }
     }
 }

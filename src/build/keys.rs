@@ -70,7 +70,12 @@ fn stage_keys(stage: &Stage, inputs: &Inputs<'_>, salt: &str) -> Result<StageKey
     let mut parent = root;
     let mut steps = Vec::with_capacity(stage.steps.len());
     for step in &stage.steps {
-        let key = step_key(step, &parent, inputs, salt).map_err(|error| at_step(step, error))?;
+        let mut key = step_key(step, &parent, inputs, salt).map_err(|error| at_step(step, error))?;
+        if let (Base::Image(image), true) = (&stage.base, steps.is_empty()) {
+            // In the key by the parent; the name tells people more.
+            let short: String = root.to_string().chars().take(12).collect();
+            key.keyed.parts.insert("base".into(), format!("{} [{short}]", image.reference));
+        }
         parent = key.keyed.key;
         steps.push(key);
     }

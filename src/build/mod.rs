@@ -1,9 +1,11 @@
 //! The scheduler: hit or run, assemble, export. Only this module knows all others.
 
+mod advice;
 mod check;
 pub mod copy;
 mod error;
 mod evaluate;
+mod explain;
 mod export;
 mod extraction;
 mod failure;
@@ -100,6 +102,7 @@ pub fn build(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
     clock.phase("cache upload");
     let outputs = export::export(&product, &request.outputs, &materials, services)?;
     clock.phase("export");
+    advice::advise(&variants, &progress, &records, services);
     let (cached_steps, run_steps) = progress.counts();
     services.observer.event(Event::Finished(Summary {
         digest: product.digest(),

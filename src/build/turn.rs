@@ -22,7 +22,7 @@ pub(super) enum Content {
     /// Its layer was taken from a record.
     Hit(Outcome),
     /// It has to run; others wait until the lease is dropped.
-    Missing(Option<Lease>),
+    Missing(Option<Box<Lease>>),
 }
 
 impl Evaluator<'_> {
@@ -44,12 +44,12 @@ impl Evaluator<'_> {
         Ok(found.map_or(Content::Missing(lease), Content::Hit))
     }
 
-    fn wait_for_turn(&self, key: &CacheKey, place: StepPlace<'_>) -> Result<Option<Lease>, BuildError> {
+    fn wait_for_turn(&self, key: &CacheKey, place: StepPlace<'_>) -> Result<Option<Box<Lease>>, BuildError> {
         let deadline = Instant::now() + PATIENCE;
         let mut patience = Duration::ZERO;
         loop {
             match self.shop.services.store.turn(key, patience) {
-                Turn::Mine(lease) => return Ok(Some(lease)),
+                Turn::Mine(lease) => return Ok(Some(Box::new(lease))),
                 Turn::Without | Turn::Over => return Ok(None),
                 Turn::Taken(_) if Instant::now() >= deadline => return Ok(None),
                 Turn::Taken(holder) if patience.is_zero() => self.tell_wait(holder, place),

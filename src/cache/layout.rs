@@ -37,6 +37,10 @@ impl LayerCache for LayoutCache {
         self.layout.look_up(keys)
     }
 
+    fn all_records(&self, limit: usize) -> Vec<Record> {
+        self.layout.all_records(limit)
+    }
+
     fn save(&self, record: &Record) -> Result<(), CacheError> {
         record.blobs().try_for_each(|blob| self.copy(blob))?;
         self.layout.save(record)

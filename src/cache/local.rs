@@ -78,6 +78,19 @@ impl LayerCache for LocalCache {
         hits
     }
 
+    fn all_records(&self, limit: usize) -> Vec<Record> {
+        let mut all = Vec::new();
+        let listed = self.store.for_each_record(&mut |record| {
+            if all.len() < limit {
+                all.push(record);
+            }
+        });
+        if let Err(error) = listed {
+            self.observer.event(Event::Warning(chain(&error)));
+        }
+        all
+    }
+
     fn save(&self, record: &Record) -> Result<(), CacheError> {
         self.put(&record.key, record)?;
         record.content_key.iter().try_for_each(|key| self.put(key, record))

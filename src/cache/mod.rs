@@ -45,6 +45,9 @@ pub trait LayerCache: Send + Sync {
     /// [`CacheError`]; the record is then under none or only the first of its keys.
     fn save(&self, record: &Record) -> Result<(), CacheError>;
 
+    /// Up to `limit` records, for explaining misses. Slow; a fault is an event and none.
+    fn all_records(&self, limit: usize) -> Vec<Record>;
+
     /// The table of contents, compressed, of a layer that no record names: a base image's.
     /// A fault is an event and `None`.
     fn layer_toc(&self, layer: &DiffId) -> Option<Vec<u8>>;

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::manifest::{self, EMPTY_JSON, Form, Packed};
 use super::uploads::Uploads;
-use super::{CacheError, Distrust, Hit, LayerCache, Record, Trust, chain, is_expired};
+use super::{
+    CacheError, CacheRepository, Distrust, Hit, LayerCache, Record, RepositoryListing, Trust, chain, is_expired,
+};
 use crate::digest::{DiffId, Digest};
 use crate::image::{Descriptor, Reference, media_type};
 use crate::key::CacheKey;
@@ -288,6 +290,15 @@ impl LayerCache for RegistryCache {
     fn look_up(&self, keys: &[CacheKey]) -> Vec<Option<Hit>> {
         let tier = self.options.tier;
         in_parallel(keys, self.options.threads, |key| self.look_up_one(key).map(|record| Hit { record, tier }))
+    }
+
+    fn all_records(&self, limit: usize) -> Vec<Record> {
+        let listed = CacheRepository::new(self.client.clone(), self.repository.clone()).list(limit);
+        let listing = listed.unwrap_or_else(|error| {
+            self.warn("the records cannot be listed, so misses are explained without them", &error);
+            RepositoryListing::default()
+        });
+        listing.records.into_iter().map(|remote| remote.record).collect()
     }
 
     fn save(&self, record: &Record) -> Result<(), CacheError> {

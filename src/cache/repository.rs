@@ -56,11 +56,11 @@ impl CacheRepository {
         Self { client, repository }
     }
 
-    /// Reads all tags and all records.
+    /// Reads all tags and up to `limit` records.
     ///
     /// # Errors
     /// [`CacheError::Registry`]; a record that cannot be used is no error.
-    pub fn list(&self) -> Result<RepositoryListing, CacheError> {
+    pub fn list(&self, limit: usize) -> Result<RepositoryListing, CacheError> {
         let tags = match self.client.list_tags(&self.repository) {
             // Nobody has saved anything yet.
             Err(error) if matches!(*error.fault, Fault::NotFound(_)) => Vec::new(),
@@ -70,7 +70,7 @@ impl CacheRepository {
         let keys: BTreeSet<CacheKey> = tags.iter().filter_map(|tag| tag.parse().ok()).collect();
         listing.tocs = tags.iter().filter(|tag| tag.starts_with(manifest::TOC_PREFIX)).count();
         listing.foreign = tags.len().saturating_sub(keys.len() + listing.tocs);
-        let keys: Vec<CacheKey> = keys.into_iter().collect();
+        let keys: Vec<CacheKey> = keys.into_iter().take(limit).collect();
         for tag in in_parallel(&keys, THREADS, |key| self.tag(key)) {
             match tag? {
                 Tag::Record(record) => listing.records.push(*record),

@@ -160,6 +160,11 @@ impl LayerCache for TieredCache {
         hits
     }
 
+    /// Of the remote caches.
+    fn all_records(&self, limit: usize) -> Vec<Record> {
+        self.remotes.iter().flat_map(|remote| remote.cache.all_records(limit)).take(limit).collect()
+    }
+
     /// Saves into the local store, where it belongs there, and queues it for the remote caches.
     fn save(&self, record: &Record) -> Result<(), CacheError> {
         let record = &self.trust.signed(record);

@@ -18,18 +18,40 @@ impl fmt::Display for Difference {
         let what = match self.part.split_once(' ') {
             Some(("env", name)) => format!("variable {name}"),
             _ => match self.part.as_str() {
+                "base" => "the base image".into(),
+                "command" => "the command".into(),
                 "parent" => "what this step builds on".into(),
                 "from" => "the stage or image that this step copies from".into(),
                 "files" => "the set of files".into(),
                 part => part.to_owned(),
             },
         };
+        let what = printable(&what);
         match (&self.before, &self.now) {
             (None, _) => write!(f, "{what} is new"),
             (_, None) => write!(f, "{what} is gone"),
             _ => write!(f, "{what} changed"),
         }
     }
+}
+
+impl Difference {
+    /// As the clause, with the values where they are no mere hashes.
+    pub fn with_values(&self) -> String {
+        let is_hash = |text: &str| text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        let is_key = |text: &str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        let shown = |value: &Option<String>| value.clone().filter(|text| !is_hash(text) && !is_key(text));
+        match (shown(&self.before), shown(&self.now)) {
+            (Some(before), Some(now)) => format!("{self}: {before:?} -> {now:?}"),
+            (Some(one), None) | (None, Some(one)) => format!("{self}: {one:?}"),
+            (None, None) => self.to_string(),
+        }
+    }
+}
+
+/// Text from a record for a terminal: whoever wrote the record may be anybody.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// Whether two lists of parts are of the same instruction, as far as a person would say so: the
@@ -76,7 +98,8 @@ pub fn explain(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>
 
 fn rank(part: &str) -> u8 {
     match part {
-        part if part.starts_with("file ") => 0,
+        "base" => 0,
+        part if part.starts_with("file ") || part.starts_with("files below ") => 0,
         part if part.starts_with("env ") => 1,
         "parent" | "state" => 4,
         "files" => 3,

@@ -194,6 +194,10 @@ pub(crate) struct CacheFlags {
     /// Cache RUN and WORKDIR.
     #[arg(long, value_parser = boolean(), default_value = "true", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) cache_run_layers: bool,
+    /// Say of each step that is not cached which record comes nearest and what differs, and what to
+    /// copy first. Reads all records of all caches.
+    #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) explain_cache: bool,
     /// Private key that signs the records of this build (ECDSA P-256 or Ed25519, PEM as openssl or
     /// cosign write it; COSIGN_PASSWORD opens an encrypted one).
     #[arg(long, value_name = "FILE")]

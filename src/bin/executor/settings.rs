@@ -149,7 +149,12 @@ pub(crate) fn index(options: &PlanOptions, platforms: &[Platform]) -> Result<boo
 }
 
 pub(crate) fn caching(flags: &CacheFlags) -> Caching {
-    Caching { run_layers: flags.cache_run_layers, copy_layers: flags.cache_copy_layers, salt: flags.cache_salt.clone() }
+    Caching {
+        run_layers: flags.cache_run_layers,
+        copy_layers: flags.cache_copy_layers,
+        salt: flags.cache_salt.clone(),
+        explain: flags.explain_cache,
+    }
 }
 
 pub(crate) fn outputs(flags: &OutputFlags) -> Result<Outputs, SettingsError> {

@@ -47,17 +47,7 @@ fn print(row: &Row, other: &Row, found: &[Difference]) {
         println!("  no difference in what is known of the keys");
     }
     for difference in found {
-        println!("  {difference}{}", values(difference));
-    }
-}
-
-/// Values are shown where they are no mere hashes.
-fn values(difference: &Difference) -> String {
-    let is_hash = |text: &String| text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
-    match (&difference.before, &difference.now) {
-        (Some(before), Some(now)) if !is_hash(before) && !is_hash(now) => format!(": {before:?} -> {now:?}"),
-        (Some(one), None) | (None, Some(one)) if !is_hash(one) => format!(": {one:?}"),
-        _ => String::new(),
+        println!("  {}", difference.with_values());
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use yadokari::cache::{CacheRepository, Record};
 use yadokari::digest::Digest;
-use yadokari::key::CacheKey;
+use yadokari::key::{CacheKey, printable};
 use yadokari::registry::Client;
 use yadokari::report::Event;
 use yadokari::store::{Access, Store};
@@ -67,7 +67,7 @@ impl Place {
                 Ok(records.into_iter().map(row).collect())
             }
             Self::Repository(repository) => {
-                let listing = repository.list()?;
+                let listing = repository.list(usize::MAX)?;
                 for (key, reason) in listing.unusable {
                     observer.event(Event::Debug(format!("tag {key} holds no record: {reason}")));
                 }
@@ -95,7 +95,7 @@ impl Row {
 
     /// The instruction, or what else there is to say.
     pub(super) fn instruction(&self) -> String {
-        match (self.record.instruction.as_str(), self.record.layers.len()) {
+        match (printable(&self.record.instruction).as_str(), self.record.layers.len()) {
             ("", layers) if self.record.parts.is_empty() => format!("(stage of {layers} steps)"),
             ("", _) => "(unknown)".into(),
             (text, _) if self.record.content_key == Some(self.key) => format!("{text}  (by content)"),

@@ -88,7 +88,7 @@ fn removal_json(removable: &Removable) -> Value {
 /// Both tags of a record go with its manifest. What a registry keeps does not say when it was
 /// used, so the time that counts is when the record was made.
 fn prune_repository(repository: &CacheRepository, flags: &PruneFlags) -> Result<(), Failure> {
-    let listing = repository.list()?;
+    let listing = repository.list(usize::MAX)?;
     let (gone, before, after) = choose(&listing.records, limits(flags));
     let mut deleted = 0;
     for manifest in &gone {

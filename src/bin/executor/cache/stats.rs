@@ -83,7 +83,7 @@ fn of_store(store: &Store) -> Result<Numbers, Failure> {
 }
 
 fn of_repository(repository: &CacheRepository) -> Result<Numbers, Failure> {
-    let listing = repository.list()?;
+    let listing = repository.list(usize::MAX)?;
     let blobs = listing.records.iter().flat_map(|remote| remote.record.blobs());
     let blobs: BTreeMap<&Digest, u64> = blobs.map(|blob| (&blob.digest, blob.size)).collect();
     let steps = listing.records.iter().filter(|remote| remote.key == remote.record.key);

@@ -53,7 +53,7 @@ fn verify_store(store: &Store, flags: &VerifyFlags) -> Result<Outcome, Failure> 
 }
 
 fn verify_repository(repository: &CacheRepository, flags: &VerifyFlags) -> Result<Outcome, Failure> {
-    let listing = repository.list()?;
+    let listing = repository.list(usize::MAX)?;
     let blobs = repository.check_blobs(&listing.records, flags.read)?;
     let mut damage = Vec::new();
     let mut manifests = BTreeSet::new();
