@@ -161,6 +161,34 @@ fn make_older(directory: &Path) {
 }
 
 #[test]
+fn builds_and_removals_at_the_same_time_do_not_meet() {
+    let registry = Registry::start();
+    let store = tempfile::tempdir().expect("directory");
+    let place = ["--cache-dir", store.path().to_str().expect("UTF-8")];
+    let context = context(DOCKERFILE, &[("a", "one"), ("b", "one")]);
+    build(&context, &registry, &["--no-push-cache", place[0], place[1]]);
+    for round in 0..12 {
+        // All of it is old enough to go, and all of it is what the builds want.
+        make_older(store.path());
+        let target = tempfile::tempdir().expect("directory");
+        let start = |name: &str| {
+            let mut command = executor();
+            command.arg("-c").arg(context.path()).args(["--cache=true", "--no-push", "--no-push-cache"]);
+            command.args(place).arg("--oci-layout-path").arg(target.path().join(name));
+            command.stderr(std::process::Stdio::piped()).spawn().expect("executor")
+        };
+        let builds = ["one", "two"].map(start);
+        let pruned = cache("prune", place, &["--keep-bytes", "0"]);
+        assert_success(&pruned);
+        for build in builds {
+            let output = build.wait_with_output().expect("wait");
+            assert!(output.status.success(), "round {round}: {}\n{}", text(&output), text(&pruned));
+        }
+        assert_success(&cache("verify", place, &[]));
+    }
+}
+
+#[test]
 fn a_repository_is_pruned_through_its_api() {
     let registry = Registry::start();
     let repository = format!("{}/app/cache", registry.address);

@@ -96,6 +96,7 @@ impl PendingDirectory {
             Err(Errno::EXIST | Errno::NOTEMPTY) => {}
             Err(error) => return Err(StoreError::write("an extracted layer", &self.target)(error.into())),
         }
+        self.layout.note_new_layer(&self.target);
         Ok(self.target.clone())
     }
 }

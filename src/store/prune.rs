@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::inventory::{StoredBlob, time};
 use super::usage::{BUILD, REMOVAL, USE_GRAIN};
-use super::{Store, StoreError};
+use super::{Holder, Store, StoreError};
 use crate::digest::Digest;
 use crate::key::CacheKey;
 
@@ -61,7 +61,7 @@ pub struct PrunePlan {
     /// And afterwards.
     pub bytes_after: u64,
     /// Builds that run now; what they may use stays.
-    pub builds: usize,
+    pub builds: Vec<Holder>,
 }
 
 /// What a removal did.
@@ -116,7 +116,7 @@ impl Store {
         }
         planning.removals.sort_by_key(|removable| matches!(removable.kind, RemovableKind::Blob(_)));
         let Planning { total: bytes_after, removals, .. } = planning;
-        Ok(PrunePlan { removals, bytes_before: total, bytes_after, builds: builds.len() })
+        Ok(PrunePlan { removals, bytes_before: total, bytes_after, builds })
     }
 
     fn candidates(&self) -> Result<(Vec<Candidate>, References), StoreError> {
@@ -167,31 +167,23 @@ impl Store {
         let holder = || self.layout.holders(REMOVAL).pop().map(|holder| holder.host).unwrap_or_default();
         let directory = self.layout.directory.clone();
         let lease = self.layout.try_lease(REMOVAL)?;
-        let Some(lease) = lease else { return Err(StoreError::Busy { directory, host: holder() }) };
-        let since = lease.holder().since;
+        let Some(_lease) = lease else { return Err(StoreError::Busy { directory, host: holder() }) };
         let is_blob = |removable: &Removable| matches!(removable.kind, RemovableKind::Blob(_));
         let first_blob = plan.removals.iter().position(is_blob).unwrap_or(plan.removals.len());
         let (naming, blobs) = plan.removals.split_at(first_blob);
         let mut pruned = Pruned::default();
-        self.remove_all(naming, plan.builds, since, &BTreeSet::new(), &mut pruned);
+        self.remove_all(naming, &plan.builds, &BTreeSet::new(), &mut pruned);
         // Named by what was left, or by what was saved since.
         let named = self.named_blobs(&self.list_records()?, &self.list_tocs()?, &self.list_images()?);
-        self.remove_all(blobs, plan.builds, since, &named, &mut pruned);
+        self.remove_all(blobs, &plan.builds, &named, &mut pruned);
         self.layout.sync_parent(&self.layout.records().join("any"))?;
         Ok(pruned)
     }
 
-    fn remove_all(
-        &self,
-        removals: &[Removable],
-        builds: usize,
-        since: u64,
-        named: &BTreeSet<Digest>,
-        pruned: &mut Pruned,
-    ) {
+    fn remove_all(&self, removals: &[Removable], builds: &[Holder], named: &BTreeSet<Digest>, pruned: &mut Pruned) {
         for batch in removals.chunks(BATCH) {
             let running = self.layout.holders(BUILD);
-            pruned.interrupted |= running.len() > builds || running.iter().any(|build| build.since > since);
+            pruned.interrupted |= running.iter().any(|build| !builds.contains(build));
             if pruned.interrupted {
                 return;
             }

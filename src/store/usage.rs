@@ -84,6 +84,14 @@ impl Store {
 }
 
 impl super::layout::Layout {
+    /// Notes that an extracted layer is of use from now on, whatever an earlier one of its name was.
+    pub(super) fn note_new_layer(&self, layer: &Path) {
+        let Some(id) = layer.file_name().and_then(|name| name.to_str()) else { return };
+        if let Ok(file) = File::create(self.layer_use(id)) {
+            let _ = super::lease::touch(file);
+        }
+    }
+
     /// The file whose time is the last use of an extracted layer.
     pub(super) fn layer_use(&self, id: &str) -> PathBuf {
         self.directory.join("used").join(id)

@@ -129,6 +129,12 @@ fn extracted_layers_go_by_their_last_use() {
         age(&store.layout.layer_use(id), DAY * 30);
     }
     assert!(store.extracted_layer("used").is_some());
+    // Made anew after it was thrown away as damaged.
+    store.begin_extracted_layer("again").expect("begin").commit().expect("commit");
+    age(&store.layout.layer_use("again"), DAY * 30);
+    store.discard_extracted_layer("again");
+    age(&store.layout.layer_use("again"), DAY * 30);
+    store.begin_extracted_layer("again").expect("begin").commit().expect("commit");
     let done = prune(&store, older_than(7));
     assert_eq!((done.removed, done.bytes), (1, 1000));
     assert!(store.extracted_layer("old").is_none() && store.extracted_layer("used").is_some());
@@ -157,6 +163,13 @@ fn nothing_is_taken_from_a_running_build() {
     assert!(store.prune(&plan).expect("prune").interrupted);
     assert!(is_whole(&store, &record));
     drop(build);
+    // As many as before, but not the same.
+    let ending = store.declare_build().expect("lease");
+    let before = store.plan_prune(older_than(1)).expect("plan");
+    drop(ending);
+    let build = store.declare_build().expect("lease");
+    assert!(store.prune(&before).expect("prune").interrupted);
+    drop(build);
     // What was used or named since the plan stays.
     store.note_record_uses([&record.key]);
     let done = store.prune(&plan).expect("prune");
@@ -178,7 +191,7 @@ fn a_dead_build_keeps_nothing() {
     let dead = text.replace(&format!("\"pid\":{}", std::process::id()), &format!("\"pid\":{}", child.id()));
     fs::write(store.layout.leases().join("build-dead"), dead).expect("write");
     drop(lease);
-    assert_eq!(store.plan_prune(older_than(1)).expect("plan").builds, 0);
+    assert_eq!(store.plan_prune(older_than(1)).expect("plan").builds, []);
     assert_eq!(prune(&store, older_than(1)).removed, 3);
     assert!(!is_whole(&store, &record));
 }

@@ -35,7 +35,7 @@ fn prune_store(store: &Store, flags: &PruneFlags) -> Result<(), Failure> {
         let PrunePlan { bytes_before, bytes_after, builds, .. } = plan;
         println!(
             "{:#}",
-            json!({ "removals": removals, "bytes_before": bytes_before, "bytes_after": bytes_after, "running_builds": builds, "done": done })
+            json!({ "removals": removals, "bytes_before": bytes_before, "bytes_after": bytes_after, "running_builds": builds.len(), "done": done })
         );
         return Ok(());
     }
@@ -59,8 +59,8 @@ fn prune_store(store: &Store, flags: &PruneFlags) -> Result<(), Failure> {
             }
         }
     }
-    if plan.builds > 0 {
-        println!("{} builds are running: what they may use stays", plan.builds);
+    if !plan.builds.is_empty() {
+        println!("{} builds are running: what they may use stays", plan.builds.len());
     }
     Ok(())
 }
