@@ -99,6 +99,18 @@ fn a_deleted_index_is_made_again_from_what_is_looked_up() {
 }
 
 #[test]
+fn a_look_up_of_few_keys_does_not_write_the_index() {
+    use std::os::unix::fs::MetadataExt;
+    let directory = tempfile::tempdir().expect("directory");
+    let keys = thirty(directory.path());
+    let changed =
+        || fs::metadata(directory.path().join("index.redb")).map(|m| (m.ctime(), m.ctime_nsec())).expect("index");
+    let before = changed();
+    assert_eq!(count(&durable(directory.path()), &keys[..3]), 3);
+    assert_eq!(changed(), before);
+}
+
+#[test]
 fn a_damaged_index_is_a_notice_and_made_again() {
     let directory = tempfile::tempdir().expect("directory");
     let keys = thirty(directory.path());
