@@ -5,23 +5,29 @@
 //! that failed is an event.
 
 mod error;
+mod layout;
 mod local;
 mod manifest;
 mod mounts;
 mod registry;
+mod repository;
 mod saver;
+mod signing;
 mod tiered;
 mod uploads;
 
 use std::io::Read;
 use std::time::{Duration, SystemTime};
 
-pub use crate::store::{Record, RecordError, RecordLayer};
+pub use crate::store::{Record, RecordError, RecordLayer, RecordSignature};
 pub use error::CacheError;
+pub use layout::LayoutCache;
 pub use local::LocalCache;
 pub use mounts::{SavedMount, mount_tag};
 pub use registry::{RegistryCache, RegistryCacheOptions};
+pub use repository::{CacheRepository, RemoteRecord, RepositoryListing};
 pub use saver::BackgroundSaver;
+pub use signing::{Distrust, KeyError, SigningKey, Trust, TrustedKey};
 pub use tiered::TieredCache;
 
 use crate::digest::DiffId;
@@ -40,6 +46,9 @@ pub trait LayerCache: Send + Sync {
     /// # Errors
     /// [`CacheError`]; the record is then under none or only the first of its keys.
     fn save(&self, record: &Record) -> Result<(), CacheError>;
+
+    /// Up to `limit` records, for explaining misses. Slow; a fault is an event and none.
+    fn all_records(&self, limit: usize) -> Vec<Record>;
 
     /// The table of contents, compressed, of a layer that no record names: a base image's.
     /// A fault is an event and `None`.

@@ -43,6 +43,8 @@ pub enum Operation {
     PushBlob,
     /// PUT of a manifest.
     PushManifest,
+    /// DELETE of a manifest.
+    DeleteManifest,
     /// Tag list.
     ListTags,
     /// The early look whether a push is allowed.
@@ -63,6 +65,7 @@ impl fmt::Display for Operation {
             Self::MountBlob => "mount blob",
             Self::PushBlob => "push blob",
             Self::PushManifest => "push manifest",
+            Self::DeleteManifest => "delete manifest",
             Self::ListTags => "list tags of",
             Self::CheckPush => "check push permission for",
             Self::Reach => "reach registry",

@@ -91,7 +91,7 @@ impl Store {
         Ok(images.map(|image| (image.annotations.get(NAME).cloned(), image)).collect())
     }
 
-    fn image_index(&self) -> Result<Index, StoreError> {
+    pub(super) fn image_index(&self) -> Result<Index, StoreError> {
         let path = self.layout.image_index();
         match read_small(&path, MAX_INDEX_BYTES)? {
             Some(bytes) => serde_json::from_slice(&bytes).map_err(|source| StoreError::ImageIndex { path, source }),
@@ -102,6 +102,14 @@ impl Store {
                 annotations: Default::default(),
             }),
         }
+    }
+
+    /// Takes the names of images away; their blobs stay.
+    pub(super) fn forget_images(&self, unwanted: &dyn Fn(&Descriptor) -> bool) -> Result<(), StoreError> {
+        let _lock = self.lock_image_index()?;
+        let mut index = self.image_index()?;
+        index.manifests.retain(|image| !unwanted(image));
+        self.layout.write_file("the image index", &self.layout.image_index(), &index.to_bytes())
     }
 
     /// Waits until no other process, and no other thread, changes `index.json`; closing unlocks.
@@ -123,6 +131,11 @@ impl Store {
         };
         (descriptor, modified.unwrap_or(SystemTime::UNIX_EPOCH))
     }
+}
+
+/// The name of an entry of `index.json`.
+pub(super) fn name_of(descriptor: &Descriptor) -> Option<String> {
+    descriptor.annotations.get(NAME).cloned()
 }
 
 fn has_name(descriptor: &Descriptor, name: &str) -> bool {

@@ -6,12 +6,14 @@
 #[path = "../command_line/mod.rs"]
 mod command_line;
 
+mod cache;
 mod check;
 mod doctor;
 mod failure;
 mod flags;
 mod hide;
 mod named;
+mod remote_caches;
 mod session;
 mod settings;
 mod ssh;
@@ -61,6 +63,7 @@ fn run(line: CommandLine) -> Result<(), Failure> {
         Some(Command::Completion { shell }) => {
             clap_complete::generate(shell, &mut flags::command(), "executor", &mut std::io::stdout());
         }
+        Some(Command::Cache(command)) => cache::run(&command)?,
         None if line.build.check => check::run(&line)?,
         None => session::build(&with_shell(line))?,
     }
