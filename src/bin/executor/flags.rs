@@ -9,7 +9,7 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::cache::flags::CacheCommand;
 use crate::command_line::flags::{LogFlags, PullFlags, with_booleans};
-use crate::command_line::values::{AgeLimit, KeyValue, boolean, parse_age, parse_byte_size, parse_key_value};
+use crate::command_line::values::{AgeLimit, Bytes, KeyValue, boolean, parse_age, parse_bytes, parse_key_value};
 
 /// Builds a container image from a Dockerfile inside an ordinary container, and pushes it.
 ///
@@ -287,9 +287,9 @@ pub(crate) struct CacheFlags {
     /// they changed. Works without --cache.
     #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) cache_mounts_remote: bool,
-    /// Longest cache mount that is saved or restored: bytes, or a number with k, m or g.
-    #[arg(long, value_name = "SIZE", default_value = "5g", value_parser = parse_byte_size)]
-    pub(crate) cache_mounts_max_bytes: u64,
+    /// Longest cache mount that is saved or restored: such as 500MB or 5GiB.
+    #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = parse_bytes)]
+    pub(crate) cache_mounts_max_bytes: Bytes,
     /// Part of every cache key: another value starts an empty cache.
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(crate) cache_salt: String,

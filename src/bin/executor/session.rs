@@ -183,7 +183,7 @@ fn remote_mounts(
     let cache = RegistryCache::new(client.clone(), repository, store, options, Arc::clone(observer));
     let options = RemoteMountsOptions {
         save: !line.cache.no_push_cache,
-        max_bytes: line.cache.cache_mounts_max_bytes,
+        max_bytes: line.cache.cache_mounts_max_bytes.0,
         work: workplace.work.path().to_owned(),
     };
     Ok(Some(RemoteMounts::new(Arc::new(cache), options, Arc::clone(observer))))

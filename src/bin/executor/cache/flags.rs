@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::values::{Bytes, parse_bytes, parse_span};
+use super::values::parse_span;
 use crate::command_line::flags::LogFlags;
-use crate::command_line::values::AgeLimit;
+use crate::command_line::values::{AgeLimit, Bytes, parse_bytes};
 use crate::flags::RegistryFlags;
 
 #[derive(Debug, Subcommand)]
