@@ -46,7 +46,7 @@ fn archives_of_this_machine() {
     let error = failed(&spec, &|command| {
         command.args(["-f", "sub/Dockerfile"]);
     });
-    assert!(error.contains("\"/b\": not found\n --> sub/Dockerfile:2"), "{error}");
+    assert!(error.contains("\"/b\": not found") && error.contains("\n --> sub/Dockerfile:2:6"), "{error}");
     let error = failed(&spec, &|command| {
         command.args(["--context-sub-path", "none"]);
     });

@@ -58,6 +58,8 @@ impl Builder {
             version: Record::VERSION,
             key: key(name),
             content_key: None,
+            instruction: Default::default(),
+            signature: None,
             parts: BTreeMap::new(),
             layers: vec![layer],
             state: None,

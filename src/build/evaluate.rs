@@ -22,7 +22,7 @@ use super::sources::Remotes;
 use super::state::{StageState, StateLayer};
 use super::variant::Variant;
 use crate::cache::Hit;
-use crate::key::{CacheKey, Keyed, stage_key};
+use crate::key::{CacheKey, stage_key};
 use crate::plan::{Base, Op, Plan, Source, StageIndex, Step};
 use crate::report::{CacheTier, StepNumber};
 
@@ -103,6 +103,7 @@ impl<'a> Evaluator<'a> {
         }
         let mut state = self.image_state(*chain.last()?);
         hit.record.layers.iter().for_each(|layer| state.push(StateLayer::of_record(layer)));
+        self.shop.records.note_uses(hit.tier, chain.iter().flat_map(|stage| &self.keys(*stage).steps));
         for stage in chain.iter().rev() {
             let numbers = self.numbers(*stage);
             numbers.into_iter().for_each(|number| self.shop.progress.cached(number, hit.tier));
@@ -235,7 +236,7 @@ impl<'a> Evaluator<'a> {
         let _permit = self.shop.jobs.permit();
         self.shop.failure.check()?;
         let started = Instant::now();
-        let miss = self.shop.records.reason(&place.step.op, &place.keys.keyed, state.diverged);
+        let miss = self.shop.records.reason(place, state.diverged);
         let result = match &place.step.op {
             Op::Run(op) => self.run(state, op, place, &miss),
             Op::Copy(op) => self.copy(state, op, place, &miss),
@@ -247,26 +248,15 @@ impl<'a> Evaluator<'a> {
         Ok(())
     }
 
-    /// Takes the layer of a record under the content key, when there is one.
-    pub(super) fn content_hit(
-        &self,
-        state: &mut StageState,
-        content: Option<&Keyed>,
-        place: StepPlace<'_>,
-    ) -> Option<Outcome> {
-        let hit = self.shop.records.look_up(&[content?.key]).pop().flatten()?;
-        let (layer, tier) = Records::only_layer(&hit)?;
-        debug_assert!(self.shop.records.covers(&place.step.op));
-        state.push(layer);
-        Some(Outcome::Hit { hit: Box::new(hit.record), tier })
-    }
-
     fn conclude(&self, place: StepPlace<'_>, outcome: &Outcome, started: Instant) {
         let took = started.elapsed();
         self.shop.records.save_step(place.keys, outcome, took);
         match outcome {
             Outcome::Hit { tier, .. } => self.shop.progress.cached(place.number, *tier),
-            Outcome::Made { layer, .. } => self.shop.progress.finished(place.number, took, layer.blob.size),
+            Outcome::Made { layer, .. } => {
+                self.shop.records.explanations.note_run(place.number, took);
+                self.shop.progress.finished(place.number, took, layer.blob.size);
+            }
         }
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct StageKeys {
 pub(super) struct StepKey {
     pub(super) keyed: Keyed,
     pub(super) mounted: Vec<SourceInput>,
+    /// As the Dockerfile has it, one line.
+    pub(super) instruction: String,
 }
 
 impl StageKeys {
@@ -68,7 +70,12 @@ fn stage_keys(stage: &Stage, inputs: &Inputs<'_>, salt: &str) -> Result<StageKey
     let mut parent = root;
     let mut steps = Vec::with_capacity(stage.steps.len());
     for step in &stage.steps {
-        let key = step_key(step, &parent, inputs, salt).map_err(|error| at_step(step, error))?;
+        let mut key = step_key(step, &parent, inputs, salt).map_err(|error| at_step(step, error))?;
+        if let (Base::Image(image), true) = (&stage.base, steps.is_empty()) {
+            // In the key by the parent; the name tells people more.
+            let short: String = root.to_string().chars().take(12).collect();
+            key.keyed.parts.insert("base".into(), format!("{} [{short}]", image.reference));
+        }
         parent = key.keyed.key;
         steps.push(key);
     }
@@ -84,7 +91,16 @@ fn step_key(step: &Step, parent: &CacheKey, inputs: &Inputs<'_>, salt: &str) -> 
         Op::Copy(op) => (copy_key(parent, salt, op, &inputs.of_copy(op)?), Vec::new()),
         Op::Workdir(op) => (workdir_key(parent, salt, op), Vec::new()),
     };
-    Ok(StepKey { keyed, mounted })
+    Ok(StepKey { keyed, mounted, instruction: shorten(&step.title) })
+}
+
+/// It is kept in every record.
+fn shorten(title: &str) -> String {
+    const LIMIT: usize = 300;
+    match title.char_indices().nth(LIMIT) {
+        Some((end, _)) => format!("{}…", &title[..end]),
+        None => title.to_owned(),
+    }
 }
 
 /// Says which instruction an error belongs to.

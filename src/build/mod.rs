@@ -1,9 +1,11 @@
 //! The scheduler: hit or run, assemble, export. Only this module knows all others.
 
+mod advice;
 mod check;
 pub mod copy;
 mod error;
 mod evaluate;
+mod explain;
 mod export;
 mod extraction;
 mod failure;
@@ -25,6 +27,7 @@ mod run;
 mod sources;
 mod state;
 mod trees;
+mod turn;
 mod variant;
 mod warmed;
 mod written;
@@ -119,6 +122,7 @@ fn carry_out(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
     clock.phase("cache upload");
     let outputs = export::export(&product, &request.outputs, &materials, services)?;
     clock.phase("export");
+    advice::advise(&variants, &progress, &records, services);
     let (cached_steps, run_steps) = progress.counts();
     services.observer.event(Event::Finished(Summary {
         digest: product.digest(),

@@ -1,17 +1,18 @@
 //! The layer cache as a build uses it: what is looked up, what is saved, and why a step missed.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::evaluate::StepPlace;
+use super::explain::Explanations;
 use super::keys::StepKey;
 use super::request::{Caching, Services};
 use super::state::{StageState, StateLayer};
 use crate::cache::{Hit, LayerCache as _, Record, TieredCache};
-use crate::key::{CacheKey, Difference, Keyed, explain, same_instruction};
+use crate::key::{CacheKey, Keyed};
 use crate::plan::{Op, Stage};
 use crate::report::{CacheTier, Event, Observer};
-use crate::store::Store;
+use crate::store::Lease;
 
 /// A build waits so long for another one that makes the same; then it makes it as well.
 const TURN_PATIENCE: Duration = Duration::from_secs(30 * 60);
@@ -31,15 +32,15 @@ pub(super) enum Outcome {
         layer: Box<StateLayer>,
         /// Its content key, when one was made.
         content: Option<Keyed>,
+        /// Keeps other builds waiting until the result is saved.
+        _lease: Option<Box<Lease>>,
     },
 }
 
 /// The layer cache, or its absence.
 pub(super) struct Records<'a> {
     pub(super) cache: Option<&'a TieredCache>,
-    pub(super) store: &'a Store,
-    /// Read when the first miss asks for them.
-    pub(super) local_parts: OnceLock<Vec<BTreeMap<String, String>>>,
+    pub(super) explanations: Explanations<'a>,
     pub(super) settings: &'a Caching,
     pub(super) observer: &'a dyn Observer,
 }
@@ -47,7 +48,8 @@ pub(super) struct Records<'a> {
 impl<'a> Records<'a> {
     pub(super) fn new(services: &Services<'a>, settings: &'a Caching) -> Self {
         let Services { cache, store, observer, .. } = services;
-        Self { cache: *cache, store, local_parts: OnceLock::new(), settings, observer: *observer }
+        let explanations = Explanations::new(*cache, store, *observer, settings.explain);
+        Self { cache: *cache, explanations, settings, observer: *observer }
     }
 
     /// One hit or nothing for each key.
@@ -75,6 +77,18 @@ impl<'a> Records<'a> {
         }
     }
 
+    /// As [`Records::look_up`], where it costs nothing.
+    pub(super) fn look_up_local(&self, key: &CacheKey) -> Option<Hit> {
+        self.cache?.look_up_local(&[*key]).pop().flatten()
+    }
+
+    /// Notes that the steps of a stage that was found whole are of use, so that they do not age away.
+    pub(super) fn note_uses<'k>(&self, tier: CacheTier, keys: impl Iterator<Item = &'k StepKey>) {
+        if let (Some(cache), CacheTier::Local) = (self.cache, tier) {
+            cache.note_uses(&keys.map(|step| step.keyed.key).collect::<Vec<_>>());
+        }
+    }
+
     /// Whether results of this kind of op are cached at all.
     pub(super) fn covers(&self, op: &Op) -> bool {
         let wanted = match op {
@@ -93,38 +107,18 @@ impl<'a> Records<'a> {
     }
 
     /// Why a step is about to run.
-    pub(super) fn reason(&self, op: &Op, keyed: &Keyed, diverged: bool) -> String {
+    pub(super) fn reason(&self, place: StepPlace<'_>, diverged: bool) -> String {
         if self.cache.is_none() {
             return "caching is off".into();
         }
-        if !self.covers(op) {
+        if !self.covers(&place.step.op) {
             return "layers of this kind are not cached".into();
         }
-        match self.nearest_difference(keyed) {
+        match self.explanations.of_miss(place) {
             Some(difference) => format!("missed: {difference}"),
             None if diverged => "missed: an earlier step of the stage ran, and no record fits what it left".into(),
             None => "missed: no record of this step".into(),
         }
-    }
-
-    /// The most telling difference to the record of the same instruction that differs least.
-    fn nearest_difference(&self, keyed: &Keyed) -> Option<Difference> {
-        let known = self.local_parts.get_or_init(|| self.read_local_parts());
-        let differences = known.iter().filter(|parts| same_instruction(parts, &keyed.parts));
-        let nearest = differences.map(|parts| explain(parts, &keyed.parts)).min_by_key(Vec::len)?;
-        nearest.into_iter().next()
-    }
-
-    /// The parts of the records in the local store; a fault there only costs an explanation.
-    fn read_local_parts(&self) -> Vec<BTreeMap<String, String>> {
-        const ENOUGH: usize = 10_000;
-        let mut all = Vec::new();
-        let _ = self.store.for_each_record(&mut |record| {
-            if all.len() < ENOUGH && !record.parts.is_empty() {
-                all.push(record.parts);
-            }
-        });
-        all
     }
 
     /// Saves a step's result under its definition key, and under its content key.
@@ -134,14 +128,16 @@ impl<'a> Records<'a> {
                 key: keys.keyed.key,
                 content_key: None,
                 parts: keys.keyed.parts.clone(),
+                instruction: keys.instruction.clone(),
                 ..hit.as_ref().clone()
             },
-            Outcome::Made { layer, content } => {
+            Outcome::Made { layer, content, .. } => {
                 let (Some(content), Some(made)) = (content, layer.record()) else {
                     return self.end_turn(&keys.keyed.key);
                 };
                 Record {
                     content_key: Some(content.key),
+                    instruction: keys.instruction.clone(),
                     duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
                     ..new_record(keys.keyed.key, keys.keyed.parts.clone(), vec![made.clone()])
                 }
@@ -182,11 +178,13 @@ fn new_record(key: CacheKey, parts: BTreeMap<String, String>, layers: Vec<crate:
         key,
         content_key: None,
         parts,
+        instruction: String::new(),
         layers,
         state: None,
         created: now(),
         duration_ms: 0,
         executor: concat!("yadokari ", env!("CARGO_PKG_VERSION")).into(),
+        signature: None,
     }
 }
 

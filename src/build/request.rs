@@ -64,6 +64,8 @@ pub struct Caching {
     pub copy_layers: bool,
     /// Part of every key.
     pub salt: String,
+    /// Tell of each miss all that differs from the nearest record of any cache, and give advice.
+    pub explain: bool,
 }
 
 /// The bytes of a secret; never printed.

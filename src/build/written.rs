@@ -10,6 +10,7 @@ use super::layers::{NewLayer, reset_times, write_layer};
 use super::members::members;
 use super::records::{Outcome, now};
 use super::state::StageState;
+use super::turn::Content;
 use crate::context::ContextDirectory;
 use crate::digest::ContentHash;
 use crate::key::content_key;
@@ -71,13 +72,14 @@ impl Evaluator<'_> {
             reset_times(&mut changes);
         }
         let content = if self.shop.records.covers(&place.step.op) { Some(self.content_key(&changes)?) } else { None };
-        if let Some(hit) = self.content_hit(state, content.as_ref(), place) {
-            return Ok(hit);
-        }
+        let lease = match self.content(state, content.as_ref(), place)? {
+            Content::Hit(hit) => return Ok(hit),
+            Content::Missing(lease) => lease,
+        };
         self.shop.progress.started(place.number, miss);
         let layer = NewLayer { changes: &changes, disk_times: None, created: now() };
         let layer = write_layer(state, &layer, self.shop.materials, self.shop.services)?;
-        Ok(Outcome::Made { layer: Box::new(layer), content })
+        Ok(Outcome::Made { layer: Box::new(layer), content, _lease: lease })
     }
 
     fn content_key(&self, changes: &[Change]) -> Result<crate::key::Keyed, BuildError> {

@@ -13,6 +13,16 @@ pub enum CacheError {
     /// The registry said no.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// Many registries do not delete unless they are told to.
+    #[error(
+        "{repository} does not let manifests be deleted: allow it in the registry's settings (docker-registry: storage.delete.enabled), or use its own retention rules"
+    )]
+    NoDelete {
+        /// Without tag.
+        repository: String,
+        /// The registry's answer.
+        source: RegistryError,
+    },
     /// It failed too often in this build and is not asked any more.
     #[error("cache repository {0} is off for this build after repeated faults")]
     Off(String),

@@ -2,7 +2,7 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{CacheError, Hit, LayerCache, Record, chain, is_expired};
+use super::{CacheError, Hit, LayerCache, Record, Trust, chain, is_expired};
 use crate::digest::DiffId;
 use crate::image::Descriptor;
 use crate::key::CacheKey;
@@ -14,12 +14,20 @@ pub struct LocalCache {
     store: Arc<Store>,
     ttl: Option<Duration>,
     observer: Arc<dyn Observer>,
+    trust: Arc<Trust>,
 }
 
 impl LocalCache {
     /// Over `store`; records older than `ttl` are misses.
     pub fn new(store: Arc<Store>, ttl: Option<Duration>, observer: Arc<dyn Observer>) -> Self {
-        Self { store, ttl, observer }
+        Self { store, ttl, observer, trust: Arc::default() }
+    }
+
+    /// Takes only records that `trust` takes. Tables of contents of base images, and extracted
+    /// layers, are the directory's own: who can write it is believed.
+    #[must_use]
+    pub fn with_trust(self, trust: Arc<Trust>) -> Self {
+        Self { trust, ..self }
     }
 
     /// The store.
@@ -32,11 +40,17 @@ impl LocalCache {
             self.observer.event(Event::Warning(format!("cache record {key} is not used: {}", chain(&error))));
             None
         })?;
+        if let Err(distrust) = self.trust.judge(&record) {
+            let place = self.store.directory().display();
+            self.observer.event(Event::Warning(format!("cache record {key} in {place} is not used: {distrust}")));
+            return None;
+        }
         let useless = if is_expired(&record, self.ttl) {
             "it is older than the cache's time to live"
         } else if !self.store.is_complete(&record) {
             "a blob of it is not in the store"
         } else {
+            self.store.note_record_uses([*key].iter().chain(&record.content_key));
             return Some(Hit { record, tier: CacheTier::Local });
         };
         self.observer.event(Event::Debug(format!("local cache record {key} is not used: {useless}")));
@@ -44,7 +58,8 @@ impl LocalCache {
     }
 
     fn put(&self, key: &CacheKey, record: &Record) -> Result<(), CacheError> {
-        if self.ttl.is_some() && self.store.record(key)?.is_some_and(|old| is_expired(&old, self.ttl)) {
+        let is_useless = |old: Record| is_expired(&old, self.ttl) || self.trust.judge(&old).is_err();
+        if self.store.record(key)?.is_some_and(is_useless) {
             self.store.remove_record(key)?;
         }
         Ok(self.store.put_record(key, record)?)
@@ -61,6 +76,19 @@ impl LayerCache for LocalCache {
         let hits = keys.iter().zip(found).map(|(key, found)| self.judge(key, found)).collect();
         self.pass_on_notices();
         hits
+    }
+
+    fn all_records(&self, limit: usize) -> Vec<Record> {
+        let mut all = Vec::new();
+        let listed = self.store.for_each_record(&mut |record| {
+            if all.len() < limit {
+                all.push(record);
+            }
+        });
+        if let Err(error) = listed {
+            self.observer.event(Event::Warning(chain(&error)));
+        }
+        all
     }
 
     fn save(&self, record: &Record) -> Result<(), CacheError> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Record, RecordError};
+use super::{Record, RecordError, RecordSignature};
 use crate::digest::{DiffId, Digest};
 use crate::image::{
     ContainerConfig, Descriptor, Document, ImageConfig, Manifest, ManifestError, Platform, RootFs, media_type,
@@ -13,6 +13,8 @@ use crate::key::CacheKey;
 const RECORD: &str = "dev.yadokari.record";
 /// Holds the layer that a table of contents is of.
 pub(super) const DIFF_ID: &str = "dev.yadokari.diff-id";
+/// Holds the signature of a table of contents, as JSON.
+const SIGNATURE: &str = "dev.yadokari.signature";
 pub(super) const CREATED: &str = "org.opencontainers.image.created";
 
 /// Registries refuse manifests beyond 4 MiB. A larger record goes without the parts of its key.
@@ -49,9 +51,12 @@ pub(super) enum Unusable {
     NoLayers,
 }
 
+/// What the tags of tables of contents begin with.
+pub(super) const TOC_PREFIX: &str = "toc-";
+
 /// The tag of a layer's table of contents; `None` when it would be longer than a tag may be.
 pub(super) fn toc_tag(layer: &DiffId) -> Option<String> {
-    let tag = format!("toc-{}", layer.0.hex());
+    let tag = format!("{TOC_PREFIX}{}", layer.0.hex());
     (tag.len() <= 128).then_some(tag)
 }
 
@@ -72,9 +77,12 @@ pub(super) fn pack_record(record: &Record, form: Form) -> Packed {
     packed
 }
 
-pub(super) fn pack_toc(layer: &DiffId, toc: &Descriptor, form: Form) -> Packed {
+pub(super) fn pack_toc(layer: &DiffId, toc: &Descriptor, signature: Option<&RecordSignature>, form: Form) -> Packed {
     let mut packed = pack(media_type::TOC, [toc].into_iter(), vec![toc_diff_id(toc)], form);
     packed.manifest.annotations.insert(DIFF_ID.into(), layer.to_string());
+    // Strings only: nothing can fail.
+    let signature = signature.and_then(|signature| serde_json::to_string(signature).ok());
+    packed.manifest.annotations.extend(signature.map(|json| (SIGNATURE.into(), json)));
     packed
 }
 
@@ -150,15 +158,16 @@ pub(super) fn unpack_record(bytes: &[u8], key: &CacheKey) -> Result<Record, Unus
     foreign.map_or(Ok(record), |digest| Err(Unusable::ForeignBlob(digest)))
 }
 
-/// The table of contents in a manifest that was found under the tag of `layer`.
-pub(super) fn unpack_toc(bytes: &[u8], layer: &DiffId) -> Result<Descriptor, Unusable> {
+/// The table of contents in a manifest that was found under the tag of `layer`, and its signature.
+pub(super) fn unpack_toc(bytes: &[u8], layer: &DiffId) -> Result<(Descriptor, Option<RecordSignature>), Unusable> {
     let manifest = image_manifest(bytes)?;
     let named = manifest.annotations.get(DIFF_ID).ok_or(Unusable::NoAnnotation(DIFF_ID))?;
     if *named != layer.to_string() {
         return Err(Unusable::OtherLayer);
     }
+    let signature = manifest.annotations.get(SIGNATURE).and_then(|json| serde_json::from_str(json).ok());
     let toc = manifest.layers.into_iter().next().ok_or(Unusable::NoLayers)?;
-    Ok(Descriptor::new(media_type::TOC, toc.digest, toc.size))
+    Ok((Descriptor::new(media_type::TOC, toc.digest, toc.size), signature))
 }
 
 pub(super) fn image_manifest(bytes: &[u8]) -> Result<Manifest, Unusable> {

@@ -5,24 +5,30 @@
 //! that failed is an event.
 
 mod error;
+mod layout;
 mod local;
 mod manifest;
 mod mounts;
 mod registry;
+mod repository;
 mod saver;
 mod server;
+mod signing;
 mod tiered;
 mod uploads;
 
 use std::io::Read;
 use std::time::{Duration, SystemTime};
 
-pub use crate::store::{Record, RecordError, RecordLayer};
+pub use crate::store::{Record, RecordError, RecordLayer, RecordSignature};
 pub use error::CacheError;
+pub use layout::LayoutCache;
 pub use local::LocalCache;
 pub use mounts::{SavedMount, mount_tag};
 pub use registry::{RegistryCache, RegistryCacheOptions};
+pub use repository::{CacheRepository, RemoteRecord, RepositoryListing};
 pub use saver::BackgroundSaver;
+pub use signing::{Distrust, KeyError, SigningKey, Trust, TrustedKey};
 pub use tiered::TieredCache;
 
 use crate::digest::DiffId;
@@ -54,6 +60,9 @@ pub trait LayerCache: Send + Sync {
     fn end_turn(&self, key: &CacheKey) {
         let _ = key;
     }
+
+    /// Up to `limit` records, for explaining misses. Slow; a fault is an event and none.
+    fn all_records(&self, limit: usize) -> Vec<Record>;
 
     /// The table of contents, compressed, of a layer that no record names: a base image's.
     /// A fault is an event and `None`.

@@ -9,7 +9,9 @@ use std::time::Duration;
 use super::manifest::{self, EMPTY_JSON, Form, Packed};
 use super::server::{CacheServer, Probe};
 use super::uploads::Uploads;
-use super::{CacheError, Hit, LayerCache, Record, chain, is_expired};
+use super::{
+    CacheError, CacheRepository, Distrust, Hit, LayerCache, Record, RepositoryListing, Trust, chain, is_expired,
+};
 use crate::digest::{DiffId, Digest};
 use crate::image::{Descriptor, Reference, media_type};
 use crate::key::CacheKey;
@@ -31,11 +33,16 @@ pub struct RegistryCacheOptions {
     pub threads: usize,
     /// What a hit is reported as.
     pub tier: CacheTier,
+    /// Other repositories that may have a blob which the local store lacks; those of the same
+    /// registry are mounted from.
+    pub neighbours: Vec<Reference>,
+    /// Records and tables of contents that it does not take are misses.
+    pub trust: Arc<Trust>,
 }
 
 impl Default for RegistryCacheOptions {
     fn default() -> Self {
-        Self { ttl: None, threads: 8, tier: CacheTier::Registry }
+        Self { ttl: None, threads: 24, tier: CacheTier::Registry, neighbours: Vec::new(), trust: Arc::default() }
     }
 }
 
@@ -81,7 +88,13 @@ impl RegistryCache {
             return None;
         }
         self.record(key).unwrap_or_else(|error| {
-            self.warn(&format!("cache look-up of {key} failed, taken as a miss"), &error);
+            let what = format!("cache look-up of {key} failed, taken as a miss");
+            // Those that were under way when it went off have nothing new to say.
+            if self.faults.load(Ordering::Relaxed) <= MAX_FAULTS {
+                self.warn(&what, &error);
+            } else {
+                self.debug(format!("{what}: {}", chain(&error)));
+            }
             None
         })
     }
@@ -94,6 +107,9 @@ impl RegistryCache {
     /// The record in a manifest that was found under `key`, when it counts.
     fn usable(&self, key: &CacheKey, bytes: &[u8]) -> Option<Record> {
         let useless = match manifest::unpack_record(bytes, key) {
+            Ok(record) if self.distrusts(&format!("record {key}"), self.options.trust.judge(&record)) => {
+                return None;
+            }
             Ok(record) if is_expired(&record, self.options.ttl) => "it is older than the cache's time to live".into(),
             Ok(record) if record.blobs().any(|blob| self.gone().contains(&blob.digest)) => {
                 "a blob of it is not in the repository".into()
@@ -183,7 +199,7 @@ impl RegistryCache {
         };
         self.push_absent(blob, || {
             if !self.store.has(blob) {
-                return Err(CacheError::NotStored(blob.digest.clone()));
+                return self.mount_blob(blob);
             }
             self.upload(blob, &open)
         })
@@ -206,6 +222,18 @@ impl RegistryCache {
     /// The repository's name, for messages.
     pub(super) fn name(&self) -> String {
         self.repository.name()
+    }
+
+    /// Another cache has it that a hit came from.
+    fn mount_blob(&self, blob: &Descriptor) -> Result<(), CacheError> {
+        let (here, own) = (self.repository.registry(), self.repository.repository());
+        let others = self.options.neighbours.iter().filter(|other| other.registry() == here);
+        for other in others.map(Reference::repository).filter(|name| *name != own) {
+            if self.ask(self.client.mount_blob(&self.repository, &blob.digest, other))? {
+                return Ok(());
+            }
+        }
+        Err(CacheError::NotStored(blob.digest.clone()))
     }
 
     /// Calls `push` unless the repository has the blob, which a hit of an earlier look-up may
@@ -251,7 +279,18 @@ impl RegistryCache {
         let usable = unpacked.map_err(|error| {
             self.debug(format!("table of contents {tag} in {} is not used: {}", self.repository.name(), chain(&error)));
         });
-        Ok(usable.ok().filter(|toc| !self.gone().contains(&toc.digest)))
+        let Ok((toc, signature)) = usable else { return Ok(None) };
+        let judged = self.options.trust.judge_toc(layer, &toc, signature.as_ref());
+        if self.distrusts(&format!("table of contents {tag}"), judged) {
+            return Ok(None);
+        }
+        Ok(Some(toc).filter(|toc| !self.gone().contains(&toc.digest)))
+    }
+
+    /// Somebody may be at work there: it is said, not just noted.
+    fn distrusts(&self, what: &str, judged: Result<(), Distrust>) -> bool {
+        let text = |distrust: &Distrust| format!("{what} in {} is not used: {distrust}", self.repository.name());
+        judged.inspect_err(|distrust| self.observer.event(Event::Warning(text(distrust)))).is_err()
     }
 
     fn gone(&self) -> MutexGuard<'_, BTreeSet<Digest>> {
@@ -309,6 +348,15 @@ impl LayerCache for RegistryCache {
         in_parallel(keys, self.options.threads, |key| self.look_up_one(key).map(|record| Hit { record, tier }))
     }
 
+    fn all_records(&self, limit: usize) -> Vec<Record> {
+        let listed = CacheRepository::new(self.client.clone(), self.repository.clone()).list(limit);
+        let listing = listed.unwrap_or_else(|error| {
+            self.warn("the records cannot be listed, so misses are explained without them", &error);
+            RepositoryListing::default()
+        });
+        listing.records.into_iter().map(|remote| remote.record).collect()
+    }
+
     fn save(&self, record: &Record) -> Result<(), CacheError> {
         let saved = self.push_record(record);
         self.end_turn(&record.key);
@@ -342,7 +390,8 @@ impl LayerCache for RegistryCache {
         if self.toc_descriptor(layer)?.is_some() {
             return Ok(());
         }
-        self.push_manifest(&tag, |form| manifest::pack_toc(layer, toc, form))
+        let signature = self.options.trust.sign_toc(layer, toc);
+        self.push_manifest(&tag, |form| manifest::pack_toc(layer, toc, signature.as_ref(), form))
     }
 
     fn open(&self, blob: &Descriptor) -> Result<Option<Box<dyn Read + Send>>, CacheError> {

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use super::{CacheError, LayerCache, Record, chain};
-use crate::digest::DiffId;
+use crate::digest::{DiffId, Digest};
 use crate::image::Descriptor;
 use crate::report::{Event, Observer};
 
@@ -26,6 +26,7 @@ enum Job {
 #[derive(Default)]
 struct Outcome {
     saved: usize,
+    unneeded: Vec<Digest>,
     failures: Vec<CacheError>,
 }
 
@@ -66,6 +67,9 @@ impl BackgroundSaver {
         let workers = std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
         let panicked = workers.into_iter().map(JoinHandle::join).filter(Result::is_err).count();
         let outcome = std::mem::take(&mut *self.outcome.lock().unwrap_or_else(PoisonError::into_inner));
+        for digest in outcome.unneeded {
+            self.observer.event(Event::Debug(format!("not saved in every cache: {digest} was found elsewhere")));
+        }
         let failed = outcome.failures.len() + panicked;
         let text = match outcome.failures.first() {
             Some(first) => chain(first),
@@ -92,6 +96,8 @@ fn work(cache: &dyn LayerCache, jobs: &Mutex<Receiver<Job>>, outcome: &Mutex<Out
         let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
         match saved {
             Ok(()) => outcome.saved += 1,
+            // A hit of another cache, whose layers were never needed here.
+            Err(CacheError::NotStored(digest)) => outcome.unneeded.push(digest),
             Err(error) => outcome.failures.push(error),
         }
     }

@@ -1,9 +1,10 @@
 use std::io::Read;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::registry::read_toc;
-use super::{BackgroundSaver, CacheError, Hit, LayerCache, LocalCache, Record, RecordLayer, chain};
+use super::{BackgroundSaver, CacheError, Hit, LayerCache, LocalCache, Record, RecordLayer, Trust, chain};
 use crate::digest::DiffId;
 use crate::image::{Descriptor, media_type};
 use crate::key::CacheKey;
@@ -18,6 +19,16 @@ pub struct TieredCache {
     local: LocalCache,
     remotes: Vec<Remote>,
     observer: Arc<dyn Observer>,
+    asked: Asked,
+    trust: Arc<Trust>,
+}
+
+/// How often remote caches were waited for.
+#[derive(Default)]
+struct Asked {
+    rounds: AtomicUsize,
+    keys: AtomicUsize,
+    found: AtomicUsize,
 }
 
 struct Remote {
@@ -29,7 +40,13 @@ struct Remote {
 impl TieredCache {
     /// Over the local cache alone.
     pub fn new(local: LocalCache, observer: Arc<dyn Observer>) -> Self {
-        Self { local, remotes: Vec::new(), observer }
+        Self { local, remotes: Vec::new(), observer, asked: Asked::default(), trust: Arc::default() }
+    }
+
+    /// Signs what is saved as `trust` says. Who judges what is found are the caches themselves.
+    #[must_use]
+    pub fn with_trust(self, trust: Arc<Trust>) -> Self {
+        Self { trust, ..self }
     }
 
     /// Adds a remote cache, asked after those before it. It is read only, or saved into in the
@@ -42,10 +59,32 @@ impl TieredCache {
         self
     }
 
+    /// As [`LayerCache::look_up`], in the local cache alone.
+    pub fn look_up_local(&self, keys: &[CacheKey]) -> Vec<Option<Hit>> {
+        self.local.look_up(keys)
+    }
+
+    /// Notes that the local records under `keys` were of use though nobody looked them up: a stage
+    /// was found whole.
+    pub fn note_uses(&self, keys: &[CacheKey]) {
+        self.local.store().note_record_uses(keys);
+    }
+
     /// Waits until all that was saved is in the remote caches. What failed is a warning; the
     /// number of failures is returned.
     pub fn finish(&self) -> usize {
+        self.report();
         self.remotes.iter().filter_map(|remote| remote.saver.as_ref()).map(BackgroundSaver::finish).sum()
+    }
+
+    /// Tells how often remote caches were waited for since it was told last.
+    fn report(&self) {
+        let take = |counter: &AtomicUsize| counter.swap(0, Ordering::Relaxed);
+        let Asked { rounds, keys, found } = &self.asked;
+        let (rounds, keys, found) = (take(rounds), take(keys), take(found));
+        if rounds > 0 {
+            self.observer.event(Event::RemoteLookUps { rounds, keys, found });
+        }
     }
 
     /// The table of contents of a hit's layer, compressed; kept in the local store.
@@ -74,6 +113,7 @@ impl TieredCache {
     fn open_remote(&self, blob: &Descriptor) -> Result<Option<Box<dyn Read + Send>>, CacheError> {
         let mut fault = None;
         for remote in &self.remotes {
+            self.asked.rounds.fetch_add(1, Ordering::Relaxed);
             match remote.cache.open(blob) {
                 Ok(Some(reader)) => return Ok(Some(reader)),
                 Ok(None) => {}
@@ -109,16 +149,26 @@ impl LayerCache for TieredCache {
             return hits;
         }
         let wanted: Vec<CacheKey> = left.iter().map(|number| keys[*number]).collect();
+        self.asked.rounds.fetch_add(usize::from(!self.remotes.is_empty()), Ordering::Relaxed);
+        self.asked.keys.fetch_add(wanted.len(), Ordering::Relaxed);
         for found in in_parallel(&self.remotes, self.remotes.len(), |remote| remote.cache.look_up(&wanted)) {
             for (number, hit) in left.iter().zip(found) {
                 hits[*number] = hits[*number].take().or(hit);
             }
         }
+        let found = left.iter().filter(|number| hits[**number].is_some()).count();
+        self.asked.found.fetch_add(found, Ordering::Relaxed);
         hits
+    }
+
+    /// Of the remote caches.
+    fn all_records(&self, limit: usize) -> Vec<Record> {
+        self.remotes.iter().flat_map(|remote| remote.cache.all_records(limit)).take(limit).collect()
     }
 
     /// Saves into the local store, where it belongs there, and queues it for the remote caches.
     fn save(&self, record: &Record) -> Result<(), CacheError> {
+        let record = &self.trust.signed(record);
         self.remotes.iter().filter_map(|remote| remote.saver.as_ref()).for_each(|saver| saver.save(record));
         if self.belongs_here(record.blobs()) { self.local.save(record) } else { Ok(()) }
     }
@@ -137,7 +187,11 @@ impl LayerCache for TieredCache {
         if let Some(toc) = self.local.layer_toc(layer) {
             return Some(toc);
         }
-        let toc = self.remotes.iter().find_map(|remote| remote.cache.layer_toc(layer))?;
+        let ask = |remote: &Remote| {
+            self.asked.rounds.fetch_add(1, Ordering::Relaxed);
+            remote.cache.layer_toc(layer)
+        };
+        let toc = self.remotes.iter().find_map(ask)?;
         let kept = self.keep_blob(&toc).map(|descriptor| self.local.save_layer_toc(layer, &descriptor));
         if let Some(Err(error)) = kept {
             self.observer.event(Event::Warning(chain(&error)));

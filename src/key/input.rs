@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::CacheKey;
 use super::frame::{Frame, short_hash};
@@ -58,7 +58,7 @@ pub enum SourceInput {
     },
 }
 
-/// Few files are named one by one in an explanation; of many only the whole is compared.
+/// So many files, or directories of files, are named one by one in an explanation.
 const NAMED_FILES: usize = 64;
 
 impl SourceInput {
@@ -78,16 +78,46 @@ impl SourceInput {
 /// Adds all fields of all files, in the given order.
 pub(super) fn add_files(frame: &mut Frame, files: &[InputFile]) {
     let mut listing = blake3::Hasher::new();
+    let depth = if files.len() > NAMED_FILES { Some(telling_depth(files)) } else { None };
+    let mut directories: BTreeMap<&[u8], blake3::Hasher> = BTreeMap::new();
     frame.list("files", files.len());
     for file in files {
         let fields = file.fields();
         listing.update(&fields);
         frame.field("file", &fields);
-        if files.len() <= NAMED_FILES {
-            frame.note(format!("file {}", String::from_utf8_lossy(&file.path)), short_hash(&fields));
+        match depth {
+            Some(depth) => {
+                let directory = directories.entry(ancestor(&file.path, depth)).or_default();
+                directory.update(&(fields.len() as u64).to_le_bytes()).update(&fields);
+            }
+            None => frame.note(format!("file {}", String::from_utf8_lossy(&file.path)), short_hash(&fields)),
         }
     }
+    for (directory, hasher) in directories {
+        let name = String::from_utf8_lossy(directory);
+        frame.note(format!("files below {name}/"), hasher.finalize().to_hex()[..16].to_owned());
+    }
     frame.note("files".into(), format!("{} [{}]", files.len(), &listing.finalize().to_hex()[..16]));
+}
+
+/// How many directories deep files are told apart in an explanation: as far down as there are few
+/// enough directories.
+fn telling_depth(files: &[InputFile]) -> usize {
+    const DEEPEST: usize = 6;
+    let is_fitting = |depth: &usize| {
+        let mut directories = BTreeSet::new();
+        files.iter().all(|file| {
+            directories.insert(ancestor(&file.path, *depth));
+            directories.len() <= NAMED_FILES
+        })
+    };
+    (1..=DEEPEST).take_while(is_fitting).last().unwrap_or_default()
+}
+
+/// The first `depth` directories of a path; fewer when it has fewer.
+fn ancestor(path: &[u8], depth: usize) -> &[u8] {
+    let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+    slashes.take(depth).last().map_or(b"", |end| &path[..end])
 }
 
 impl InputFile {

@@ -35,7 +35,7 @@ use crate::digest::{ChainId, ContentHash, DiffId, DigestError};
 use crate::image::Platform;
 use frame::Frame;
 
-pub use explain::{Difference, explain, same_instruction};
+pub use explain::{Difference, explain, nearest, printable, same_instruction};
 pub use frame::Keyed;
 pub use input::{InputFile, InputKind, SourceInput};
 pub use step::{Parent, content_key, copy_key, run_content_key, run_key, workdir_key};

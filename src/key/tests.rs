@@ -116,6 +116,7 @@ fn explanation_names_the_file() {
     assert_ne!(before.key, now.key);
     let differences = explain(&before.parts, &now.parts);
     assert_eq!(differences[0].part, "file src/a.c");
+    assert_eq!(differences[0].with_values(), "file src/a.c changed", "hashes say nothing");
 }
 
 #[test]
@@ -130,6 +131,48 @@ fn diff_ids_make_the_root() {
     let platform = Platform::new("linux", "amd64", None);
     let chain = crate::digest::chain_id(&[DiffId(Digest::sha256(b"1"))]);
     assert_ne!(root_key(chain.as_ref(), &platform), root_key(None, &platform));
+}
+
+#[test]
+fn of_many_files_the_directory_is_named() {
+    let root = root();
+    let keyed = |content: &dyn Fn(usize) -> String| {
+        let files = (0..200).map(|n| file(&format!("src/{}/{}/f{n}", n % 2, n % 100), &content(n))).collect();
+        copy_key(&root, "", &copy_op(), &[SourceInput::Files(files)])
+    };
+    let (before, now) = (keyed(&|_| "1".into()), keyed(&|n| if n == 7 { "2".into() } else { "1".into() }));
+    let differences: Vec<String> = explain(&before.parts, &now.parts).iter().map(ToString::to_string).collect();
+    // Two directories deep: three would be a hundred.
+    assert_eq!(differences, ["files below src/1/ changed", "the set of files changed"]);
+}
+
+#[test]
+fn the_nearest_is_of_the_same_instruction_or_stood_at_the_same_place() {
+    let parts = |list: &[(&str, &str)]| list.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+    let known: Vec<std::collections::BTreeMap<String, String>> = vec![
+        parts(&[("command", "other"), ("parent", "1")]),
+        parts(&[("command", "same"), ("parent", "9"), ("env A", "1"), ("env B", "1")]),
+        parts(&[("command", "same"), ("parent", "9"), ("env A", "2")]),
+    ];
+    let find = |now: &[(&str, &str)]| {
+        let now = parts(now);
+        let (found, differences) = nearest(&known, &now)?;
+        let number = known.iter().position(|parts| parts == found)?;
+        Some((number, differences.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")))
+    };
+    assert_eq!(
+        find(&[("command", "same"), ("parent", "1"), ("env A", "2")]),
+        Some((2, "what this step builds on changed".into()))
+    );
+    assert_eq!(find(&[("command", "new"), ("parent", "1")]), Some((0, "the command changed".into())));
+    assert_eq!(find(&[("command", "new"), ("parent", "2")]), None);
+    assert_eq!(nearest(&known[..1], &known[0]), None, "the very record says nothing");
+}
+
+#[test]
+fn what_others_wrote_cannot_steer_a_terminal() {
+    let evil = Difference { part: "file \u{1b}[2Jx".into(), before: None, now: Some("a\u{7}".into()) };
+    assert!(!evil.with_values().chars().any(char::is_control), "{:?}", evil.with_values());
 }
 
 #[test]

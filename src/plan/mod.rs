@@ -34,7 +34,7 @@ pub use error::{PlanError, PlanFault};
 pub use evaluate::Evaluation;
 pub use graph::Graph;
 pub use mention::Mention;
-pub use mount::{MountError, parse_size};
+pub use mount::MountError;
 pub use named::{NamedContext, NamedContexts};
 pub use op::*;
 pub use options::PlanOptions;

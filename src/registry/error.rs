@@ -43,6 +43,8 @@ pub enum Operation {
     PushBlob,
     /// PUT of a manifest.
     PushManifest,
+    /// DELETE of a manifest.
+    DeleteManifest,
     /// Tag list.
     ListTags,
     /// The early look whether a push is allowed.
@@ -65,6 +67,7 @@ impl fmt::Display for Operation {
             Self::MountBlob => "mount blob",
             Self::PushBlob => "push blob",
             Self::PushManifest => "push manifest",
+            Self::DeleteManifest => "delete manifest",
             Self::ListTags => "list tags of",
             Self::CheckPush => "check push permission for",
             Self::UseExtension => "use the cache server of",

@@ -66,6 +66,19 @@ impl Client {
         self.core().put_manifest(to, media_type, bytes).map_err(|fault| fault.during(Operation::PushManifest, to))
     }
 
+    /// Deletes a manifest of a cache repository by its digest, with all tags that name it. False when
+    /// there is none.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] (405) where the registry does not delete.
+    pub fn delete_manifest(&self, repository: &Reference, digest: &Digest) -> Result<bool, RegistryError> {
+        let named = repository.with_digest(digest.clone());
+        match self.core().delete(&named) {
+            Err(Fault::NotFound(_)) => Ok(false),
+            deleted => deleted.map(|()| true).map_err(|fault| fault.during(Operation::DeleteManifest, &named)),
+        }
+    }
+
     /// Finds out before the build whether a push will be allowed: opens an upload and cancels it.
     ///
     /// # Errors
@@ -119,6 +132,14 @@ impl Core {
             self.cancel(to, &session);
         }
         Ok(false)
+    }
+
+    fn delete(&self, named: &Reference) -> Result<(), Fault> {
+        let target = self.target(named, Purpose::Push, &format!("manifests/{}", named.target()))?;
+        let outgoing = Outgoing::new(Method::DELETE, Purpose::Push);
+        // Docker's token servers know `delete`, most others `*`; some take neither and go by `push`.
+        let mut claim = Claim::new(named, "pull,push,delete", Purpose::Push);
+        self.call(&target, &outgoing, &mut claim).map(|answered| discard(answered.response))
     }
 
     fn put_manifest(&self, to: &Reference, media_type: &str, bytes: &[u8]) -> Result<Digest, Fault> {

@@ -67,6 +67,27 @@ pub enum Event {
         /// How long it took.
         took: Duration,
     },
+    /// The nearest record of a step that missed.
+    Explained {
+        /// Which.
+        step: StepNumber,
+        /// Its key; `None` when no record is like the step.
+        nearest: Option<String>,
+        /// Clauses, the most telling first; some may be left out.
+        differences: Vec<String>,
+    },
+    /// What would make the next builds faster.
+    Advice(String),
+    /// How remote caches were used.
+    RemoteLookUps {
+        /// Times that the build waited for remote caches; one batch of keys is one time, all caches
+        /// are asked at once.
+        rounds: usize,
+        /// Keys looked up.
+        keys: usize,
+        /// Of these found.
+        found: usize,
+    },
     /// Something that the user should know, that does not stop the build.
     Warning(String),
     /// Detail for `-v debug`.

@@ -3,7 +3,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
-use super::text::{human_duration, label, summary_lines, tier_name, title};
+use super::text::{explanation, human_duration, label, look_ups, summary_lines, tier_name, title};
 use super::{Event, Observer, StepInfo, Verbosity};
 
 /// One JSON object a line: `level`, `msg`, `time`, and the event's own fields.
@@ -75,6 +75,14 @@ fn object(event: &Event, steps: &[StepInfo]) -> Option<Value> {
         Event::Phase { name, took } => {
             json!({ "msg": format!("phase {name}"), "duration_ms": took.as_millis() as u64 })
         }
+        Event::Explained { step, nearest, differences } => json!({
+            "msg": step_text(*step, &explanation(nearest.as_deref(), differences)),
+            "step": step, "nearest": nearest, "differences": differences,
+        }),
+        Event::Advice(text) => json!({ "msg": format!("advice: {text}"), "advice": text }),
+        Event::RemoteLookUps { rounds, keys, found } => json!({
+            "msg": look_ups(*rounds, *keys, *found), "rounds": rounds, "keys": keys, "found": found,
+        }),
         Event::Warning(text) | Event::Debug(text) | Event::Info(text) => json!({ "msg": text }),
         Event::Finished(summary) => json!({
             "msg": summary_lines(summary, &[]).join("; "),

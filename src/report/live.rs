@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::text::{human_bytes, human_duration, label, summary_lines, tier_name, title};
+use super::text::{explanation, human_bytes, human_duration, label, look_ups, summary_lines, tier_name, title};
 use super::{Direction, Event, Observer, StepInfo, StepNumber, Transfer, Verbosity};
 use crate::digest::Digest;
 
@@ -153,6 +153,12 @@ impl Observer for Live {
             Event::StepFailed { step } => self.finish(state, step, "\x1b[31m✗\x1b[0m", "failed"),
             Event::Transfer(transfer) => self.transfer(state, transfer),
             _ if !shown => {}
+            Event::Explained { step, nearest, differences } => {
+                let text = explanation(nearest.as_deref(), &differences);
+                self.print(&format!("{} {text}", label(&state.steps, step)));
+            }
+            Event::Advice(text) => self.print(&format!("\x1b[36madvice:\x1b[0m {text}")),
+            Event::RemoteLookUps { rounds, keys, found } => self.print(&look_ups(rounds, keys, found)),
             Event::Warning(text) => self.print(&format!("\x1b[33mwarning:\x1b[0m {text}")),
             Event::Debug(text) => self.print(&format!("\x1b[90m{text}\x1b[0m")),
             Event::Info(text) => self.print(&text),

@@ -3,7 +3,7 @@ use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::text::{human_bytes, human_duration, label, summary_lines, tier_name, title};
+use super::text::{explanation, human_bytes, human_duration, label, look_ups, summary_lines, tier_name, title};
 use super::{Event, Observer, StepInfo, StepNumber, Verbosity};
 
 /// One line per event: for CI logs and files.
@@ -67,6 +67,13 @@ impl<L: Write, O: Write> State<L, O> {
                 self.step_line(step, "failed", at);
             }
             Event::Transfer(_) => {}
+            Event::Explained { step, nearest, differences } => {
+                self.step_line(step, &explanation(nearest.as_deref(), &differences), at);
+            }
+            Event::Advice(text) => self.line("INFO", "36", &format!("advice: {text}"), at),
+            Event::RemoteLookUps { rounds, keys, found } => {
+                self.line("INFO", "36", &look_ups(rounds, keys, found), at);
+            }
             Event::Warning(text) => self.line("WARN", "33", &text, at),
             Event::Debug(text) => self.line("DEBU", "90", &text, at),
             Event::Info(text) => self.line("INFO", "36", &text, at),

@@ -50,6 +50,18 @@ pub(super) fn title(steps: &[StepInfo], step: StepNumber) -> &str {
     steps.get(step).map(|info| info.title.as_str()).unwrap_or_default()
 }
 
+pub(super) fn explanation(nearest: Option<&str>, differences: &[String]) -> String {
+    match nearest {
+        Some(key) => format!("missed; nearest record {}: {}", &key[..key.len().min(12)], differences.join("; ")),
+        None => "missed; no record is like it".into(),
+    }
+}
+
+pub(super) fn look_ups(rounds: usize, keys: usize, found: usize) -> String {
+    let times = if rounds == 1 { "time" } else { "times" };
+    format!("remote cache: waited for {rounds} {times}, {found} of {keys} keys found")
+}
+
 /// The last lines of a build that worked.
 pub(super) fn summary_lines(summary: &Summary, phases: &[(&'static str, Duration)]) -> Vec<String> {
     let spent: Vec<String> = phases.iter().map(|(name, took)| format!("{name} {}", human_duration(*took))).collect();

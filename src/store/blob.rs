@@ -2,10 +2,12 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, CWD, utimensat};
 use sha2::Digest as _;
 use tempfile::TempPath;
 
 use super::layout::{Layout, read_small};
+use super::lease::now_times;
 use super::{Store, StoreError};
 use crate::digest::{Algorithm, Digest};
 use crate::image::Descriptor;
@@ -49,10 +51,11 @@ impl Store {
     /// As [`Store::blob_writer`] and [`BlobWriter::commit`].
     pub fn put_blob(&self, media_type: &str, bytes: &[u8]) -> Result<Descriptor, StoreError> {
         let descriptor = Descriptor::of(media_type, bytes);
+        let path = self.blob_path(&descriptor.digest);
         if self.has(&descriptor) {
+            self.note_use(&path);
             return Ok(descriptor);
         }
-        let path = self.blob_path(&descriptor.digest);
         let mut writer = self.blob_writer()?.with_known_digest(descriptor.digest.clone());
         writer.write_all(bytes).map_err(StoreError::write("a blob", &path))?;
         writer.commit(media_type)
@@ -66,7 +69,10 @@ impl Store {
     pub fn open_blob(&self, digest: &Digest) -> Result<Option<File>, StoreError> {
         let path = self.blob_path(digest);
         match File::open(&path) {
-            Ok(file) => Ok(Some(file)),
+            Ok(file) => {
+                self.note_file_use(&file);
+                Ok(Some(file))
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(StoreError::io("open", &path)(e)),
         }
@@ -87,6 +93,12 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`], also when it is larger than `limit`.
     pub fn read_blob(&self, digest: &Digest, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        self.note_use(&self.blob_path(digest));
+        self.read_blob_unused(digest, limit)
+    }
+
+    /// As [`Store::read_blob`], for whoever only looks.
+    pub(super) fn read_blob_unused(&self, digest: &Digest, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
         let path = self.blob_path(digest);
         let Some(bytes) = read_small(&path, limit)? else { return Ok(None) };
         let mut hasher = Hasher::new(digest.algorithm());
@@ -100,7 +112,12 @@ impl Store {
 
     /// True when there is a blob of this digest.
     pub fn has_blob(&self, digest: &Digest) -> bool {
-        self.blob_path(digest).is_file()
+        let path = self.blob_path(digest);
+        let there = path.is_file();
+        if there {
+            self.note_use(&path);
+        }
+        there
     }
 
     /// True when there is a blob of this digest and size: it was not cut off by a power cut.
@@ -179,6 +196,8 @@ impl BlobWriter {
     fn publish(self, descriptor: &Descriptor) -> Result<(), StoreError> {
         let path = self.layout.blob(&descriptor.digest);
         if fs::metadata(&path).is_ok_and(|m| m.len() == descriptor.size) {
+            // Written again: as new, for whoever removes what nobody names yet.
+            let _ = utimensat(CWD, &path, &now_times(), AtFlags::empty());
             return Ok(());
         }
         let what = format!("blob {}", descriptor.digest);

@@ -93,9 +93,21 @@ pub enum StoreError {
         /// Bytes.
         size: usize,
     },
+    /// Somebody else removes things just now.
+    #[error("another process{} is removing things from {}: try again when it is done", of_host(host), directory.display())]
+    Busy {
+        /// The store.
+        directory: PathBuf,
+        /// Where it runs; may be empty.
+        host: String,
+    },
     /// The name is no plain file name.
     #[error("invalid name of an extracted layer: {0:?}")]
     LayerName(String),
+}
+
+fn of_host(host: &str) -> String {
+    if host.is_empty() { String::new() } else { format!(" on {host}") }
 }
 
 impl StoreError {

@@ -11,7 +11,9 @@ impl Store {
     /// The tree of the extracted layer `id`, when it is here. It is shared: never write to it.
     pub fn extracted_layer(&self, id: &str) -> Option<PathBuf> {
         let path = self.layout.layers().join(is_plain_name(id).then_some(id)?);
-        path.is_dir().then_some(path)
+        let there = path.is_dir().then_some(path)?;
+        self.note_layer_use(id);
+        Some(there)
     }
 
     /// Throws away a tree that turned out damaged. What cannot be removed stays out of the way.
@@ -94,6 +96,7 @@ impl PendingDirectory {
             Err(Errno::EXIST | Errno::NOTEMPTY) => {}
             Err(error) => return Err(StoreError::write("an extracted layer", &self.target)(error.into())),
         }
+        self.layout.note_new_layer(&self.target);
         Ok(self.target.clone())
     }
 }

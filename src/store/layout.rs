@@ -83,7 +83,7 @@ impl Layout {
 
     /// Makes what is missing, and proves that files can be written.
     pub(super) fn prepare(&self) -> Result<(), StoreError> {
-        for name in ["blobs/sha256", "records", "tocs", "layers", "tmp"] {
+        for name in ["blobs/sha256", "records", "tocs", "layers", "leases", "used", "tmp"] {
             let path = self.directory.join(name);
             fs::create_dir_all(&path).map_err(StoreError::write("a directory", &path))?;
         }
@@ -151,9 +151,11 @@ impl Layout {
         self.publish(what, file, temporary, path)
     }
 
-    /// Removes leftovers of processes that are gone. What cannot be removed is left.
+    /// Removes leftovers of processes that are gone, and their leases, which the living keep fresh.
+    /// What cannot be removed is left.
     pub(super) fn remove_stale(&self, now: SystemTime) {
-        for entry in fs::read_dir(self.temporary()).into_iter().flatten().flatten() {
+        let listed = [self.temporary(), self.leases()].into_iter().map(fs::read_dir);
+        for entry in listed.flatten().flatten().flatten() {
             let Ok(metadata) = entry.metadata() else { continue };
             let age = metadata.modified().ok().and_then(|at| now.duration_since(at).ok());
             if age.is_some_and(|age| age > STALE) {

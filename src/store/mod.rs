@@ -8,16 +8,22 @@
 mod blob;
 mod error;
 mod extracted;
+mod holder;
 mod index;
+mod inventory;
 mod kaniko;
 mod layout;
+mod lease;
 mod named;
 mod partial;
+mod prune;
 mod record;
 mod records;
 #[cfg(test)]
 mod tests;
 mod toc;
+mod usage;
+mod verify;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -28,12 +34,17 @@ use std::time::SystemTime;
 pub use blob::{BlobWriter, HashedElsewhere, VerifyingReader};
 pub use error::StoreError;
 pub use extracted::PendingDirectory;
+pub use holder::Holder;
+pub use inventory::{Holdings, StoredBlob, StoredLayer, StoredRecord};
 pub use kaniko::KanikoImage;
 pub use layout::Durability;
+pub use lease::{Lease, Turn};
 pub use named::SOURCE;
 pub use partial::{BlobClaim, PartialBlob};
-pub use record::{Record, RecordError, RecordLayer};
+pub use prune::{PruneLimits, PrunePlan, Pruned, Removable, RemovableKind};
+pub use record::{Record, RecordError, RecordLayer, RecordSignature};
 pub use toc::MAX_TOC_BYTES;
+pub use verify::{Damage, Damaged, Verification};
 
 use index::RecordIndex;
 use kaniko::KanikoDirectory;

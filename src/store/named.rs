@@ -91,7 +91,7 @@ impl Store {
         Ok(images.map(|image| (image.annotations.get(NAME).cloned(), image)).collect())
     }
 
-    fn image_index(&self) -> Result<Index, StoreError> {
+    pub(super) fn image_index(&self) -> Result<Index, StoreError> {
         let path = self.layout.image_index();
         match read_small(&path, MAX_INDEX_BYTES)? {
             Some(bytes) => serde_json::from_slice(&bytes).map_err(|source| StoreError::ImageIndex { path, source }),
@@ -102,6 +102,46 @@ impl Store {
                 annotations: Default::default(),
             }),
         }
+    }
+
+    /// The images that have a name: their entries, with when each was stored. Oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError::ImageIndex`] and [`StoreError::Io`].
+    pub fn named_images(&self) -> Result<Vec<(String, Descriptor, SystemTime)>, StoreError> {
+        let index = self.image_index()?;
+        let mut images: Vec<_> = index
+            .manifests
+            .into_iter()
+            .filter_map(|image| {
+                let name = name_of(&image)?;
+                let (descriptor, since) = self.without_annotations(image);
+                Some((name, descriptor, since))
+            })
+            .collect();
+        images.sort_by_key(|(_, _, since)| *since);
+        Ok(images)
+    }
+
+    /// Takes the name of an image away, as [`Store::named_images`] gave it. Its blobs stay until nothing
+    /// needs them.
+    ///
+    /// # Errors
+    /// [`StoreError::ReadOnly`], [`StoreError::ImageIndex`], [`StoreError::Io`] and [`StoreError::DiskFull`].
+    pub fn forget_image(&self, name: &str, image: &Descriptor) -> Result<(), StoreError> {
+        self.require_writable("the image index")?;
+        let is_it = |entry: &Descriptor| {
+            has_name(entry, name) && entry.digest == image.digest && entry.platform == image.platform
+        };
+        self.forget_images(&is_it)
+    }
+
+    /// Takes the names of images away; their blobs stay.
+    pub(super) fn forget_images(&self, unwanted: &dyn Fn(&Descriptor) -> bool) -> Result<(), StoreError> {
+        let _lock = self.lock_image_index()?;
+        let mut index = self.image_index()?;
+        index.manifests.retain(|image| !unwanted(image));
+        self.layout.write_file("the image index", &self.layout.image_index(), &index.to_bytes())
     }
 
     /// Waits until no other process, and no other thread, changes `index.json`; closing unlocks.
@@ -123,6 +163,11 @@ impl Store {
         };
         (descriptor, modified.unwrap_or(SystemTime::UNIX_EPOCH))
     }
+}
+
+/// The name of an entry of `index.json`.
+pub(super) fn name_of(descriptor: &Descriptor) -> Option<String> {
+    descriptor.annotations.get(NAME).cloned()
 }
 
 fn has_name(descriptor: &Descriptor, name: &str) -> bool {

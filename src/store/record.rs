@@ -20,6 +20,9 @@ pub struct Record {
     /// The parts of the key, by field name, for explaining misses. Never a secret's value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parts: BTreeMap<String, String>,
+    /// The instruction as the Dockerfile has it, one line, for people; variables are not expanded.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub instruction: String,
     /// Base first. A step has one or none ("no change"), a stage all that it adds to its base.
     pub layers: Vec<RecordLayer>,
     /// Identity of the file system after it (see [`crate::key`]).
@@ -31,6 +34,18 @@ pub struct Record {
     pub duration_ms: u64,
     /// `yadokari <version>`.
     pub executor: String,
+    /// By whoever saved it; the cache judges it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<RecordSignature>,
+}
+
+/// A signature over a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordSignature {
+    /// Whose: hex of the SHA-256 of the public key (SPKI, DER).
+    pub key: String,
+    /// Base64; ECDSA in DER.
+    pub value: String,
 }
 
 /// Why bytes are no record of a key.

@@ -30,7 +30,8 @@ impl Store {
     pub fn records(&self, keys: &[CacheKey]) -> Vec<Result<Option<Record>, StoreError>> {
         let exists = |key: &CacheKey| self.layout.record(key).exists();
         let found = keys.iter().zip(self.indexed(keys));
-        found.map(|(key, bytes)| self.indexed_or_file(key, bytes.filter(|_| exists(key)))).collect()
+        let asked = keys.len() >= INDEX_PAYS_FROM;
+        found.map(|(key, bytes)| self.indexed_or_file(key, bytes.filter(|_| exists(key)), asked)).collect()
     }
 
     fn indexed(&self, keys: &[CacheKey]) -> Vec<Option<Vec<u8>>> {
@@ -42,13 +43,20 @@ impl Store {
         found.unwrap_or_else(|| vec![None; keys.len()])
     }
 
-    fn indexed_or_file(&self, key: &CacheKey, bytes: Option<Vec<u8>>) -> Result<Option<Record>, StoreError> {
+    /// What the index was `asked` for and lacks is added to it: otherwise it may well have it, and
+    /// each look-up of a few keys would end with a write.
+    fn indexed_or_file(
+        &self,
+        key: &CacheKey,
+        bytes: Option<Vec<u8>>,
+        asked: bool,
+    ) -> Result<Option<Record>, StoreError> {
         let indexed = bytes.and_then(|bytes| Record::from_bytes(&bytes, key).ok());
         if indexed.is_some() {
             return Ok(indexed);
         }
         let record = self.record(key)?;
-        if let Some(record) = &record {
+        if let (Some(record), true) = (&record, asked) {
             self.index_later(key, record.to_bytes());
         }
         Ok(record)
@@ -111,8 +119,9 @@ impl Store {
         let names = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<CacheKey>().ok());
         let keys: Vec<CacheKey> = names.collect();
         for batch in keys.chunks(BATCH) {
+            let asked = batch.len() >= INDEX_PAYS_FROM;
             let found = batch.iter().zip(self.indexed(batch));
-            found.filter_map(|(key, bytes)| self.indexed_or_file(key, bytes).ok()?).for_each(&mut *visit);
+            found.filter_map(|(key, bytes)| self.indexed_or_file(key, bytes, asked).ok()?).for_each(&mut *visit);
         }
         Ok(())
     }

@@ -16,10 +16,9 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn toc(&self, layer: &DiffId) -> Result<Option<Vec<u8>>, StoreError> {
-        match self.toc_descriptor(layer)? {
-            Some(descriptor) => self.read_blob(&descriptor.digest, MAX_TOC_BYTES),
-            None => Ok(None),
-        }
+        let Some(descriptor) = self.toc_descriptor(layer)? else { return Ok(None) };
+        self.note_use(&self.layout.toc(layer));
+        self.read_blob(&descriptor.digest, MAX_TOC_BYTES)
     }
 
     /// Names the blob that [`Store::toc`] reads. The blob may be gone.

@@ -155,11 +155,13 @@ fn empty_record(seed: &str) -> Record {
         key: key(seed),
         content_key: None,
         parts: BTreeMap::from([("command".into(), format!("echo \"{seed}\" <&> ✓"))]),
+        instruction: format!("RUN echo {seed}"),
         layers: Vec::new(),
         state: Some(ContentHash::of(b"state")),
         created: now(),
         duration_ms: 12,
         executor: "yadokari test".into(),
+        signature: None,
     }
 }
 

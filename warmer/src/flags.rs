@@ -6,7 +6,7 @@ use clap::{ArgAction, CommandFactory, Parser};
 use yadokari::image::Reference;
 
 use crate::command_line::flags::{LogFlags, PullFlags, with_booleans};
-use crate::command_line::values::{AgeLimit, boolean, parse_age};
+use crate::command_line::values::{AgeLimit, Bytes, boolean, parse_age, parse_bytes};
 
 /// Fetches base images into a cache directory, from which the executor takes them.
 ///
@@ -45,6 +45,11 @@ pub(crate) struct CommandLine {
     /// The Dockerfile and the credentials are read anew each time. SIGTERM ends it with exit code 0.
     #[arg(long, value_name = "DURATION", value_parser = parse_age)]
     pub(crate) interval: Option<AgeLimit>,
+    /// Then remove what nobody needs until no more bytes are left: first what no image has, least recently
+    /// used first, then images that are not asked for any more. What the images asked for and running builds
+    /// need stays. With a unit: 20GiB, 500MB.
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub(crate) max_bytes: Option<Bytes>,
     /// Serve /healthz, /readyz and, for Prometheus, /metrics.
     #[arg(long, value_name = "HOST:PORT", requires = "interval")]
     pub(crate) listen: Option<String>,

@@ -13,6 +13,7 @@ mod failure;
 mod flags;
 mod images;
 mod metrics;
+mod prune;
 mod round;
 mod server;
 mod session;

@@ -26,6 +26,7 @@ pub(crate) struct Metrics {
     rounds: Family<Outcome, Counter>,
     images: Family<Outcome, Counter>,
     fetched_bytes: Counter,
+    removed_bytes: Counter,
 
     duration: Fraction,
     ended: Fraction,
@@ -37,19 +38,20 @@ impl Metrics {
     pub(crate) fn new() -> Self {
         let mut registry = Registry::with_prefix("yadokari_warmer");
         let (rounds, images) = (Family::default(), Family::default());
-        let fetched_bytes = Counter::default();
+        let (fetched_bytes, removed_bytes) = (Counter::default(), Counter::default());
         let (duration, ended, succeeded) = (Fraction::default(), Fraction::default(), Fraction::default());
         registry.register("rounds", "Rounds, by whether all images are there", rounds.clone());
         registry.register("images", "Images looked at, by what had to be done", images.clone());
         let bytes = || Unit::Bytes;
         registry.register_with_unit("fetched", "Fetched from registries", bytes(), fetched_bytes.clone());
+        registry.register_with_unit("removed", "Removed for --max-bytes", bytes(), removed_bytes.clone());
         let seconds = || Unit::Seconds;
         registry.register_with_unit("round_duration", "What the last round took", seconds(), duration.clone());
         registry.register_with_unit("last_round_timestamp", "When the last round ended", seconds(), ended.clone());
         let help = "When all images were last found there";
         registry.register_with_unit("last_success_timestamp", help, seconds(), succeeded.clone());
         let is_ready = AtomicBool::new(false);
-        Self { registry, rounds, images, fetched_bytes, duration, ended, succeeded, is_ready }
+        Self { registry, rounds, images, fetched_bytes, removed_bytes, duration, ended, succeeded, is_ready }
     }
 
     /// A round ended; `None` when it could not even begin.
@@ -63,6 +65,7 @@ impl Metrics {
                 self.images.get_or_create(&outcome(name)).inc_by(count as u64);
             }
             self.fetched_bytes.inc_by(tally.fetched_bytes);
+            self.removed_bytes.inc_by(tally.removed_bytes);
         }
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         self.duration.set(took.as_secs_f64());

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::thread::available_parallelism;
 
 use yadokari::digest::DiffId;
-use yadokari::image::{Descriptor, ImageConfig};
+use yadokari::image::{Descriptor, ImageConfig, Platform};
 use yadokari::parallel::in_parallel;
 use yadokari::plan::ImageRef;
 use yadokari::registry::Client;
@@ -17,10 +17,12 @@ use yadokari::store::{Access, Store};
 use crate::blobs::Blobs;
 use crate::command_line::failure::chain;
 use crate::command_line::settings::{client_options, credentials, env};
+use crate::command_line::values::Bytes;
 use crate::extraction::OverlayForm;
 use crate::failure::Failure;
 use crate::flags::CommandLine;
 use crate::images::Wanted;
+use crate::prune::prune;
 use crate::stop::Stop;
 use crate::warm::{Outcome, WarmError, Warmed, Warmer};
 
@@ -36,6 +38,8 @@ pub(crate) struct Tally {
     pub(crate) failed: usize,
     /// That came from registries.
     pub(crate) fetched_bytes: u64,
+    /// From the directory, for `--max-bytes`.
+    pub(crate) removed_bytes: u64,
 }
 
 impl Tally {
@@ -67,7 +71,11 @@ pub(crate) fn run(
     if stop.is_set() {
         return Err(Failure::Interrupted);
     }
-    Ok(round.tally())
+    let mut tally = round.tally();
+    if let Some(Bytes(limit)) = line.max_bytes {
+        tally.removed_bytes = prune(&store, &round.wanted(), limit, observer)?;
+    }
+    Ok(tally)
 }
 
 fn open_store(directory: &Path) -> Result<Store, Failure> {
@@ -161,6 +169,12 @@ impl Round<'_> {
         notices.into_iter().for_each(|text| self.warmer.observer.event(Event::Warning(text)));
     }
 
+    /// Names and platforms, also of what could not be fetched this time.
+    fn wanted(&self) -> BTreeSet<(String, Option<Platform>)> {
+        let all = self.warmed.keys().chain(&self.failed);
+        all.map(|image| (image.reference.to_string(), Some(image.platform.clone()))).collect()
+    }
+
     fn tally(&self) -> Tally {
         let good = || self.warmed.iter().filter(|(image, _)| !self.failed.contains(image));
         let count = |outcome| good().filter(|(_, warmed)| warmed.outcome == outcome).count();
@@ -170,6 +184,7 @@ impl Round<'_> {
             stored: count(Outcome::Stored),
             failed: self.failed.len(),
             fetched_bytes: self.warmer.blobs.fetched_bytes(),
+            removed_bytes: 0,
         }
     }
 }

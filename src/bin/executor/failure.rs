@@ -36,6 +36,11 @@ pub(crate) enum Failure {
     /// `doctor` said what is wrong.
     #[error("")]
     Doctor,
+    /// What `executor cache` cannot do, or found to be wrong.
+    #[error("error: {0}\n")]
+    Cache(String),
+    #[error("error: {}\n", chain(.0))]
+    Repository(#[from] yadokari::cache::CacheError),
     /// `--check` found something; it is on the standard output already.
     #[error("")]
     Check,

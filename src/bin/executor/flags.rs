@@ -7,8 +7,9 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::cache::flags::CacheCommand;
 use crate::command_line::flags::{LogFlags, PullFlags, with_booleans};
-use crate::command_line::values::{AgeLimit, KeyValue, boolean, parse_age, parse_byte_size, parse_key_value};
+use crate::command_line::values::{AgeLimit, Bytes, KeyValue, boolean, parse_age, parse_bytes, parse_key_value};
 
 /// Builds a container image from a Dockerfile inside an ordinary container, and pushes it.
 ///
@@ -38,7 +39,9 @@ pub(crate) struct CommandLine {
 
 /// The whole command line.
 pub(crate) fn command() -> clap::Command {
-    with_booleans(CommandLine::command()).mut_subcommand("doctor", with_booleans)
+    with_booleans(CommandLine::command())
+        .mut_subcommand("doctor", with_booleans)
+        .mut_subcommand("cache", |cache| cache.mut_subcommands(with_booleans))
 }
 
 #[derive(Debug, Subcommand)]
@@ -48,6 +51,9 @@ pub(crate) enum Command {
     Doctor(Box<DoctorFlags>),
     /// Print the version.
     Version,
+    /// List, explain, check and prune the layer cache.
+    #[command(subcommand)]
+    Cache(Box<CacheCommand>),
     /// Print a completion script for a shell.
     Completion {
         /// Which shell.
@@ -241,9 +247,16 @@ pub(crate) struct CacheFlags {
     /// Take the results of steps from the cache, and save them there.
     #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) cache: bool,
-    /// Repository of the layer cache; default: the first destination with /cache.
+    /// Repository of the layer cache, or oci:PATH; default: the first destination with /cache.
+    /// Repeatable: all are read in order, the first is written.
     #[arg(long, value_name = "REPOSITORY")]
-    pub(crate) cache_repo: Option<String>,
+    pub(crate) cache_repo: Vec<String>,
+    /// Cache that is read and never written: a repository, or oci:PATH. Repeatable.
+    #[arg(long, value_name = "REPOSITORY")]
+    pub(crate) cache_from: Vec<String>,
+    /// Cache that is written, and read before all others: a repository, or oci:PATH. Repeatable.
+    #[arg(long, value_name = "REPOSITORY")]
+    pub(crate) cache_to: Vec<String>,
     /// Cache-server that holds the layer cache: http[s]://HOST[:PORT][/REPOSITORY]; REPOSITORY is `cache` by default.
     ///
     /// Counts with --cache. Used instead of the repository below the destination, or after --cache-repo.
@@ -261,6 +274,17 @@ pub(crate) struct CacheFlags {
     /// Cache RUN and WORKDIR.
     #[arg(long, value_parser = boolean(), default_value = "true", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) cache_run_layers: bool,
+    /// Say of each step that is not cached which record comes nearest and what differs, and what to
+    /// copy first. Reads all records of all caches.
+    #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) explain_cache: bool,
+    /// Private key that signs the records of this build (ECDSA P-256 or Ed25519, PEM as openssl or
+    /// cosign write it; COSIGN_PASSWORD opens an encrypted one).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cache_sign_key: Option<PathBuf>,
+    /// Public key whose records are taken; others are misses then. Repeatable.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cache_trusted_key: Vec<PathBuf>,
     /// Read the cache repository, but never write it.
     #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) no_push_cache: bool,
@@ -268,9 +292,9 @@ pub(crate) struct CacheFlags {
     /// they changed. Works without --cache.
     #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) cache_mounts_remote: bool,
-    /// Longest cache mount that is saved or restored: bytes, or a number with k, m or g.
-    #[arg(long, value_name = "SIZE", default_value = "5g", value_parser = parse_byte_size)]
-    pub(crate) cache_mounts_max_bytes: u64,
+    /// Longest cache mount that is saved or restored: such as 500MB or 5GiB.
+    #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = parse_bytes)]
+    pub(crate) cache_mounts_max_bytes: Bytes,
     /// Part of every cache key: another value starts an empty cache.
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(crate) cache_salt: String,

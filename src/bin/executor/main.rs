@@ -6,6 +6,7 @@
 #[path = "../command_line/mod.rs"]
 mod command_line;
 
+mod cache;
 mod cache_server;
 mod check;
 mod doctor;
@@ -13,6 +14,7 @@ mod failure;
 mod flags;
 mod hide;
 mod named;
+mod remote_caches;
 mod session;
 mod settings;
 mod ssh;
@@ -62,6 +64,7 @@ fn run(line: CommandLine) -> Result<(), Failure> {
         Some(Command::Completion { shell }) => {
             clap_complete::generate(shell, &mut flags::command(), "executor", &mut std::io::stdout());
         }
+        Some(Command::Cache(command)) => cache::run(&command)?,
         None if line.build.check => check::run(&line)?,
         None => session::build(&with_shell(line))?,
     }

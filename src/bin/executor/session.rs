@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use yadokari::build::{self, BuildRequest, ImageLayouts, RemoteMounts, RemoteMountsOptions, SandboxChoice, Services};
-use yadokari::cache::{LocalCache, RegistryCache, RegistryCacheOptions, TieredCache};
+use yadokari::cache::{RegistryCache, RegistryCacheOptions};
 use yadokari::context::{self, ContextDirectory, ContextSpec, Fetching, FoundContext, Git, GitLogin};
 use yadokari::image::Reference;
 use yadokari::registry::{Client, web_agent};
@@ -20,6 +20,7 @@ use crate::command_line::settings::{credentials, env};
 use crate::failure::Failure;
 use crate::flags::{CommandLine, OnFailure};
 use crate::named::Named;
+use crate::remote_caches::{layer_cache, mount_repository, remote_caches, trust};
 use crate::workplace::{Workplace, executor_directory, state_parent};
 use crate::{hide, named, settings, ssh};
 
@@ -140,10 +141,11 @@ fn run(
     options.insecure_registries.extend(plain.map(|server| server.repository.registry().to_owned()));
     let client = Client::new(options, credentials)?;
     let sandbox = sandbox_choice(line, probe, workplace.holds_overlay, observer.as_ref())?;
-    let instead = server.is_some() && line.cache.cache_repo.is_none();
-    let named = if instead { None } else { settings::cache_repository(line)? };
-    let repositories: Vec<Reference> = named.into_iter().chain(server.map(|server| server.repository)).collect();
-    let cache = line.cache.cache.then(|| layer_cache(line, &client, workplace, &repositories, observer));
+    let caches = remote_caches(line)?;
+    let repositories: Vec<Reference> = caches.iter().filter_map(|cache| cache.at.repository().cloned()).collect();
+    let trust = trust(&line.cache, &env)?;
+    let cache = line.cache.cache.then(|| layer_cache(line, &client, workplace, &caches, &trust, observer));
+    let (cache, _leases) = cache.unzip();
     let mounts = remote_mounts(line, &client, workplace, observer)?;
     let git_environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     let services = Services {
@@ -181,34 +183,15 @@ fn remote_mounts(
     workplace: &Workplace,
     observer: &Arc<dyn Observer>,
 ) -> Result<Option<RemoteMounts>, Failure> {
-    let Some(repository) = settings::mount_repository(line)? else { return Ok(None) };
+    let Some(repository) = mount_repository(line)? else { return Ok(None) };
     let (store, options) = (Arc::clone(&workplace.store), RegistryCacheOptions::default());
     let cache = RegistryCache::new(client.clone(), repository, store, options, Arc::clone(observer));
     let options = RemoteMountsOptions {
         save: !line.cache.no_push_cache,
-        max_bytes: line.cache.cache_mounts_max_bytes,
+        max_bytes: line.cache.cache_mounts_max_bytes.0,
         work: workplace.work.path().to_owned(),
     };
     Ok(Some(RemoteMounts::new(Arc::new(cache), options, Arc::clone(observer))))
-}
-
-fn layer_cache(
-    line: &CommandLine,
-    client: &Client,
-    workplace: &Workplace,
-    repositories: &[Reference],
-    observer: &Arc<dyn Observer>,
-) -> TieredCache {
-    let ttl = Some(line.cache.cache_ttl.0);
-    let local = LocalCache::new(Arc::clone(&workplace.store), ttl, Arc::clone(observer));
-    let mut cache = TieredCache::new(local, Arc::clone(observer));
-    for repository in repositories {
-        let options = RegistryCacheOptions { ttl, ..RegistryCacheOptions::default() };
-        let store = Arc::clone(&workplace.store);
-        let remote = RegistryCache::new(client.clone(), repository.clone(), store, options, Arc::clone(observer));
-        cache = cache.with_remote(Arc::new(remote), !line.cache.no_push_cache);
-    }
-    cache
 }
 
 /// The sandbox, ended by SIGINT and SIGTERM.

@@ -28,8 +28,7 @@ pub(crate) fn check(line: &CommandLine) -> Result<(), SettingsError> {
     }
     if line.cache.cache
         && output.no_push
-        && line.cache.cache_repo.is_none()
-        && line.cache.cache_server.is_none()
+        && !names_cache(&line.cache)
         && output.destination.is_empty()
         && !line.cache.no_push_cache
     {
@@ -38,7 +37,7 @@ pub(crate) fn check(line: &CommandLine) -> Result<(), SettingsError> {
     if line.build.on_failure == OnFailure::Shell && !(stdin().is_terminal() && stderr().is_terminal()) {
         return Err(usage("--on-failure=shell needs a terminal as standard input and standard error"));
     }
-    if line.cache.cache_mounts_remote && line.cache.cache_repo.is_none() && output.destination.is_empty() {
+    if line.cache.cache_mounts_remote && !names_cache(&line.cache) && output.destination.is_empty() {
         return Err(usage("--cache-mounts-remote needs a --cache-repo when there is no --destination"));
     }
     let names = output.image_name_with_digest_file.is_some() || output.image_name_tag_with_digest_file.is_some();
@@ -46,6 +45,11 @@ pub(crate) fn check(line: &CommandLine) -> Result<(), SettingsError> {
         return Err(usage("files with the image's name need a --destination"));
     }
     Ok(())
+}
+
+fn names_cache(flags: &CacheFlags) -> bool {
+    let lists = [&flags.cache_repo, &flags.cache_from, &flags.cache_to];
+    flags.cache_server.is_some() || lists.iter().any(|names| !names.is_empty())
 }
 
 /// `--jobs`; the number of cores when it is 0.
@@ -142,7 +146,12 @@ pub(crate) fn index(options: &PlanOptions, platforms: &[Platform]) -> Result<boo
 }
 
 pub(crate) fn caching(flags: &CacheFlags) -> Caching {
-    Caching { run_layers: flags.cache_run_layers, copy_layers: flags.cache_copy_layers, salt: flags.cache_salt.clone() }
+    Caching {
+        run_layers: flags.cache_run_layers,
+        copy_layers: flags.cache_copy_layers,
+        salt: flags.cache_salt.clone(),
+        explain: flags.explain_cache,
+    }
 }
 
 pub(crate) fn outputs(flags: &OutputFlags) -> Result<Outputs, SettingsError> {
@@ -160,24 +169,6 @@ pub(crate) fn outputs(flags: &OutputFlags) -> Result<Outputs, SettingsError> {
 
 pub(crate) fn reference(text: &str) -> Result<Reference, SettingsError> {
     text.parse().map_err(|error: yadokari::image::ReferenceError| usage(error.to_string()))
-}
-
-/// Where step records go; `None` when nothing but the local directory is used.
-pub(crate) fn cache_repository(line: &CommandLine) -> Result<Option<Reference>, SettingsError> {
-    if line.cache.cache { repository(line) } else { Ok(None) }
-}
-
-/// Where cache mounts go; `None` when nothing but the local directory is used.
-pub(crate) fn mount_repository(line: &CommandLine) -> Result<Option<Reference>, SettingsError> {
-    if line.cache.cache_mounts_remote { repository(line) } else { Ok(None) }
-}
-
-fn repository(line: &CommandLine) -> Result<Option<Reference>, SettingsError> {
-    match (&line.cache.cache_repo, line.output.destination.first()) {
-        (Some(repository), _) => reference(repository).map(Some),
-        (None, Some(destination)) => Ok(Some(reference(destination)?.child("cache"))),
-        (None, None) => Ok(None),
-    }
 }
 
 pub(crate) fn client_options(flags: &RegistryFlags, env: Environment<'_>) -> Result<ClientOptions, SettingsError> {

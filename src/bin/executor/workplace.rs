@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use yadokari::sandbox::{Kind, Probe, supports_overlay};
-use yadokari::store::{Access, Durability, Store};
+use yadokari::store::{Access, Durability, Lease, Store};
 
 use crate::failure::Failure;
 use crate::flags::CommandLine;
@@ -28,6 +28,8 @@ pub(crate) struct Workplace {
     _state: TempDir,
     /// Tells other builds that the directory is in use.
     _lock: File,
+    /// Keeps what this build may use in the cache directory.
+    _declared: Option<Lease>,
 }
 
 impl Workplace {
@@ -41,7 +43,8 @@ impl Workplace {
             Some(shared) if line.cache.cache && shared.is_writable() => (shared, None),
             shared => (Store::open_with(&state.path().join("store"), Access::ReadWrite, Durability::None)?, shared),
         };
-        Ok(Self { store: Arc::new(store), warm, work, holds_overlay, _state: state, _lock: lock })
+        let _declared = store.declare_build();
+        Ok(Self { store: Arc::new(store), warm, work, holds_overlay, _state: state, _lock: lock, _declared })
     }
 }
 

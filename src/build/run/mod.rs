@@ -15,6 +15,7 @@ use super::evaluate::{Evaluator, StepPlace};
 use super::layers::{NewLayer, reset_times, write_layer};
 use super::records::{Outcome, now};
 use super::state::StageState;
+use super::turn::Content;
 use crate::key::run_content_key;
 use crate::layer::Change;
 use crate::plan::RunOp;
@@ -42,9 +43,10 @@ impl Evaluator<'_> {
         let covered = self.shop.records.covers(&place.step.op);
         let content =
             covered.then(|| run_content_key(state.contents().state.as_ref(), self.shop.salt, op, &place.keys.mounted));
-        if let Some(hit) = self.content_hit(state, content.as_ref(), place) {
-            return Ok(hit);
-        }
+        let lease = match self.content(state, content.as_ref(), place)? {
+            Content::Hit(hit) => return Ok(hit),
+            Content::Missing(lease) => lease,
+        };
         self.check_architecture(place.stage)?;
         self.shop.progress.started(place.number, miss);
         // Until the layer is written, the files are read where they are.
@@ -54,7 +56,7 @@ impl Evaluator<'_> {
         let layer = NewLayer { changes: &changes, disk_times: disk_times.as_deref(), created: now() };
         let layer = write_layer(state, &layer, self.shop.materials, self.shop.services)?;
         room.keep(state, self.shop.materials);
-        Ok(Outcome::Made { layer: Box::new(layer), content })
+        Ok(Outcome::Made { layer: Box::new(layer), content, _lease: lease })
     }
 
     /// Opens a shell on the terminal, where the step failed and with all that it had.

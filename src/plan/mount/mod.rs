@@ -8,7 +8,6 @@ mod request;
 mod size;
 
 use request::{MountRequest, MountType};
-pub use size::parse as parse_size;
 
 use super::error::did_you_mean;
 use super::graph::Origin;

@@ -4,7 +4,7 @@
 ///
 /// # Source
 /// `docker/go-units`, `RAMInBytes`: powers of 1024 whatever the spelling of the unit.
-pub fn parse(text: &str) -> Option<u64> {
+pub(super) fn parse(text: &str) -> Option<u64> {
     let split = text.rfind(|c: char| c.is_ascii_digit() || matches!(c, '.' | ' ')).map(|at| at + 1)?;
     let (number, unit) = text.split_at(split);
     let number = number.strip_suffix(' ').unwrap_or(number);

@@ -26,18 +26,20 @@ prop_compose! {
         parts in prop::collection::btree_map(".*", ".*", 0..4),
         layers in prop::collection::vec(record_layer(), 0..3),
         times in any::<(i64, u64)>(),
-        executor in ".*",
+        texts in (".*", ".*"),
     ) -> Record {
         Record {
             version: Record::VERSION,
             key: CacheKey(ContentHash(keys.0)),
             content_key: keys.1.map(|k| CacheKey(ContentHash(k))),
             parts,
+            instruction: texts.0,
             layers,
             state: keys.2.map(ContentHash),
             created: times.0,
             duration_ms: times.1,
-            executor,
+            executor: texts.1,
+            signature: keys.1.map(|k| RecordSignature { key: format!("{k:?}"), value: "✓".into() }),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod blobs;
 mod codec;
 mod partial;
+mod prune;
 mod records;
 mod sharing;
 
@@ -38,11 +39,13 @@ fn stored_record(store: &Store, seed: u32) -> Record {
         key: key(seed),
         content_key: None,
         parts: [("command".to_owned(), text)].into(),
+        instruction: format!("RUN {seed}"),
         layers: vec![layer],
         state: None,
         created: 7,
         duration_ms: 3,
         executor: "yadokari test".into(),
+        signature: None,
     }
 }
 

@@ -99,6 +99,18 @@ fn a_deleted_index_is_made_again_from_what_is_looked_up() {
 }
 
 #[test]
+fn a_look_up_of_few_keys_does_not_write_the_index() {
+    use std::os::unix::fs::MetadataExt;
+    let directory = tempfile::tempdir().expect("directory");
+    let keys = thirty(directory.path());
+    let changed =
+        || fs::metadata(directory.path().join("index.redb")).map(|m| (m.ctime(), m.ctime_nsec())).expect("index");
+    let before = changed();
+    assert_eq!(count(&durable(directory.path()), &keys[..3]), 3);
+    assert_eq!(changed(), before);
+}
+
+#[test]
 fn a_damaged_index_is_a_notice_and_made_again() {
     let directory = tempfile::tempdir().expect("directory");
     let keys = thirty(directory.path());
@@ -129,6 +141,30 @@ fn an_index_left_unfinished_by_a_kill_is_not_opened() {
     let index = RecordIndex::new(directory.path());
     assert!(matches!(index.get(&keys), Err(IndexFault::Untrusted)));
     assert_eq!(count(&durable(directory.path()), &keys), 30);
+}
+
+/// One that a later version of this program, with a later redb, left with a stamp that fits.
+#[test]
+fn an_index_of_a_newer_version_is_a_notice() {
+    use std::os::unix::fs::MetadataExt;
+    let directory = tempfile::tempdir().expect("directory");
+    let keys = thirty(directory.path());
+    let path = directory.path().join("index.redb");
+    let mut bytes = fs::read(&path).expect("index");
+    // The format's version is the first byte of each commit slot (redb, docs/design.md).
+    let before = (bytes[64], bytes[192]);
+    (bytes[64], bytes[192]) = (77, 77);
+    assert_ne!(before, (77, 77));
+    replace(&path, &bytes);
+    let m = fs::metadata(&path).expect("metadata");
+    let stamp =
+        format!("{} {} {}.{:09} {}.{:09}", m.ino(), m.size(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec());
+    fs::write(directory.path().join("index.stamp"), stamp).expect("stamp");
+    let index = RecordIndex::new(directory.path());
+    assert!(matches!(index.get(&keys), Err(IndexFault::Database(_))), "opened, and refused without a panic");
+    let store = durable(directory.path());
+    assert_eq!(count(&store, &keys), 30);
+    assert_eq!(store.take_notices().len(), 1);
 }
 
 #[test]

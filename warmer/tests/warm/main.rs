@@ -9,6 +9,7 @@ mod extraction;
 mod freshness;
 mod interruption;
 mod lookup;
+mod pruning;
 mod world;
 
 use world::{World, executor, run, succeed};

@@ -15,6 +15,7 @@ use crate::command_line::failure::chain;
 use crate::command_line::settings::{credential_files, credentials, env};
 use crate::failure::Failure;
 use crate::flags::{CommandLine, DoctorFlags};
+use crate::remote_caches::remote_caches;
 use crate::workplace::executor_directory;
 use crate::{hide, session, settings};
 
@@ -166,8 +167,9 @@ fn registries(client: &Client, line: &CommandLine, hosts: &[String]) -> Result<V
     let push = |name: &Reference| finding(&name.name(), said(client.check_push(name)));
     let outputs = settings::outputs(&line.output)?;
     let pushed = outputs.destinations.iter().filter(|_| outputs.push).map(push);
-    let cache = settings::cache_repository(line)?;
-    Ok(hosts.iter().map(reach).chain(pushed).chain(cache.iter().map(push)).collect())
+    let caches = remote_caches(line)?;
+    let cached = caches.iter().filter(|cache| cache.is_written).filter_map(|cache| cache.at.repository()).map(push);
+    Ok(hosts.iter().map(reach).chain(pushed).chain(cached).collect())
 }
 
 fn said(result: Result<(), RegistryError>) -> Result<(), String> {
