@@ -11,12 +11,12 @@ use crate::image::media_type::{self, Compression};
 use crate::layer::{Change, ChangeKind, Content, Toc, encode};
 
 /// A layer about to be written.
-pub(super) struct NewLayer<'a> {
+pub(super) struct NewLayer {
     /// Complete, in tar order.
-    pub(super) changes: &'a [Change],
+    pub(super) changes: Vec<Change>,
     /// The times that the files have on disk, one per change, where the layer says otherwise
     /// (`--reproducible`): the next snapshot compares with these.
-    pub(super) disk_times: Option<&'a [i64]>,
+    pub(super) disk_times: Option<Vec<i64>>,
     /// Seconds since the epoch.
     pub(super) created: i64,
 }
@@ -24,15 +24,17 @@ pub(super) struct NewLayer<'a> {
 /// Encodes the next layer of `state`, whose contents must be known.
 pub(super) fn write_layer(
     state: &mut StageState,
-    layer: &NewLayer<'_>,
+    layer: NewLayer,
     materials: &Materials<'_>,
     services: &Services<'_>,
 ) -> Result<StateLayer, BuildError> {
     let NewLayer { changes, disk_times, created } = layer;
-    materials.spool(&layer_contents(changes))?;
+    materials.spool(&layer_contents(&changes))?;
     let mut writer = services.store.blob_writer_hashed_elsewhere()?;
     let open = |content: &Content| materials.open(content);
-    let encoded = encode(changes, &open, Compression::Gzip, &mut writer)?;
+    let encoded = encode(&changes, &open, Compression::Gzip, &mut writer)?;
+    // There may be very many, and the table of contents says it all.
+    drop(changes);
     writer.commit(&encoded.blob.media_type, encoded.blob.digest.clone())?;
     let toc = services.store.put_blob(media_type::TOC, &toc_bytes(&encoded.toc)?)?;
     services.store.put_toc(&encoded.diff_id, &toc)?;
@@ -41,11 +43,11 @@ pub(super) fn write_layer(
         diff_id: encoded.diff_id,
         uncompressed_size: encoded.uncompressed_size,
         toc,
-        created: *created,
+        created,
     };
     let layer = StateLayer::of_built(record);
     match disk_times {
-        Some(times) => state.push_written(layer.clone(), &with_times(encoded.toc.clone(), times)),
+        Some(times) => state.push_written(layer.clone(), &with_times(encoded.toc.clone(), &times)),
         None => state.push_written(layer.clone(), &encoded.toc),
     }
     materials.note_written(&layer, Arc::new(encoded.toc));

@@ -36,8 +36,8 @@ pub(super) fn rewrite(
         let new = match clamped(&contents(layer, materials)?, layer, epoch) {
             Some(changes) => {
                 let created = layer.created().unwrap_or(epoch);
-                let new = NewLayer { changes: &changes, disk_times: None, created };
-                let new = write_layer(&mut StageState::default(), &new, materials, services)?;
+                let new = NewLayer { changes, disk_times: None, created };
+                let new = write_layer(&mut StageState::default(), new, materials, services)?;
                 records.save_rewritten(key, &new);
                 new
             }

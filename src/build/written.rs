@@ -77,8 +77,8 @@ impl Evaluator<'_> {
             Content::Missing(lease) => lease,
         };
         self.shop.progress.started(place.number, miss);
-        let layer = NewLayer { changes: &changes, disk_times: None, created: now() };
-        let layer = write_layer(state, &layer, self.shop.materials, self.shop.services)?;
+        let layer = NewLayer { changes, disk_times: None, created: now() };
+        let layer = write_layer(state, layer, self.shop.materials, self.shop.services)?;
         Ok(Outcome::Made { layer: Box::new(layer), content, _lease: lease })
     }
 

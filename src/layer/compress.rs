@@ -2,6 +2,7 @@ use std::io::{self, BufReader, Read};
 
 use libdeflater::CompressionLvl;
 
+use super::members;
 use crate::image::media_type::{self, Compression};
 
 /// Bytes of tar that become one gzip member or zstd frame. Part of what makes layers equal byte
@@ -48,9 +49,7 @@ impl Compressor {
     pub(super) fn compress(&mut self, block: &[u8], mut buffer: Vec<u8>) -> io::Result<Vec<u8>> {
         match self {
             Self::Gzip(compressor) => {
-                buffer.resize(compressor.gzip_compress_bound(block.len()), 0);
-                let length = compressor.gzip_compress(block, &mut buffer).map_err(io::Error::other)?;
-                buffer.truncate(length);
+                members::write(compressor, block, &mut buffer)?;
             }
             Self::Zstd(compressor) => {
                 buffer.reserve(zstd::zstd_safe::compress_bound(block.len()));
@@ -83,9 +82,7 @@ pub fn decompress<'a>(mut blob: impl Read + Send + 'a) -> io::Result<Box<dyn Rea
     let blob = io::Cursor::new(start).chain(blob);
     Ok(match compression {
         Compression::None => Box::new(blob),
-        Compression::Gzip => {
-            Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(READ_BUFFER, blob)))
-        }
+        Compression::Gzip => Box::new(members::Reader::new(BufReader::with_capacity(READ_BUFFER, blob))),
         Compression::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(BufReader::with_capacity(READ_BUFFER, blob))?;
             decoder.window_log_max(ZSTD_WINDOW_LOG)?;

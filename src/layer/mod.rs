@@ -9,6 +9,7 @@ mod decode;
 mod encode;
 mod entry;
 mod header;
+mod members;
 pub(crate) mod path;
 mod pipeline;
 mod ranges;

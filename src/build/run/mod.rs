@@ -53,8 +53,8 @@ impl Evaluator<'_> {
         let mut room = self.shop.rooms.enter()?;
         let mut changes = self.execute(&mut room, state, op, place.number)?;
         let disk_times = self.shop.request.reproducible.then(|| reset_times(&mut changes));
-        let layer = NewLayer { changes: &changes, disk_times: disk_times.as_deref(), created: now() };
-        let layer = write_layer(state, &layer, self.shop.materials, self.shop.services)?;
+        let layer = NewLayer { changes, disk_times, created: now() };
+        let layer = write_layer(state, layer, self.shop.materials, self.shop.services)?;
         room.keep(state, self.shop.materials);
         Ok(Outcome::Made { layer: Box::new(layer), content, _lease: lease })
     }
