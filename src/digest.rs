@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
@@ -40,7 +41,8 @@ impl Algorithm {
 #[serde(try_from = "String", into = "String")]
 pub struct Digest {
     algorithm: Algorithm,
-    hex: Box<str>,
+    /// Shared by clones: every file of a view names its layer.
+    hex: Arc<str>,
 }
 
 /// Why a text is no digest.

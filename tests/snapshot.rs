@@ -58,7 +58,7 @@ impl Twins {
         let before = index(&plain, &IgnoreList::default()).unwrap();
         run(script, &Root::Directory { path: &plain });
         let from_upper = overlay(&upper, &self.below, false).unwrap();
-        let from_index = changed(&plain, &before, &self.below, &IgnoreList::default()).unwrap();
+        let (from_index, _) = changed(&plain, &before, &self.below, &IgnoreList::default()).unwrap();
         (from_upper, from_index)
     }
 
@@ -338,7 +338,7 @@ fn a_change_within_one_tick_of_the_clock_is_seen() {
         let modified = file.metadata().unwrap().modified().unwrap();
         fs::write(&file, "2").unwrap();
         fs::File::options().write(true).open(&file).unwrap().set_modified(modified).unwrap();
-        let changes = changed(directory.path(), &before, &below, &IgnoreList::default()).unwrap();
+        let (changes, _) = changed(directory.path(), &before, &below, &IgnoreList::default()).unwrap();
         assert_eq!(changes.iter().map(word).collect::<Vec<_>>(), ["f file \"2\" 644 0:0"]);
     }
 }
@@ -354,7 +354,7 @@ fn what_is_ignored_is_neither_new_nor_gone() {
     fs::write(directory.path().join("f"), "changed").unwrap();
     fs::write(directory.path().join("new"), "").unwrap();
     fs::write(directory.path().join("d/n"), "n").unwrap();
-    let changes = changed(directory.path(), &before, &below, &ignore).unwrap();
+    let (changes, _) = changed(directory.path(), &before, &below, &ignore).unwrap();
     assert_eq!(changes.iter().map(word).collect::<Vec<_>>(), ["d directory 755 0:0", "d/n file \"n\" 644 0:0"]);
 }
 

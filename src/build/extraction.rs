@@ -109,7 +109,10 @@ impl Materials<'_> {
         for (upto, directory) in prefixes().zip(there) {
             let Some(top) = upto.last() else { continue };
             places.push((upto, top, directory, below.clone()));
-            below.apply(&top.diff_id, &self.known_toc(top)?.unwrap_or_default());
+            // Nothing lies above the last.
+            if upto.len() < layers.len() {
+                below.apply(&top.diff_id, &self.known_toc(top)?.unwrap_or_default());
+            }
         }
         let made = in_parallel(&places, AT_A_TIME, |(upto, top, directory, below)| match directory {
             Some(directory) => Ok(directory.clone()),

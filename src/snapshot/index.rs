@@ -27,13 +27,15 @@ pub struct StatIndex {
 /// # Errors
 /// A directory cannot be listed, or an object's status cannot be read.
 pub fn index(root: &Path, ignore: &IgnoreList) -> Result<StatIndex, SnapshotError> {
+    // Taken before anything is read.
     let settled = SystemTime::now().checked_sub(CLOCK_TICK).and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     let settled = settled.map_or((0, 0), |time| (time.as_secs() as i64, time.subsec_nanos().into()));
     Ok(StatIndex { listing: Listing::read(root, ignore)?, settled })
 }
 
 /// What changed below `root` since `before`, against `below`, which is what was there then.
-/// Files are [`crate::layer::Content::Host`] paths in `root`. Only what moved is read.
+/// Files are [`crate::layer::Content::Host`] paths in `root`. Only what moved is read. The index is
+/// of now: as long as nobody writes, the next step can be compared with it.
 ///
 /// # Errors
 /// Something below `root` cannot be read.
@@ -42,12 +44,13 @@ pub fn changed(
     before: &StatIndex,
     below: &View,
     ignore: &IgnoreList,
-) -> Result<Vec<Change>, SnapshotError> {
-    let now = Listing::read(root, ignore)?;
-    difference(root, below, |path, _| {
-        let items = before.merge(before.listing.directory(path), now.directory(path));
+) -> Result<(Vec<Change>, StatIndex), SnapshotError> {
+    let now = index(root, ignore)?;
+    let changes = difference(root, below, |path, _| {
+        let items = before.merge(before.listing.directory(path), now.listing.directory(path));
         Ok(Names { items, opaque: false })
-    })
+    })?;
+    Ok((changes, now))
 }
 
 /// All that is below `root`, as a layer on nothing would have it.
@@ -56,7 +59,7 @@ pub fn changed(
 /// Something below `root` cannot be read.
 pub fn everything(root: &Path) -> Result<Vec<Change>, SnapshotError> {
     let nothing = StatIndex { listing: Listing::default(), settled: (0, 0) };
-    changed(root, &nothing, &View::new(), &IgnoreList::default())
+    changed(root, &nothing, &View::new(), &IgnoreList::default()).map(|(changes, _)| changes)
 }
 
 impl StatIndex {

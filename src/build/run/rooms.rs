@@ -15,7 +15,7 @@ use crate::digest::DiffId;
 use crate::extract::{Form, Ownership, extract};
 use crate::layer::{Change, ChangeKind};
 use crate::sandbox::{self, Exit, IgnoreList, Process, Root, Sandbox, Stream, wipe};
-use crate::snapshot;
+use crate::snapshot::{self, StatIndex};
 use crate::view::{View, tar_order};
 
 /// The places where RUN steps run.
@@ -56,6 +56,8 @@ pub(in super::super) struct TreeRoom<'a> {
     ownership: Ownership,
     /// The layers that the root holds now, base first.
     holds: Vec<DiffId>,
+    /// How it looked after the last step, while nothing else has written to it.
+    seen: Option<StatIndex>,
 }
 
 /// Where BuildKit puts heredoc scripts; the argument vector of the step says so.
@@ -101,7 +103,7 @@ impl<'a> Rooms<'a> {
     /// The rooms that the chosen sandbox has; `work` is for upper directories.
     pub(in super::super) fn new(choice: &'a SandboxChoice, form: OverlayForm, work: &'a Path) -> Self {
         let (ignore, ownership) = (&choice.ignore, form.ownership);
-        let tree = |place| RoomKind::Tree(Mutex::new(TreeRoom { place, ignore, ownership, holds: Vec::new() }));
+        let tree = |place| RoomKind::Tree(Mutex::new(TreeRoom { place, ignore, ownership, holds: Vec::new(), seen: None }));
         let kind = match choice.probe.kind {
             sandbox::Kind::Overlay | sandbox::Kind::UserNamespace if choice.holds_overlay => {
                 RoomKind::Overlay { work, user_xattr: form.user_xattr }
@@ -193,10 +195,14 @@ impl TreeRoom<'_> {
     fn run(&mut self, step: &StepRun<'_>, output: Output<'_>) -> Ran {
         let StepRun { sandbox, state, materials, process } = step;
         self.fill(state.layers(), materials)?;
-        let before = snapshot::index(self.place.path(), self.ignore)?;
+        let before = match self.seen.take() {
+            Some(seen) => seen,
+            None => snapshot::index(self.place.path(), self.ignore)?,
+        };
         let exit = sandbox.run(process, &self.place.root(), output)?;
         let view = &state.contents().view;
-        let mut changes = snapshot::changed(self.place.path(), &before, view, self.ignore)?;
+        let (mut changes, now) = snapshot::changed(self.place.path(), &before, view, self.ignore)?;
+        self.seen = Some(now);
         if matches!(self.place, Place::Container) {
             add_kernel_directories(&mut changes, view);
         }
@@ -211,9 +217,11 @@ impl TreeRoom<'_> {
             std::fs::create_dir_all(path).map_err(BuildError::file("create", path))?;
             wipe(path, self.ignore)?;
             self.holds.clear();
+            self.seen = None;
         }
         let missing = &layers[self.holds.len()..];
         for layer in missing {
+            self.seen = None;
             let skip = |path: &[u8]| self.ignore.contains(&Path::new("/").join(os_path(path)));
             let tar = materials.open_tar(layer)?;
             extract(tar, self.place.path(), Form::Merge { skip: &skip }, self.ownership)
