@@ -103,7 +103,8 @@ impl<'a> Rooms<'a> {
     /// The rooms that the chosen sandbox has; `work` is for upper directories.
     pub(in super::super) fn new(choice: &'a SandboxChoice, form: OverlayForm, work: &'a Path) -> Self {
         let (ignore, ownership) = (&choice.ignore, form.ownership);
-        let tree = |place| RoomKind::Tree(Mutex::new(TreeRoom { place, ignore, ownership, holds: Vec::new(), seen: None }));
+        let tree =
+            |place| RoomKind::Tree(Mutex::new(TreeRoom { place, ignore, ownership, holds: Vec::new(), seen: None }));
         let kind = match choice.probe.kind {
             sandbox::Kind::Overlay | sandbox::Kind::UserNamespace if choice.holds_overlay => {
                 RoomKind::Overlay { work, user_xattr: form.user_xattr }
