@@ -7,6 +7,9 @@
 pub(crate) mod display;
 pub(crate) mod failure;
 pub(crate) mod flags;
+#[cfg(test)]
+pub(crate) mod kaniko_table;
 pub(crate) mod memory;
 pub(crate) mod settings;
+pub(crate) mod switches;
 pub(crate) mod values;

@@ -13,11 +13,14 @@ mod doctor;
 mod failure;
 mod flags;
 mod hide;
+#[cfg(test)]
+mod kaniko_flags;
 mod named;
 mod remote_caches;
 mod session;
 mod settings;
 mod ssh;
+mod without_effect;
 mod workplace;
 
 use std::process::ExitCode;

@@ -65,15 +65,29 @@ fn cache_directory(line: &CommandLine) -> Result<Option<Store>, Failure> {
     Ok(Some(Store::open(directory, access)?))
 }
 
+/// Where throw-away files may go, best first; never empty. One that was asked for comes first, and is
+/// the only one in place.
+pub(crate) fn state_parents(line: &CommandLine, kind: Kind) -> Result<Vec<PathBuf>, Failure> {
+    let own = executor_directory()?;
+    let named = line.build.kaniko_dir.iter().cloned();
+    // Not /dev/shm: a container's is 64 MiB.
+    let elsewhere = || [std::env::temp_dir(), PathBuf::from("/var/tmp"), line.cache.cache_dir.clone()];
+    Ok(match kind {
+        Kind::InPlace => named.chain([own]).collect(),
+        _ => named.chain(elsewhere()).chain([own]).collect(),
+    })
+}
+
 /// Where throw-away files go. In place, only the executor's own directory outlives a stage; an
 /// overlay needs a file system that can hold its upper directory; tells whether there is one.
 pub(crate) fn state_parent(line: &CommandLine, probe: &Probe) -> Result<(PathBuf, bool), Failure> {
-    let own = executor_directory()?;
-    if probe.kind == Kind::InPlace {
-        return Ok((own, false));
+    if let Some(named) = &line.build.kaniko_dir {
+        fs::create_dir_all(named)?;
     }
-    // Not /dev/shm: a container's is 64 MiB.
-    let candidates = [std::env::temp_dir(), PathBuf::from("/var/tmp"), line.cache.cache_dir.clone(), own];
+    let candidates = state_parents(line, probe.kind)?;
+    if probe.kind == Kind::InPlace {
+        return Ok((candidates[0].clone(), false));
+    }
     let runs = probe.kind != Kind::None;
     if let Some(fitting) = candidates.iter().find(|directory| runs && supports_overlay(directory).is_ok()) {
         return Ok((fitting.clone(), true));
