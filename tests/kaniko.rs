@@ -40,7 +40,8 @@ fn output_files_are_kanikos_to_the_byte() {
     let flag = |name: &str| format!("--{name}={}", out.path().join(name).display());
     let names = ["-d", "index.docker.io/library/x:1", "-d=reg.example:5000/a/b", "-d", "ghcr.io/c/d:latest"];
     let files = [flag("digest-file"), flag("image-name-with-digest-file"), flag("oci-layout-path")];
-    let arguments: Vec<&str> = names.into_iter().chain(files.iter().map(String::as_str)).chain(["--no-push"]).collect();
+    let arguments: Vec<&str> =
+        names.into_iter().chain(files.iter().map(String::as_str)).chain(["--no-push", "--reproducible"]).collect();
     assert_success(&build(&project, &arguments));
     let read = |name: &str| fs::read_to_string(out.path().join(name)).expect(name);
     let digest = read("digest-file");
@@ -288,5 +289,104 @@ fn a_tag_that_must_not_move_is_an_error_unless_told_otherwise() {
         server.end();
         assert_eq!(output.status.code(), Some(code), "{}", text(&output));
         assert!(text(&output).contains("because the repository is immutable"), "{}", text(&output));
+    }
+}
+
+/// Runs `executor push` and compares what a registry has with what was built.
+fn pushed(path: &Path, registry: &Registry, name: &str) -> serde_json::Value {
+    let names = [format!("{}/{name}:1", registry.address), format!("{}/other/{name}:2", registry.address)];
+    let output = executor().arg("push").arg(path).args(["-d", &names[0], "--destination", &names[1]]).output();
+    assert_success(&output.expect("executor runs"));
+    let raw = |name: &String| run("skopeo", &["inspect", "--tls-verify=false", "--raw", &format!("docker://{name}")]);
+    assert_eq!(raw(&names[0]), raw(&names[1]));
+    let target = tempfile::tempdir().expect("directory");
+    let copy = format!("dir:{}", target.path().display());
+    run("skopeo", &["copy", "-a", "--src-tls-verify=false", &format!("docker://{}", names[0]), &copy]);
+    serde_json::from_str(&raw(&names[0])).expect("JSON")
+}
+
+#[test]
+fn layouts_and_archives_are_pushed() {
+    let (registry, project, out) = (Registry::start(), project(), tempfile::tempdir().expect("directory"));
+    let path = |name: &str| out.path().join(name).display().to_string();
+    let (layout, tar) = (format!("--oci-layout-path={}", path("layout")), format!("--tar-path={}", path("tar")));
+    assert_success(&build(&project, &["--no-push", &layout, &tar]));
+    assert_eq!(pushed(&out.path().join("layout"), &registry, "layout"), manifest(&out.path().join("layout")));
+    let archived = pushed(&out.path().join("tar"), &registry, "tar");
+    assert_eq!(archived["layers"][0]["digest"], manifest(&out.path().join("layout"))["layers"][0]["digest"]);
+    // As `docker save` writes it: layers that are not compressed.
+    let from = format!("oci:{}", path("layout"));
+    run("skopeo", &["copy", &from, &format!("docker-archive:{}:saved:1", path("saved"))]);
+    let saved = pushed(&out.path().join("saved"), &registry, "saved");
+    assert_eq!(saved["layers"][0]["mediaType"], "application/vnd.docker.image.rootfs.diff.tar.gzip");
+    assert_eq!(saved["config"]["digest"].as_str().map(str::len), Some(71));
+    let both = format!("--oci-layout-path={}", path("both"));
+    assert_success(&build(&project, &["--no-push", "--platform=linux/amd64,linux/arm64", &both]));
+    assert_eq!(pushed(&out.path().join("both"), &registry, "both")["manifests"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn what_is_no_image_is_not_pushed() {
+    let (project, out) = (project(), tempfile::tempdir().expect("directory"));
+    let path = |name: &str| out.path().join(name);
+    assert_success(&build(&project, &["--no-push", &format!("--tar-path={}", path("tar").display())]));
+    assert_success(&build(&project, &["--no-push", &format!("--oci-layout-path={}", path("layout").display())]));
+    let bytes = fs::read(path("tar")).expect("archive");
+    fs::write(path("short"), &bytes[..700]).expect("file");
+    fs::write(path("rubbish"), "rubbish").expect("file");
+    let blob = manifest(&path("layout"))["layers"][0]["digest"].as_str().expect("digest").replace(':', "/");
+    fs::remove_file(path("layout/blobs").join(blob)).expect("layer");
+    fs::create_dir(path("empty")).expect("directory");
+    let registry = Registry::start();
+    let name = format!("{}/x:1", registry.address);
+    for (file, says) in
+        [("short", "short"), ("rubbish", "rubbish"), ("empty", "no index.json"), ("layout", "lacks"), ("gone", "gone")]
+    {
+        let output = executor().arg("push").arg(path(file)).args(["-d", &name]).output().expect("executor runs");
+        assert_eq!(output.status.code(), Some(1), "{file}: {}", text(&output));
+        assert!(text(&output).contains(says), "{file}: {}", text(&output));
+    }
+}
+
+fn login(config: &Path, arguments: &[&str], input: &str) -> Output {
+    let mut command = executor();
+    command.arg("login").args(arguments).env("DOCKER_CONFIG", config).stdin(std::process::Stdio::piped());
+    let mut child = command
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("executor runs");
+    // One that refuses its arguments does not read.
+    let _ = child.stdin.take().expect("stdin").write_all(input.as_bytes());
+    child.wait_with_output().expect("output")
+}
+
+#[test]
+fn a_login_is_kept_where_builds_look_for_it() {
+    let directory = tempfile::tempdir().expect("directory");
+    let config = directory.path().join("new");
+    assert_success(&login(&config, &["reg.example:5000", "-u=me", "--password-stdin"], "se:cret\n"));
+    assert_success(&login(&config, &["index.docker.io", "-u", "hub", "-p", "other"], ""));
+    let file = config.join("config.json");
+    let expected = serde_json::json!({ "auths": {
+        "reg.example:5000": { "auth": "bWU6c2U6Y3JldA==" },
+        "https://index.docker.io/v1/": { "auth": "aHViOm90aGVy" },
+    }});
+    assert_eq!(json(&file), expected);
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&file).expect("file").permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    for (text_before, says) in [
+        (r#"{"auths": "secret" }"#, "no configuration file"),
+        ("{\n secret", "line 2"),
+        (r#"{"credsStore":"ecr-login"}"#, "docker-credential-ecr-login"),
+    ] {
+        fs::write(&file, text_before).expect("file");
+        let output = login(&config, &["reg.example", "-u=me", "--password-stdin"], "password");
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output).contains(says) && !text(&output).contains("secret"), "{}", text(&output));
+        assert_eq!(fs::read_to_string(&file).expect("file"), text_before);
+    }
+    for wrong in [["a/b", "-u=me", "-p=x"], ["reg.example", "-u=", "-p=x"], ["reg.example", "-u=a:b", "-p=x"]] {
+        assert_eq!(login(&config, &wrong, "").status.code(), Some(2), "{wrong:?}");
     }
 }

@@ -10,6 +10,8 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::cache::flags::CacheCommand;
 use crate::command_line::flags::{LogFlags, PullFlags, with_booleans};
 use crate::command_line::values::{AgeLimit, Bytes, KeyValue, boolean, parse_age, parse_bytes, parse_key_value};
+use crate::login::LoginFlags;
+use crate::push::PushFlags;
 use crate::without_effect::WithoutEffect;
 
 /// Builds a container image from a Dockerfile inside an ordinary container, and pushes it.
@@ -44,6 +46,7 @@ pub(crate) struct CommandLine {
 pub(crate) fn command() -> clap::Command {
     with_booleans(CommandLine::command())
         .mut_subcommand("doctor", with_booleans)
+        .mut_subcommand("push", with_booleans)
         .mut_subcommand("cache", |cache| cache.mut_subcommands(with_booleans))
 }
 
@@ -54,6 +57,11 @@ pub(crate) enum Command {
     Doctor(Box<DoctorFlags>),
     /// Print the version.
     Version,
+    /// Keep a user name and password for a registry in Docker's configuration file: the one in DOCKER_CONFIG,
+    /// else in the home directory. The registry is not asked.
+    Login(Box<LoginFlags>),
+    /// Push an image that is there already: an archive of `docker save`, or an OCI image layout.
+    Push(Box<PushFlags>),
     /// List, explain, check and prune the layer cache.
     #[command(subcommand)]
     Cache(Box<CacheCommand>),

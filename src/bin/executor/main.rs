@@ -15,7 +15,9 @@ mod flags;
 mod hide;
 #[cfg(test)]
 mod kaniko_flags;
+mod login;
 mod named;
+mod push;
 mod remote_caches;
 mod session;
 mod settings;
@@ -67,6 +69,8 @@ fn run(line: CommandLine) -> Result<(), Failure> {
         Some(Command::Completion { shell }) => {
             clap_complete::generate(shell, &mut flags::command(), "executor", &mut std::io::stdout());
         }
+        Some(Command::Login(flags)) => eprintln!("login kept in {}", login::run(&flags)?.display()),
+        Some(Command::Push(flags)) => push::run(&flags)?,
         Some(Command::Cache(command)) => cache::run(&command)?,
         None if line.build.check => check::run(&line)?,
         None => session::build(&with_shell(line))?,

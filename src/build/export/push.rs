@@ -13,7 +13,7 @@ use super::super::state::{Origin, StateLayer};
 use super::{Image, Product};
 use crate::digest::Digest;
 use crate::image::{Descriptor, Reference};
-use crate::registry::{Operation, Purpose, RegistryError};
+use crate::registry::{Purpose, RegistryError};
 use crate::report::{Direction, Event, Transfer};
 
 /// Blobs that are checked and uploaded side by side.
@@ -40,7 +40,7 @@ pub(super) fn push(
     let mut attempt = 0;
     loop {
         match push.once() {
-            Err(BuildError::Push { source, .. }) if outputs.ignore_immutable_tags && is_immutable_tag(&source) => {
+            Err(BuildError::Push { source, .. }) if outputs.ignore_immutable_tags && source.is_immutable_tag() => {
                 services.observer.event(Event::Warning(format!("{destination} stays as it is: {}", source.fault)));
                 return Ok(());
             }
@@ -70,15 +70,6 @@ pub(in super::super) fn check_push(outputs: &Outputs, services: &Services<'_>) -
         services.registry.check_push(destination).map_err(refused)?;
     }
     Ok(())
-}
-
-/// Whether a registry does not let a tag be moved. Registries have no code for it: ECR says "cannot be
-/// overwritten because the repository is immutable", Artifact Registry "has enabled tag immutability",
-/// Harbor and Docker Hub "immutable" and "immutability", too.
-fn is_immutable_tag(error: &RegistryError) -> bool {
-    let answer = error.fault.answer().filter(|_| error.operation == Operation::PushManifest);
-    let text = answer.map(|answer| answer.to_string().to_lowercase()).unwrap_or_default();
-    text.contains("immutable") || text.contains("immutability")
 }
 
 impl Push<'_> {
