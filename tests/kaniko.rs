@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::Output;
 use std::thread::JoinHandle;
 
+use support::web::Web;
 use support::{Registry, assert_success, context, executor, run, text};
 use tempfile::TempDir;
 
@@ -143,6 +144,35 @@ fn layers_of_another_compression_are_not_taken_from_the_cache() {
     assert_eq!(build("1", "--compression=gzip").as_deref(), Some("gzip"));
     assert_eq!(build("2", "--compression=zstd").as_deref(), Some("zstd"));
     assert_eq!(build("3", "--compression=gzip").as_deref(), Some("gzip"));
+}
+
+#[test]
+fn a_dockerfile_may_be_a_url() {
+    let (project, site) = (project(), tempfile::tempdir().expect("directory"));
+    fs::write(site.path().join("Dockerfile.web"), "FROM scratch\nCOPY file /web\n").expect("file");
+    let web = Web::start(site.path(), None);
+    let url = |name: &str| format!("--dockerfile=http://{}/{name}", web.address);
+    let output = build(&project, &["--no-push", &url("Dockerfile.web")]);
+    assert_success(&output);
+    assert!(text(&output).contains("COPY file /web"), "{}", text(&output));
+    let output = build(&project, &["--no-push", &url("none")]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("failed to fetch the Dockerfile"), "{}", text(&output));
+}
+
+#[test]
+fn builder_output_tells_what_was_pushed() {
+    let (registry, project, out) = (Registry::start(), project(), tempfile::tempdir().expect("directory"));
+    let names = ["a:1", "b:2"].map(|name| format!("{}/{name}", registry.address));
+    let mut command = executor();
+    command.arg("-c").arg(project.path()).args(["-d", &names[0], "-d", &names[1], "--digest-file"]);
+    command.arg(out.path().join("digest")).env("BUILDER_OUTPUT", out.path().join("new")).env("KANIKO_DIR", "");
+    assert_success(&command.output().expect("executor runs"));
+    let digest = fs::read_to_string(out.path().join("digest")).expect("digest");
+    let line = |name: &String| serde_json::json!({ "name": name, "digest": digest });
+    let images = fs::read_to_string(out.path().join("new/images")).expect("images");
+    let found: Vec<serde_json::Value> = images.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(found, names.iter().map(line).collect::<Vec<_>>());
 }
 
 #[test]

@@ -129,6 +129,9 @@ pub struct Outputs {
     pub name_with_digest_file: Option<PathBuf>,
     /// `--image-name-tag-with-digest-file`.
     pub name_tag_with_digest_file: Option<PathBuf>,
+    /// Gets a file `images` after the push: a JSON object with `name` and `digest` per line, for Skaffold and
+    /// Cloud Build (the variable `BUILDER_OUTPUT`).
+    pub images_directory: Option<PathBuf>,
 }
 
 /// What a build works with.

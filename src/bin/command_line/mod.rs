@@ -13,3 +13,4 @@ pub(crate) mod memory;
 pub(crate) mod settings;
 pub(crate) mod switches;
 pub(crate) mod values;
+pub(crate) mod web_dockerfile;

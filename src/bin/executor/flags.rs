@@ -113,7 +113,7 @@ pub(crate) struct BuildFlags {
     /// single-branch=BOOL, insecure-skip-tls=BOOL. Repeatable.
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_key_value)]
     pub(crate) git: Vec<KeyValue>,
-    /// Dockerfile: looked for in the working directory, then in the context.
+    /// Dockerfile: a URL, or a path: looked for in the working directory, then in the context.
     #[arg(short = 'f', long, value_name = "FILE", default_value = "Dockerfile")]
     pub(crate) dockerfile: PathBuf,
     /// Value of an ARG; a bare NAME takes it from the environment. Repeatable.
@@ -175,7 +175,7 @@ pub(crate) struct BuildFlags {
     /// Directory for what a build needs while it runs, made when missing; the executor's own, or a
     /// temporary one. The executor stays where it is.
     #[arg(long, env = "KANIKO_DIR", value_name = "DIRECTORY")]
-    pub(crate) kaniko_dir: Option<PathBuf>,
+    pub(crate) kaniko_dir: Option<std::ffi::OsString>,
     /// In place: a path that wipes, base images and layers leave alone. Repeatable.
     #[arg(long, value_name = "PATH")]
     pub(crate) ignore_path: Vec<PathBuf>,

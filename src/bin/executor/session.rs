@@ -21,7 +21,7 @@ use crate::failure::Failure;
 use crate::flags::{CommandLine, OnFailure};
 use crate::named::Named;
 use crate::remote_caches::{layer_cache, mount_repository, remote_caches, trust};
-use crate::workplace::{Workplace, executor_directory, state_parent};
+use crate::workplace::{Workplace, executor_directory, kaniko_dir, state_parent};
 use crate::{hide, named, settings, ssh};
 
 /// Carries out the command line.
@@ -62,7 +62,7 @@ fn build_with(line: &CommandLine, probe: Probe) -> Result<(), Failure> {
         ssh: BTreeMap::new(),
         form: settings::image_form(&line.output),
         compression: settings::compression(&line.output)?,
-        outputs: settings::outputs(&line.output)?,
+        outputs: settings::outputs(&line.output, &env)?,
         dockerfile,
     };
     let agents = ssh::requests(&line.build.ssh, &env)?;
@@ -233,8 +233,8 @@ fn sandbox_choice(
 
 /// What stages leave alone in place.
 pub(crate) fn ignored(line: &CommandLine) -> Result<IgnoreList, Failure> {
-    let extra = line.build.ignore_path.iter().chain(&line.build.kaniko_dir);
-    let extra: Vec<_> = extra.map(|path| Path::new("/").join(path)).collect();
+    let extra = line.build.ignore_path.iter().map(|path| Path::new("/").join(path));
+    let extra: Vec<_> = extra.chain(kaniko_dir(line)).collect();
     Ok(ignore_list(&executor_directory()?, line.build.ignore_var_run, &extra)?)
 }
 

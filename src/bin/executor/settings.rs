@@ -17,6 +17,7 @@ use yadokari::sandbox::Requested;
 
 use crate::command_line::settings::{self as command_line, Environment, SettingsError, usage};
 use crate::command_line::values::{KeyValue, parse_boolean};
+use crate::command_line::web_dockerfile;
 use crate::flags::{
     BuildFlags, CacheFlags, CommandLine, CompressionFlag, ImageFormatFlag, OnFailure, OutputFlags, RegistryFlags,
     SandboxFlag,
@@ -91,12 +92,17 @@ pub(crate) fn context(flags: &BuildFlags, env: Environment<'_>) -> Result<Contex
     })
 }
 
-/// The Dockerfile: relative to the working directory first, then to the context.
+/// The Dockerfile: a URL, or a path relative to the working directory first, then to the context.
 pub(crate) fn dockerfile(
     flags: &BuildFlags,
     context: &FoundContext,
 ) -> Result<(PathBuf, DockerfileText), SettingsError> {
     let named = &flags.dockerfile;
+    if let Some(url) = named.to_str().filter(|name| web_dockerfile::is_url(name)) {
+        let (name, bytes) = web_dockerfile::fetch(url)?;
+        // It has no ignore file of its own.
+        return Ok((PathBuf::from(&name), DockerfileText { name, bytes }));
+    }
     let is_default_name = named.file_name().is_some_and(|name| name == "Dockerfile");
     let lower_case = || context.file(&named.with_file_name("dockerfile")).filter(|_| is_default_name);
     let here = Some(named.clone()).filter(|path| path.is_file());
@@ -167,7 +173,7 @@ pub(crate) fn caching(flags: &CacheFlags) -> Caching {
     }
 }
 
-pub(crate) fn outputs(flags: &OutputFlags) -> Result<Outputs, SettingsError> {
+pub(crate) fn outputs(flags: &OutputFlags, env: Environment<'_>) -> Result<Outputs, SettingsError> {
     Ok(Outputs {
         destinations: flags.destination.iter().map(|text| reference(text)).collect::<Result<_, _>>()?,
         push: !flags.no_push,
@@ -179,6 +185,7 @@ pub(crate) fn outputs(flags: &OutputFlags) -> Result<Outputs, SettingsError> {
         digest_file: flags.digest_file.clone(),
         name_with_digest_file: flags.image_name_with_digest_file.clone(),
         name_tag_with_digest_file: flags.image_name_tag_with_digest_file.clone(),
+        images_directory: env("BUILDER_OUTPUT").filter(|path| !path.is_empty()).map(PathBuf::from),
     })
 }
 
@@ -222,7 +229,10 @@ pub(crate) fn reference(text: &str) -> Result<Reference, SettingsError> {
 pub(crate) fn client_options(flags: &RegistryFlags, env: Environment<'_>) -> Result<ClientOptions, SettingsError> {
     let pull = command_line::client_options(&flags.pull, env)?;
     let retries = pull.retries.max(flags.image_download_retry).max(flags.image_fs_extract_retry);
-    Ok(ClientOptions { insecure: flags.insecure, skip_tls_verify: flags.skip_tls_verify, retries, ..pull })
+    // Kaniko: for whoever wants to tell in the registry's log who pushed.
+    let client = env("UPSTREAM_CLIENT_TYPE").filter(|client| !client.is_empty());
+    let user_agent = client.map_or(pull.user_agent.clone(), |client| format!("{},{client}", pull.user_agent));
+    Ok(ClientOptions { insecure: flags.insecure, skip_tls_verify: flags.skip_tls_verify, retries, user_agent, ..pull })
 }
 
 pub(crate) fn sandbox(flag: SandboxFlag) -> Requested {

@@ -65,11 +65,16 @@ fn cache_directory(line: &CommandLine) -> Result<Option<Store>, Failure> {
     Ok(Some(Store::open(directory, access)?))
 }
 
+/// `--kaniko-dir` or `KANIKO_DIR`, absolute; one that is set to nothing does not count.
+pub(crate) fn kaniko_dir(line: &CommandLine) -> Option<PathBuf> {
+    line.build.kaniko_dir.as_ref().and_then(|directory| std::path::absolute(directory).ok())
+}
+
 /// Where throw-away files may go, best first; never empty. One that was asked for comes first, and is
 /// the only one in place.
 pub(crate) fn state_parents(line: &CommandLine, kind: Kind) -> Result<Vec<PathBuf>, Failure> {
     let own = executor_directory()?;
-    let named = line.build.kaniko_dir.iter().cloned();
+    let named = kaniko_dir(line).into_iter();
     // Not /dev/shm: a container's is 64 MiB.
     let elsewhere = || [std::env::temp_dir(), PathBuf::from("/var/tmp"), line.cache.cache_dir.clone()];
     Ok(match kind {
@@ -81,7 +86,7 @@ pub(crate) fn state_parents(line: &CommandLine, kind: Kind) -> Result<Vec<PathBu
 /// Where throw-away files go. In place, only the executor's own directory outlives a stage; an
 /// overlay needs a file system that can hold its upper directory; tells whether there is one.
 pub(crate) fn state_parent(line: &CommandLine, probe: &Probe) -> Result<(PathBuf, bool), Failure> {
-    if let Some(named) = &line.build.kaniko_dir {
+    if let Some(named) = kaniko_dir(line) {
         fs::create_dir_all(named)?;
     }
     let candidates = state_parents(line, probe.kind)?;

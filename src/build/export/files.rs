@@ -4,6 +4,8 @@ use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
+use serde_json::json;
+
 use super::super::error::BuildError;
 use super::super::request::Outputs;
 use crate::digest::Digest;
@@ -26,6 +28,17 @@ pub(super) fn write(digest: &Digest, outputs: &Outputs, http: &ureq::Agent) -> R
         deliver(path, &names, http)?;
     }
     Ok(())
+}
+
+/// Tells which names were pushed.
+///
+/// # Source
+/// Kaniko, `writeImageOutputs`.
+pub(super) fn write_pushed(digest: &Digest, outputs: &Outputs) -> Result<(), BuildError> {
+    let Some(directory) = &outputs.images_directory else { return Ok(()) };
+    let digest = digest.to_string();
+    let line = |name: &Reference| json!({ "name": name.to_string(), "digest": digest }).to_string() + "\n";
+    write_file(&directory.join("images"), &outputs.destinations.iter().map(line).collect::<String>())
 }
 
 fn display_name(name: &Reference, with_tag: bool) -> String {

@@ -64,6 +64,7 @@ pub(super) fn export(
             push::push(product, destination, outputs, materials, services)?;
             written.push(format!("{destination}@{}", product.digest()));
         }
+        files::write_pushed(&product.digest(), outputs)?;
     }
     Ok(written)
 }
