@@ -169,7 +169,7 @@ fn a_failing_step_gives_its_exit_code_and_pushes_nothing() {
     let destination = format!("{}/app:1", registry.address);
     let output = executor().arg("-c").arg(context.path()).args(["-d", &destination]).output().expect("executor runs");
     assert_failure(&output, 7, &["before", "exit code: 7", "Dockerfile:2"]);
-    assert!(!registry.storage.path().join("data/docker/registry/v2/repositories/app").exists());
+    assert!(!registry.storage.path().join("data/docker/registry/v2/repositories/app/_manifests").exists());
 }
 
 #[test]

@@ -193,6 +193,18 @@ pub enum BuildError {
     /// The local store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A destination will not take the image.
+    #[error(
+        "{destination} cannot be pushed to; --no-push builds only, --skip-push-permission-check leaves the question to \
+         the push"
+    )]
+    PushCheck {
+        /// Where to.
+        destination: String,
+        /// Why.
+        #[source]
+        source: RegistryError,
+    },
     /// A push failed.
     #[error("failed to push {destination}")]
     Push {
@@ -201,6 +213,14 @@ pub enum BuildError {
         /// Why.
         #[source]
         source: RegistryError,
+    },
+    /// A digest or name could not be sent to where it was asked for.
+    #[error("failed to send the image's name to {place}: {reason}")]
+    Upload {
+        /// The URL without its query, which may hold a signature.
+        place: String,
+        /// Why.
+        reason: String,
     },
     /// A file of the build could not be read or written.
     #[error("failed to {action} {}", path.display())]

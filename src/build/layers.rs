@@ -7,7 +7,7 @@ use super::materials::Materials;
 use super::request::Services;
 use super::state::{StageState, StateLayer};
 use crate::cache::RecordLayer;
-use crate::image::media_type::{self, Compression};
+use crate::image::media_type;
 use crate::layer::{Change, ChangeKind, Content, Toc, encode};
 
 /// A layer about to be written.
@@ -32,7 +32,7 @@ pub(super) fn write_layer(
     materials.spool(&layer_contents(&changes))?;
     let mut writer = services.store.blob_writer_hashed_elsewhere()?;
     let open = |content: &Content| materials.open(content);
-    let encoded = encode(&changes, &open, Compression::Gzip, &mut writer)?;
+    let encoded = encode(&changes, &open, materials.compression(), &mut writer)?;
     // There may be very many, and the table of contents says it all.
     drop(changes);
     writer.commit(&encoded.blob.media_type, encoded.blob.digest.clone())?;

@@ -16,7 +16,9 @@ use crate::cache::LayerCache as _;
 use crate::context::{Archive, MemberKind};
 use crate::digest::{ChainId, ContentHash, DiffId};
 use crate::image::media_type;
-use crate::layer::{Content, DecodeError, Entry, EntryKind, Scanned, Toc, decompress, read_files, scan};
+use crate::layer::{
+    Content, DecodeError, Entry, EntryKind, LayerCompression, Scanned, Toc, decompress, read_files, scan,
+};
 use crate::registry::Purpose;
 use crate::report::Event;
 use crate::sandbox::Cancel;
@@ -29,6 +31,8 @@ pub(super) struct Materials<'a> {
     pub(super) form: OverlayForm,
     /// Whether blobs of base images will be needed whole (a layout or an archive is written).
     pub(super) keep_blobs: bool,
+    /// How layers are written.
+    compression: LayerCompression,
     known: Mutex<Known>,
     /// A layer is read by one thread at a time; the others find what it learned.
     pub(super) reading: Flights<DiffId>,
@@ -71,8 +75,18 @@ impl Known {
 }
 
 impl<'a> Materials<'a> {
-    pub(super) fn new(services: &'a Services<'a>, form: OverlayForm, keep_blobs: bool) -> Self {
-        Self { services, form, keep_blobs, known: Mutex::default(), reading: Flights::default() }
+    pub(super) fn new(
+        services: &'a Services<'a>,
+        form: OverlayForm,
+        keep_blobs: bool,
+        compression: LayerCompression,
+    ) -> Self {
+        Self { services, form, keep_blobs, compression, known: Mutex::default(), reading: Flights::default() }
+    }
+
+    /// How layers are to be written.
+    pub(super) fn compression(&self) -> LayerCompression {
+        self.compression
     }
 
     pub(super) fn known(&self) -> MutexGuard<'_, Known> {

@@ -38,9 +38,13 @@ use std::time::Instant;
 pub use check::{CheckReport, CheckRequest, check};
 pub use error::BuildError;
 pub use layouts::{ImageLayouts, LayoutError, LayoutFault};
-pub use request::{BuildReport, BuildRequest, Caching, DockerfileText, Outputs, SandboxChoice, Secret, Services};
+pub use request::{
+    BuildReport, BuildRequest, Caching, DockerfileText, ImageForm, Outputs, SandboxChoice, Secret, Services,
+};
 pub use run::{RemoteMounts, RemoteMountsOptions};
 
+use crate::image::media_type::Compression;
+use crate::layer::LayerCompression;
 use crate::report::{Event, Observer, Summary};
 use evaluate::Workshop;
 use export::{Image, Product};
@@ -75,7 +79,8 @@ fn carry_out(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
         return Err(BuildError::ArchiveOfSeveral { platforms: request.platforms.len() });
     }
     let dockerfile = crate::dockerfile::parse(&request.dockerfile.bytes)?;
-    let (plans, images) = variant::plan(&dockerfile, request, services)?;
+    let (plans, images) =
+        beside(|| export::check_push(&request.outputs, services), || variant::plan(&dockerfile, request, services))?;
     clock.phase("resolve");
     let git_environment = services.git_environment.to_vec();
     let remotes = Remotes::new(services.http.clone(), git_environment, services.work, request.secrets.clone());
@@ -86,7 +91,7 @@ fn carry_out(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
     let keep_blobs = request.outputs.tar.is_some() || request.outputs.oci_layout.is_some();
     let records = Records::new(services, &request.caching);
     let progress = Progress::new(&variants, services.observer);
-    let materials = Materials::new(services, form, keep_blobs);
+    let materials = Materials::new(services, form, keep_blobs, request.compression);
     let failure = Failure::new(&services.sandbox.cancel);
     let shop = Workshop {
         request,
@@ -110,10 +115,10 @@ fn carry_out(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
             None => state.as_ref(),
         };
         let time = epoch.or(request.reproducible.then_some(0));
-        Ok(export::assemble(&variant.plan, &images, state, time))
+        Ok(export::assemble(&variant.plan, &images, state, time, &request.form))
     };
     let built = variants.iter().zip(&states).map(assemble).collect::<Result<_, BuildError>>()?;
-    let product = Product::new(built, request.index);
+    let product = Product::new(built, request.index, request.form.format);
     clock.phase("steps");
     if let Some(mounts) = services.cache_mounts {
         mounts.start_saving();
@@ -136,10 +141,30 @@ fn carry_out(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
     Ok(BuildReport { digest: product.digest() })
 }
 
-/// Layers whose times are the epoch's must not be taken for others.
+/// Does both at once. The error of `check` comes first.
+fn beside<T>(
+    check: impl FnOnce() -> Result<(), BuildError> + Send,
+    work: impl FnOnce() -> Result<T, BuildError>,
+) -> Result<T, BuildError> {
+    std::thread::scope(|scope| {
+        let checking = scope.spawn(check);
+        let done = work();
+        checking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        done
+    })
+}
+
+/// Layers whose times are the epoch's, or that are compressed in another way, must not be taken for others.
 fn salt(request: &BuildRequest) -> String {
-    let salt = &request.caching.salt;
-    if request.reproducible { format!("{salt}\0reproducible") } else { salt.clone() }
+    let mut salt = request.caching.salt.clone();
+    if request.reproducible {
+        salt.push_str("\0reproducible");
+    }
+    let LayerCompression { compression, level } = request.compression;
+    if (compression, level) != (Compression::Gzip, None) {
+        salt.push_str(&format!("\0{compression:?} {level:?}"));
+    }
+    salt
 }
 
 /// Blobs that are in the cache repository by now can be mounted into the destination.

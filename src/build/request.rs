@@ -10,7 +10,9 @@ use super::run::RemoteMounts;
 use crate::cache::TieredCache;
 use crate::context::ContextDirectory;
 use crate::digest::Digest;
+use crate::image::media_type::ImageFormat;
 use crate::image::{Platform, Reference};
+use crate::layer::LayerCompression;
 use crate::plan::{PlanOptions, Source};
 use crate::registry::Client;
 use crate::report::Observer;
@@ -42,8 +44,21 @@ pub struct BuildRequest {
     pub secrets: BTreeMap<String, Secret>,
     /// Sockets of ssh agents by id, for `RUN --mount=type=ssh`.
     pub ssh: BTreeMap<String, PathBuf>,
+    /// What the image's documents are like.
+    pub form: ImageForm,
+    /// How the layers of this build are compressed; those of base images stay as they are.
+    pub compression: LayerCompression,
     /// Where the image goes.
     pub outputs: Outputs,
+}
+
+/// What an image's documents are like.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImageForm {
+    /// Their media types (`--image-format`).
+    pub format: ImageFormat,
+    /// Of the manifest (`--annotation`).
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// A Dockerfile and what to call it in errors.
@@ -98,6 +113,12 @@ pub struct Outputs {
     pub push: bool,
     /// Extra tries of a push (`--push-retry`).
     pub push_retries: u32,
+    /// A tag that the registry does not let anybody move is as good as pushed
+    /// (`--push-ignore-immutable-tag-errors`).
+    pub ignore_immutable_tags: bool,
+    /// Do not ask the destinations before the build whether they will take it
+    /// (`--skip-push-permission-check`).
+    pub skip_push_check: bool,
     /// `--tar-path`: a `docker load` archive.
     pub tar: Option<PathBuf>,
     /// `--oci-layout-path`.
@@ -108,6 +129,9 @@ pub struct Outputs {
     pub name_with_digest_file: Option<PathBuf>,
     /// `--image-name-tag-with-digest-file`.
     pub name_tag_with_digest_file: Option<PathBuf>,
+    /// Gets a file `images` after the push: a JSON object with `name` and `digest` per line, for Skaffold and
+    /// Cloud Build (the variable `BUILDER_OUTPUT`).
+    pub images_directory: Option<PathBuf>,
 }
 
 /// What a build works with.

@@ -2,7 +2,8 @@
 
 use crate::cache::RecordLayer;
 use crate::digest::{ContentHash, DiffId};
-use crate::image::{Descriptor, Reference, media_type};
+use crate::image::media_type::{self, ImageFormat};
+use crate::image::{Descriptor, Reference};
 use crate::key::state_digest;
 use crate::layer::Toc;
 use crate::view::View;
@@ -55,15 +56,10 @@ impl StateLayer {
         Self { diff_id: layer.diff_id.clone(), blob: layer.blob.clone(), origin: Origin::Built(layer) }
     }
 
-    /// The descriptor for an OCI manifest: the same bytes under OCI's media type, no annotations.
-    pub(super) fn oci_descriptor(&self) -> Descriptor {
-        use media_type::Compression;
-        let media_type = match media_type::layer_compression(&self.blob.media_type) {
-            Some(Compression::Gzip) => media_type::OCI_LAYER_GZIP,
-            Some(Compression::Zstd) => media_type::OCI_LAYER_ZSTD,
-            Some(Compression::None) => media_type::OCI_LAYER,
-            None => &self.blob.media_type,
-        };
+    /// The descriptor for a manifest: the same bytes under the format's media type, no annotations.
+    pub(super) fn descriptor(&self, format: ImageFormat) -> Descriptor {
+        let compression = media_type::layer_compression(&self.blob.media_type);
+        let media_type = compression.map_or(self.blob.media_type.as_str(), |compression| format.layer(compression));
         Descriptor::new(media_type, self.blob.digest.clone(), self.blob.size)
     }
 }

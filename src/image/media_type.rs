@@ -23,6 +23,10 @@ pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list
 pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 /// Docker image configuration.
 pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+/// Docker layer, plain tar.
+pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
+/// Docker layer, zstd: containerd's name.
+pub const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.diff.tar.zstd";
 /// Docker layer, gzip.
 pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 /// A layer's table of contents (zstd-compressed, see `docs/format.md`).
@@ -33,6 +37,54 @@ pub const RECORD: &str = "application/vnd.yadokari.record.v1";
 pub const MOUNT: &str = "application/vnd.yadokari.mount.v1";
 /// The files of a saved cache mount: a tar, zstd.
 pub const MOUNT_FILES: &str = "application/vnd.yadokari.mount.v1.tar+zstd";
+
+/// The media types of a manifest and of what it names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ImageFormat {
+    /// OCI image-spec.
+    #[default]
+    Oci,
+    /// Docker's image manifest, version 2, schema 2.
+    Docker,
+}
+
+impl ImageFormat {
+    /// Of an index.
+    pub fn index(self) -> &'static str {
+        match self {
+            Self::Oci => OCI_INDEX,
+            Self::Docker => DOCKER_LIST,
+        }
+    }
+
+    /// Of a manifest.
+    pub fn manifest(self) -> &'static str {
+        match self {
+            Self::Oci => OCI_MANIFEST,
+            Self::Docker => DOCKER_MANIFEST,
+        }
+    }
+
+    /// Of a configuration.
+    pub fn config(self) -> &'static str {
+        match self {
+            Self::Oci => OCI_CONFIG,
+            Self::Docker => DOCKER_CONFIG,
+        }
+    }
+
+    /// Of a layer. Docker's specification has no name for zstd; containerd's is taken.
+    pub fn layer(self, compression: Compression) -> &'static str {
+        match (self, compression) {
+            (Self::Oci, Compression::None) => OCI_LAYER,
+            (Self::Oci, Compression::Gzip) => OCI_LAYER_GZIP,
+            (Self::Oci, Compression::Zstd) => OCI_LAYER_ZSTD,
+            (Self::Docker, Compression::None) => DOCKER_LAYER,
+            (Self::Docker, Compression::Gzip) => DOCKER_LAYER_GZIP,
+            (Self::Docker, Compression::Zstd) => DOCKER_LAYER_ZSTD,
+        }
+    }
+}
 
 /// How a layer blob is compressed, by its media type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

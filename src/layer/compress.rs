@@ -25,6 +25,22 @@ pub(super) fn layer_media_type(compression: Compression) -> &'static str {
     }
 }
 
+/// How a blob is to be compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerCompression {
+    /// The format.
+    pub compression: Compression,
+    /// 1 to 12 for gzip, 1 to 22 for zstd; others count as the nearest of these. `None`: [`GZIP_LEVEL`]
+    /// or [`ZSTD_LEVEL`].
+    pub level: Option<i32>,
+}
+
+impl From<Compression> for LayerCompression {
+    fn from(compression: Compression) -> Self {
+        Self { compression, level: None }
+    }
+}
+
 /// Compresses block after block, each on its own, so that blocks can be shared out to threads
 /// and the result does not depend on how many there are.
 pub(super) enum Compressor {
@@ -34,14 +50,18 @@ pub(super) enum Compressor {
 
 impl Compressor {
     /// `None` when nothing is to be compressed.
-    pub(super) fn new(compression: Compression) -> io::Result<Option<Self>> {
+    pub(super) fn new(LayerCompression { compression, level }: LayerCompression) -> io::Result<Option<Self>> {
         Ok(match compression {
             Compression::None => None,
             Compression::Gzip => {
-                let level = CompressionLvl::new(GZIP_LEVEL).unwrap_or_default();
+                let level = level.unwrap_or(GZIP_LEVEL).clamp(1, 12);
+                let level = CompressionLvl::new(level).unwrap_or_default();
                 Some(Self::Gzip(Box::new(libdeflater::Compressor::new(level))))
             }
-            Compression::Zstd => Some(Self::Zstd(Box::new(zstd::bulk::Compressor::new(ZSTD_LEVEL)?))),
+            Compression::Zstd => {
+                let level = level.unwrap_or(ZSTD_LEVEL).clamp(1, 22);
+                Some(Self::Zstd(Box::new(zstd::bulk::Compressor::new(level)?)))
+            }
         })
     }
 
@@ -98,7 +118,7 @@ mod tests {
     #[test]
     fn members_and_frames_join() {
         for compression in [Compression::Gzip, Compression::Zstd] {
-            let mut compressor = Compressor::new(compression).unwrap().unwrap();
+            let mut compressor = Compressor::new(compression.into()).unwrap().unwrap();
             let blob =
                 [compressor.compress(b"one ", Vec::new()).unwrap(), compressor.compress(b"two", Vec::new()).unwrap()]
                     .concat();
@@ -109,7 +129,7 @@ mod tests {
             let cut = &blob[..blob.len() - 1];
             assert!(decompress(cut).unwrap().read_to_end(&mut Vec::new()).is_err());
         }
-        assert!(Compressor::new(Compression::None).unwrap().is_none());
+        assert!(Compressor::new(Compression::None.into()).unwrap().is_none());
     }
 
     #[test]

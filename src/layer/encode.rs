@@ -2,7 +2,7 @@ use std::io::{self, Read, Write};
 use std::mem;
 
 use super::buffers::Buffers;
-use super::compress::BLOCK;
+use super::compress::{BLOCK, LayerCompression};
 use super::header::{RECORD, append_header};
 use super::path::{self, PathError};
 use super::pipeline::compress_blocks;
@@ -10,7 +10,6 @@ use super::toc::MAX_INLINE;
 use super::{Change, ChangeKind, Content, Entry, EntryKind, EntryPath, Names, Toc, WHITEOUT_PREFIX, is_inlined};
 use crate::digest::{ContentHash, DiffId};
 use crate::image::Descriptor;
-use crate::image::media_type::Compression;
 
 /// Opens the bytes of a file that goes into a layer; never asked for [`Content::Bytes`].
 pub type OpenContent<'a> = dyn Fn(&Content) -> io::Result<Box<dyn Read>> + 'a;
@@ -83,10 +82,10 @@ pub enum EncodeError {
 pub fn encode(
     changes: &[Change],
     open: &OpenContent<'_>,
-    compression: Compression,
+    compression: impl Into<LayerCompression>,
     sink: &mut (dyn Write + Send),
 ) -> Result<Encoded, EncodeError> {
-    write(changes, open, compression, Names::Layer, sink)
+    write(changes, open, compression.into(), Names::Layer, sink)
 }
 
 /// [`encode()`] for an archive of files that is no layer: any name may stand in it.
@@ -96,16 +95,16 @@ pub fn encode(
 pub fn encode_files(
     files: &[Change],
     open: &OpenContent<'_>,
-    compression: Compression,
+    compression: impl Into<LayerCompression>,
     sink: &mut (dyn Write + Send),
 ) -> Result<Encoded, EncodeError> {
-    write(files, open, compression, Names::Plain, sink)
+    write(files, open, compression.into(), Names::Plain, sink)
 }
 
 fn write(
     changes: &[Change],
     open: &OpenContent<'_>,
-    compression: Compression,
+    compression: LayerCompression,
     names: Names,
     sink: &mut (dyn Write + Send),
 ) -> Result<Encoded, EncodeError> {

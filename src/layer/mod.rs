@@ -17,7 +17,7 @@ pub(crate) mod scan;
 mod toc;
 
 pub use change::*;
-pub use compress::{GZIP_LEVEL, ZSTD_LEVEL, decompress, sniff};
+pub use compress::{GZIP_LEVEL, LayerCompression, ZSTD_LEVEL, decompress, sniff};
 pub use decode::{DecodeError, expand_sparse};
 pub use encode::{EncodeError, Encoded, OpenContent, encode, encode_files};
 pub use entry::*;

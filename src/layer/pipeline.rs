@@ -7,7 +7,7 @@ use std::thread::{self, ScopedJoinHandle};
 use sha2::{Digest as _, Sha256};
 
 use super::buffers::{Block, Buffers};
-use super::compress::{BLOCK, Compressor, layer_media_type};
+use super::compress::{BLOCK, Compressor, LayerCompression, layer_media_type};
 use super::encode::EncodeError;
 use crate::digest::{DiffId, Digest};
 use crate::image::Descriptor;
@@ -28,7 +28,7 @@ pub(super) struct Compressed {
 /// Runs `produce` in the calling thread, which emits a tar in blocks, and hashes, compresses
 /// and writes them to `sink` in order: in other threads, unless all fits into one block.
 pub(super) fn compress_blocks<T>(
-    compression: Compression,
+    compression: LayerCompression,
     expected_size: u64,
     sink: &mut (dyn Write + Send),
     produce: impl FnOnce(&Buffers, &mut dyn FnMut(Vec<u8>) -> io::Result<()>) -> Result<T, EncodeError>,
@@ -41,7 +41,7 @@ pub(super) fn compress_blocks<T>(
 }
 
 fn in_this_thread<T>(
-    compression: Compression,
+    compression: LayerCompression,
     sink: &mut (dyn Write + Send),
     produce: impl FnOnce(&Buffers, &mut dyn FnMut(Vec<u8>) -> io::Result<()>) -> Result<T, EncodeError>,
 ) -> Result<(T, Compressed), EncodeError> {
@@ -58,7 +58,7 @@ fn in_this_thread<T>(
 }
 
 fn in_threads<T>(
-    compression: Compression,
+    compression: LayerCompression,
     sink: &mut (dyn Write + Send),
     produce: impl FnOnce(&Buffers, &mut dyn FnMut(Vec<u8>) -> io::Result<()>) -> Result<T, EncodeError>,
 ) -> Result<(T, Compressed), EncodeError> {
@@ -97,7 +97,7 @@ struct Work {
     done: SyncSender<io::Result<Block>>,
 }
 
-fn work(compression: Compression, queue: &Mutex<Receiver<Work>>) {
+fn work(compression: LayerCompression, queue: &Mutex<Receiver<Work>>) {
     let mut compressor = Compressor::new(compression);
     let buffers = Buffers::default();
     loop {
@@ -121,7 +121,7 @@ fn hash_all(queue: Receiver<Block>) -> TarHash {
 }
 
 fn write_all(
-    compression: Compression,
+    compression: LayerCompression,
     queue: Receiver<Receiver<io::Result<Block>>>,
     sink: &mut (dyn Write + Send),
 ) -> io::Result<(Option<Digest>, u64)> {
@@ -141,10 +141,14 @@ pub(super) fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-fn finish(compression: Compression, tar: TarHash, (digest, size): (Option<Digest>, u64)) -> Compressed {
+fn finish(compression: LayerCompression, tar: TarHash, (digest, size): (Option<Digest>, u64)) -> Compressed {
     let (diff_id, uncompressed_size) = tar.finish();
     let digest = digest.unwrap_or_else(|| diff_id.0.clone());
-    Compressed { diff_id, uncompressed_size, blob: Descriptor::new(layer_media_type(compression), digest, size) }
+    Compressed {
+        diff_id,
+        uncompressed_size,
+        blob: Descriptor::new(layer_media_type(compression.compression), digest, size),
+    }
 }
 
 /// Diff ID and size of a tar.
@@ -174,8 +178,8 @@ struct Blob<'a> {
 }
 
 impl<'a> Blob<'a> {
-    fn new(compression: Compression, sink: &'a mut (dyn Write + Send)) -> Self {
-        Self { sink, hasher: (compression != Compression::None).then(Sha256::new), size: 0 }
+    fn new(compression: LayerCompression, sink: &'a mut (dyn Write + Send)) -> Self {
+        Self { sink, hasher: (compression.compression != Compression::None).then(Sha256::new), size: 0 }
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {

@@ -211,6 +211,15 @@ impl RegistryError {
     pub fn is_transient(&self) -> bool {
         self.fault.is_transient()
     }
+
+    /// Whether the registry does not let the tag be moved. There is no code for it: ECR says "cannot be
+    /// overwritten because the repository is immutable", Artifact Registry "has enabled tag immutability",
+    /// Harbor and Docker Hub use these words, too.
+    pub fn is_immutable_tag(&self) -> bool {
+        let answer = self.fault.answer().filter(|_| self.operation == Operation::PushManifest);
+        let text = answer.map(|answer| answer.to_string().to_lowercase()).unwrap_or_default();
+        text.contains("immutable") || text.contains("immutability")
+    }
 }
 
 fn list(platforms: &[Platform]) -> String {

@@ -13,6 +13,7 @@ use super::{Event, Observer, StepInfo, StepNumber, Verbosity};
 pub struct Plain<L, O> {
     verbosity: Verbosity,
     started: Instant,
+    has_timestamps: bool,
     state: Mutex<State<L, O>>,
 }
 
@@ -30,7 +31,21 @@ impl<L: Write + Send, O: Write + Send> Plain<L, O> {
     /// A display on `log` and `output`; `colour` only for terminals, or when asked for.
     pub fn new(log: L, output: O, colour: bool, verbosity: Verbosity) -> Self {
         let state = State { log, output, colour, steps: Vec::new(), phases: Vec::new(), partial: BTreeMap::new() };
-        Self { verbosity, started: Instant::now(), state: Mutex::new(state) }
+        Self { verbosity, started: Instant::now(), has_timestamps: false, state: Mutex::new(state) }
+    }
+
+    /// Each line has the time of day, not the seconds since the start (`--log-timestamp`).
+    pub fn with_timestamps(self, has_timestamps: bool) -> Self {
+        Self { has_timestamps, ..self }
+    }
+
+    /// What stands between the brackets of a line.
+    fn time(&self) -> String {
+        if self.has_timestamps {
+            jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+        } else {
+            format!("{:04}", self.started.elapsed().as_secs())
+        }
     }
 }
 
@@ -38,12 +53,12 @@ impl<L: Write + Send, O: Write + Send> Observer for Plain<L, O> {
     fn event(&self, event: Event) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let shown = event.verbosity() <= self.verbosity;
-        state.take(event, shown, self.started.elapsed());
+        state.take(event, shown, &self.time());
     }
 }
 
 impl<L: Write, O: Write> State<L, O> {
-    fn take(&mut self, event: Event, shown: bool, at: Duration) {
+    fn take(&mut self, event: Event, shown: bool, at: &str) {
         match event {
             Event::Planned { steps } => self.steps = steps,
             Event::Phase { name, took } => self.phases.push((name, took)),
@@ -85,18 +100,17 @@ impl<L: Write, O: Write> State<L, O> {
         }
     }
 
-    fn step_line(&mut self, step: StepNumber, text: &str, at: Duration) {
+    fn step_line(&mut self, step: StepNumber, text: &str, at: &str) {
         let label = label(&self.steps, step);
         self.line("INFO", "36", &format!("{label} {text}"), at);
     }
 
-    /// `INFO[0007] text`, as Kaniko's text format. A log that cannot be written must not stop the build.
-    fn line(&mut self, level: &str, colour: &str, text: &str, at: Duration) {
-        let seconds = at.as_secs();
+    /// `INFO[0007] text`, as Kaniko's text format; `at` is what stands between the brackets. A log that cannot be written must not stop the build.
+    fn line(&mut self, level: &str, colour: &str, text: &str, at: &str) {
         let _ = if self.colour {
-            writeln!(self.log, "\x1b[{colour}m{level}\x1b[0m[{seconds:04}] {text}")
+            writeln!(self.log, "\x1b[{colour}m{level}\x1b[0m[{at}] {text}")
         } else {
-            writeln!(self.log, "{level}[{seconds:04}] {text}")
+            writeln!(self.log, "{level}[{at}] {text}")
         };
     }
 

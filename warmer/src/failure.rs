@@ -3,7 +3,6 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use yadokari::context::FetchError;
 use yadokari::dockerfile::Span;
 use yadokari::registry::RegistryError;
 use yadokari::sandbox::SandboxError;
@@ -28,12 +27,6 @@ pub(crate) enum Failure {
     Store(#[from] StoreError),
     #[error("error: {}\n", chain(.0))]
     Registry(#[from] RegistryError),
-    #[error("error: failed to fetch the Dockerfile: {}\n", chain(.0))]
-    FetchDockerfile(#[from] FetchError),
-    #[error("error: the Dockerfile has {size} bytes, more than {limit}\n")]
-    DockerfileSize { size: u64, limit: u64 },
-    #[error("error: failed to make a temporary directory: {0}\n")]
-    Temporary(std::io::Error),
     #[error("error: failed to listen on {address}: {source}\n")]
     Listen { address: String, source: std::io::Error },
     #[error("error: --extract is of no use here: {0}\n")]

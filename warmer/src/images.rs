@@ -4,19 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use yadokari::context;
 use yadokari::dockerfile::{self, Dockerfile};
 use yadokari::image::{ImageConfig, Platform, Reference};
 use yadokari::plan::{Graph, ImageRef, PlanError, PlanOptions};
-use yadokari::registry::web_agent;
 
 use crate::command_line::failure::Source;
 use crate::command_line::settings::{self, Environment, SettingsError};
+use crate::command_line::web_dockerfile;
 use crate::failure::Failure;
 use crate::flags::CommandLine;
-
-/// A larger Dockerfile is not read from the web, in bytes.
-const MAX_DOCKERFILE: u64 = 4 << 20;
 
 /// What the command line names.
 pub(crate) struct Wanted {
@@ -61,8 +57,10 @@ impl Wanted {
 }
 
 fn read_dockerfile(name: &str) -> Result<(Dockerfile, Source), Failure> {
-    let is_url = ["http://", "https://"].iter().any(|scheme| name.starts_with(scheme));
-    let (name, bytes) = if is_url { fetch_dockerfile(name)? } else { (name.to_owned(), read_file(Path::new(name))?) };
+    let (name, bytes) = match web_dockerfile::is_url(name) {
+        true => web_dockerfile::fetch(name)?,
+        false => (name.to_owned(), read_file(Path::new(name))?),
+    };
     let source = Source { name, text: String::from_utf8_lossy(&bytes).into_owned() };
     match dockerfile::parse(&bytes) {
         Ok(parsed) => Ok((parsed, source)),
@@ -72,18 +70,6 @@ fn read_dockerfile(name: &str) -> Result<(Dockerfile, Source), Failure> {
 
 fn read_file(path: &Path) -> Result<Vec<u8>, SettingsError> {
     fs::read(path).map_err(|source| SettingsError::Read { what: "Dockerfile", path: path.into(), source })
-}
-
-/// The name that it gets does not tell what may be secret in the URL.
-fn fetch_dockerfile(url: &str) -> Result<(String, Vec<u8>), Failure> {
-    let directory = tempfile::tempdir().map_err(Failure::Temporary)?;
-    let agent = web_agent(url.starts_with("https://"));
-    let fetched = context::fetch(&agent, url, None, None, directory.path())?;
-    if fetched.size > MAX_DOCKERFILE {
-        return Err(Failure::DockerfileSize { size: fetched.size, limit: MAX_DOCKERFILE });
-    }
-    let name = String::from_utf8_lossy(&context::url_file_name(url)).into_owned();
-    Ok((name, read_file(&fetched.path)?))
 }
 
 fn plan_failure(error: PlanError, source: &Source) -> Failure {

@@ -12,6 +12,8 @@ mod extraction;
 mod failure;
 mod flags;
 mod images;
+#[cfg(test)]
+mod kaniko_flags;
 mod metrics;
 mod prune;
 mod round;

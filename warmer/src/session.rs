@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use yadokari::report::{Event, Observer};
 
-use crate::command_line::display;
 use crate::command_line::settings::{env, usage};
+use crate::command_line::{display, switches};
 use crate::daemon;
 use crate::extraction::OverlayForm;
 use crate::failure::{Failure, INTERRUPTED};
@@ -23,6 +23,7 @@ pub(crate) fn run(line: &CommandLine) -> Result<(), Failure> {
     }
     let form = line.extract.then(OverlayForm::find).transpose()?;
     let observer = display::observer(&line.log, &env);
+    switches::note(observer.as_ref());
     match &line.interval {
         Some(interval) if interval.0 < LEAST_INTERVAL => Err(usage("--interval: at least 1s").into()),
         Some(interval) => daemon::run(line, form, interval.0, observer.as_ref()),

@@ -60,7 +60,7 @@ pub(crate) struct LogFlags {
     /// color (a live display on a terminal, else plain lines), text or json.
     #[arg(long, value_enum, default_value_t = LogFormat::Color, value_name = "FORMAT")]
     pub(crate) log_format: LogFormat,
-    /// Accepted; without effect.
+    /// Begin the lines of text and color with the time of day, not with the seconds since the start.
     #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) log_timestamp: bool,
 }

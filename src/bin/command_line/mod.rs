@@ -7,6 +7,10 @@
 pub(crate) mod display;
 pub(crate) mod failure;
 pub(crate) mod flags;
+#[cfg(test)]
+pub(crate) mod kaniko_table;
 pub(crate) mod memory;
 pub(crate) mod settings;
+pub(crate) mod switches;
 pub(crate) mod values;
+pub(crate) mod web_dockerfile;

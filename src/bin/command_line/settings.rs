@@ -26,6 +26,15 @@ pub(crate) enum SettingsError {
         #[source]
         source: std::io::Error,
     },
+    /// A Dockerfile could not be fetched: exit code 1.
+    #[error("failed to fetch the Dockerfile")]
+    FetchDockerfile(#[from] yadokari::context::FetchError),
+    /// It is too large: exit code 1.
+    #[error("the Dockerfile has {size} bytes, more than {limit}")]
+    DockerfileSize { size: u64, limit: u64 },
+    /// There is no place for it: exit code 1.
+    #[error("failed to make a temporary directory")]
+    Temporary(#[source] std::io::Error),
     /// A credential file is malformed: exit code 1.
     #[error("failed to read credentials")]
     Credentials(#[from] yadokari::registry::CredentialsError),

@@ -8,6 +8,8 @@ use yadokari::store::StoreError;
 
 use crate::command_line::failure::{Source, chain, show};
 use crate::command_line::settings::SettingsError;
+use crate::login::LoginError;
+use crate::push::PushError;
 use crate::ssh::AgentError;
 
 /// Why the executor gives up.
@@ -33,6 +35,10 @@ pub(crate) enum Failure {
     Temporary(#[from] std::io::Error),
     #[error("{}{}", show(.error, .error.span(), .dockerfile), last_output(.error.last_output()))]
     Build { error: Box<BuildError>, dockerfile: Box<Source> },
+    #[error("error: {}\n", chain(.0))]
+    Login(#[from] LoginError),
+    #[error("error: {}\n", chain(.0))]
+    Push(#[from] PushError),
     /// `doctor` said what is wrong.
     #[error("")]
     Doctor,

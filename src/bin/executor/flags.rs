@@ -10,6 +10,9 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::cache::flags::CacheCommand;
 use crate::command_line::flags::{LogFlags, PullFlags, with_booleans};
 use crate::command_line::values::{AgeLimit, Bytes, KeyValue, boolean, parse_age, parse_bytes, parse_key_value};
+use crate::login::LoginFlags;
+use crate::push::PushFlags;
+use crate::without_effect::WithoutEffect;
 
 /// Builds a container image from a Dockerfile inside an ordinary container, and pushes it.
 ///
@@ -35,12 +38,15 @@ pub(crate) struct CommandLine {
     pub(crate) registry: RegistryFlags,
     #[command(flatten)]
     pub(crate) log: LogFlags,
+    #[command(flatten)]
+    pub(crate) without_effect: WithoutEffect,
 }
 
 /// The whole command line.
 pub(crate) fn command() -> clap::Command {
     with_booleans(CommandLine::command())
         .mut_subcommand("doctor", with_booleans)
+        .mut_subcommand("push", with_booleans)
         .mut_subcommand("cache", |cache| cache.mut_subcommands(with_booleans))
 }
 
@@ -51,6 +57,11 @@ pub(crate) enum Command {
     Doctor(Box<DoctorFlags>),
     /// Print the version.
     Version,
+    /// Keep a user name and password for a registry in Docker's configuration file: the one in DOCKER_CONFIG,
+    /// else in the home directory. The registry is not asked.
+    Login(Box<LoginFlags>),
+    /// Push an image that is there already: an archive of `docker save`, or an OCI image layout.
+    Push(Box<PushFlags>),
     /// List, explain, check and prune the layer cache.
     #[command(subcommand)]
     Cache(Box<CacheCommand>),
@@ -79,6 +90,8 @@ pub(crate) struct DoctorFlags {
     pub(crate) registries: RegistryFlags,
     #[command(flatten)]
     pub(crate) log: LogFlags,
+    #[command(flatten)]
+    pub(crate) without_effect: WithoutEffect,
 }
 
 #[derive(Debug, Args)]
@@ -100,15 +113,16 @@ pub(crate) struct BuildFlags {
     /// single-branch=BOOL, insecure-skip-tls=BOOL. Repeatable.
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_key_value)]
     pub(crate) git: Vec<KeyValue>,
-    /// Dockerfile: looked for in the working directory, then in the context.
+    /// Dockerfile: a URL, or a path: looked for in the working directory, then in the context.
     #[arg(short = 'f', long, value_name = "FILE", default_value = "Dockerfile")]
     pub(crate) dockerfile: PathBuf,
     /// Value of an ARG; a bare NAME takes it from the environment. Repeatable.
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) build_arg: Vec<String>,
-    /// Stage to build; the last one by default.
-    #[arg(long, value_name = "STAGE")]
-    pub(crate) target: Option<String>,
+    /// Stage to build; the last one by default. Several, repeated or between commas, are all built; the
+    /// first is what is written.
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub(crate) target: Vec<String>,
     /// Platform of the image: os/arch[/variant]. Several, repeated or between commas, give an image
     /// index. RUN for another architecture needs a binfmt_misc handler.
     #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
@@ -158,12 +172,19 @@ pub(crate) struct BuildFlags {
     /// directories of /. off: not at all.
     #[arg(long, value_enum, default_value_t = HidingFlag::Auto, value_name = "HOW")]
     pub(crate) hide_credentials: HidingFlag,
+    /// Directory for what a build needs while it runs, made when missing; the executor's own, or a
+    /// temporary one. The executor stays where it is.
+    #[arg(long, env = "KANIKO_DIR", value_name = "DIRECTORY")]
+    pub(crate) kaniko_dir: Option<std::ffi::OsString>,
     /// In place: a path that wipes, base images and layers leave alone. Repeatable.
     #[arg(long, value_name = "PATH")]
     pub(crate) ignore_path: Vec<PathBuf>,
     /// In place: leave /var/run out of wipes and layers.
     #[arg(long, alias = "whitelist-var-run", value_parser = boolean(), default_value = "true", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) ignore_var_run: bool,
+    /// Refused: a plan cannot be shown without building it.
+    #[arg(long, hide = true, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) dryrun: bool,
     /// Check the Dockerfile and build nothing; exit code 1 when there is a warning.
     #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) check: bool,
@@ -212,6 +233,20 @@ pub(crate) enum SandboxFlag {
     None,
 }
 
+/// `--image-format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ImageFormatFlag {
+    Oci,
+    Docker,
+}
+
+/// `--compression`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CompressionFlag {
+    Gzip,
+    Zstd,
+}
+
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputFlags {
@@ -224,6 +259,24 @@ pub(crate) struct OutputFlags {
     /// Extra tries of a push.
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     pub(crate) push_retry: u32,
+    /// Go on when a registry does not let anybody move the tag: what it names stays.
+    #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) push_ignore_immutable_tag_errors: bool,
+    /// Do not ask the destinations before the build whether they will take the image.
+    #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) skip_push_permission_check: bool,
+    /// Media types of the image: those of OCI, or Docker's.
+    #[arg(long, value_enum, default_value_t = ImageFormatFlag::Oci, value_name = "FORMAT")]
+    pub(crate) image_format: ImageFormatFlag,
+    /// Annotation of the image's manifest. Repeatable.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_key_value)]
+    pub(crate) annotation: Vec<KeyValue>,
+    /// How the layers of this build are compressed; those of base images stay as they are.
+    #[arg(long, value_enum, default_value_t = CompressionFlag::Gzip, value_name = "FORMAT")]
+    pub(crate) compression: CompressionFlag,
+    /// How thoroughly: 1 to 12 with gzip, 1 to 22 with zstd; -1 for what is fast (1 and 3).
+    #[arg(long, value_name = "LEVEL", default_value_t = -1, allow_negative_numbers = true)]
+    pub(crate) compression_level: i32,
     /// Write an archive for `docker load`.
     #[arg(long, alias = "tarPath", value_name = "FILE")]
     pub(crate) tar_path: Option<PathBuf>,
@@ -309,6 +362,12 @@ pub(crate) struct RegistryFlags {
     /// Do not verify TLS certificates.
     #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) skip_tls_verify: bool,
+    /// Extra tries of a request to a registry; never less than 3.
+    #[arg(long, value_name = "COUNT", default_value_t = 0, hide_default_value = true)]
+    pub(crate) image_download_retry: u32,
+    /// The same: what is extracted comes straight from the registry, and goes on where it broke off.
+    #[arg(long, value_name = "COUNT", default_value_t = 0, hide_default_value = true)]
+    pub(crate) image_fs_extract_retry: u32,
     #[command(flatten)]
     pub(crate) pull: PullFlags,
 }

@@ -13,11 +13,16 @@ mod doctor;
 mod failure;
 mod flags;
 mod hide;
+#[cfg(test)]
+mod kaniko_flags;
+mod login;
 mod named;
+mod push;
 mod remote_caches;
 mod session;
 mod settings;
 mod ssh;
+mod without_effect;
 mod workplace;
 
 use std::process::ExitCode;
@@ -64,6 +69,8 @@ fn run(line: CommandLine) -> Result<(), Failure> {
         Some(Command::Completion { shell }) => {
             clap_complete::generate(shell, &mut flags::command(), "executor", &mut std::io::stdout());
         }
+        Some(Command::Login(flags)) => eprintln!("login kept in {}", login::run(&flags)?.display()),
+        Some(Command::Push(flags)) => push::run(&flags)?,
         Some(Command::Cache(command)) => cache::run(&command)?,
         None if line.build.check => check::run(&line)?,
         None => session::build(&with_shell(line))?,

@@ -15,13 +15,13 @@ use yadokari::report::{Event, Observer};
 use yadokari::sandbox::{self, Cancel, IgnoreList, InPlaceSandbox, Kind, OverlaySandbox, Probe, Sandbox, ignore_list};
 
 use crate::cache_server::cache_server;
-use crate::command_line::display;
 use crate::command_line::settings::{credentials, env};
+use crate::command_line::{display, switches};
 use crate::failure::Failure;
 use crate::flags::{CommandLine, OnFailure};
 use crate::named::Named;
 use crate::remote_caches::{layer_cache, mount_repository, remote_caches, trust};
-use crate::workplace::{Workplace, executor_directory, state_parent};
+use crate::workplace::{Workplace, executor_directory, kaniko_dir, state_parent};
 use crate::{hide, named, settings, ssh};
 
 /// Carries out the command line.
@@ -39,6 +39,10 @@ fn build_with(line: &CommandLine, probe: Probe) -> Result<(), Failure> {
     // Before anything secret is read.
     sandbox::close_memory()?;
     let observer = display::observer(&line.log, &env);
+    switches::note(observer.as_ref());
+    for warning in &line.without_effect.warnings {
+        observer.event(Event::Warning(warning.clone()));
+    }
     let (parent, holds_overlay) = state_parent(line, &probe)?;
     let found = find_context(line, &parent)?;
     let (path, dockerfile) = settings::dockerfile(&line.build, &found)?;
@@ -56,7 +60,9 @@ fn build_with(line: &CommandLine, probe: Probe) -> Result<(), Failure> {
         shell_on_failure: line.build.on_failure == OnFailure::Shell,
         secrets: settings::secrets(&line.build, &env)?,
         ssh: BTreeMap::new(),
-        outputs: settings::outputs(&line.output)?,
+        form: settings::image_form(&line.output),
+        compression: settings::compression(&line.output)?,
+        outputs: settings::outputs(&line.output, &env)?,
         dockerfile,
     };
     let agents = ssh::requests(&line.build.ssh, &env)?;
@@ -165,7 +171,9 @@ fn run(
         work: workplace.work.path(),
         observer: observer.as_ref(),
     };
-    let result = build::build(request, &services).map(drop);
+    let others = line.build.target.iter().skip(1);
+    let others = others.map(|target| settings::only_built(request, target));
+    let result = others.chain([request.clone()]).try_for_each(|request| build::build(&request, &services).map(drop));
     if let Some(cache) = &cache {
         cache.finish();
     }
@@ -225,7 +233,8 @@ fn sandbox_choice(
 
 /// What stages leave alone in place.
 pub(crate) fn ignored(line: &CommandLine) -> Result<IgnoreList, Failure> {
-    let extra: Vec<_> = line.build.ignore_path.iter().map(|path| Path::new("/").join(path)).collect();
+    let extra = line.build.ignore_path.iter().map(|path| Path::new("/").join(path));
+    let extra: Vec<_> = extra.chain(kaniko_dir(line)).collect();
     Ok(ignore_list(&executor_directory()?, line.build.ignore_var_run, &extra)?)
 }
 

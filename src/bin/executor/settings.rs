@@ -6,16 +6,22 @@ use std::io::{IsTerminal, stderr, stdin};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use yadokari::build::{Caching, DockerfileText, Outputs, Secret};
+use yadokari::build::{BuildRequest, Caching, DockerfileText, ImageForm, Outputs, Secret};
 use yadokari::context::{ContextSpec, FoundContext, GitOptions};
+use yadokari::image::media_type::{Compression, ImageFormat};
 use yadokari::image::{Platform, Reference};
+use yadokari::layer::LayerCompression;
 use yadokari::plan::{NamedContexts, PlanOptions};
 use yadokari::registry::ClientOptions;
 use yadokari::sandbox::Requested;
 
 use crate::command_line::settings::{self as command_line, Environment, SettingsError, usage};
 use crate::command_line::values::{KeyValue, parse_boolean};
-use crate::flags::{BuildFlags, CacheFlags, CommandLine, OnFailure, OutputFlags, RegistryFlags, SandboxFlag};
+use crate::command_line::web_dockerfile;
+use crate::flags::{
+    BuildFlags, CacheFlags, CommandLine, CompressionFlag, ImageFormatFlag, OnFailure, OutputFlags, RegistryFlags,
+    SandboxFlag,
+};
 
 /// Flags that only make sense together.
 ///
@@ -23,6 +29,9 @@ use crate::flags::{BuildFlags, CacheFlags, CommandLine, OnFailure, OutputFlags, 
 /// Kaniko `cmd/executor`: the same checks.
 pub(crate) fn check(line: &CommandLine) -> Result<(), SettingsError> {
     let output = &line.output;
+    if line.build.dryrun {
+        return Err(usage("--dryrun cannot be had: --check looks at the Dockerfile, --no-push builds without a push"));
+    }
     if output.destination.is_empty() && !output.no_push {
         return Err(usage("you must provide --destination, or use --no-push"));
     }
@@ -39,6 +48,11 @@ pub(crate) fn check(line: &CommandLine) -> Result<(), SettingsError> {
     }
     if line.cache.cache_mounts_remote && !names_cache(&line.cache) && output.destination.is_empty() {
         return Err(usage("--cache-mounts-remote needs a --cache-repo when there is no --destination"));
+    }
+    let is_docker = output.image_format == ImageFormatFlag::Docker;
+    if output.compression == CompressionFlag::Zstd && (is_docker || output.tar_path.is_some()) {
+        let other = if is_docker { "--image-format=docker" } else { "--tar-path" };
+        return Err(usage(format!("--compression=zstd does not go with {other}: Docker's images have gzip layers")));
     }
     let names = output.image_name_with_digest_file.is_some() || output.image_name_tag_with_digest_file.is_some();
     if names && output.destination.is_empty() {
@@ -78,12 +92,17 @@ pub(crate) fn context(flags: &BuildFlags, env: Environment<'_>) -> Result<Contex
     })
 }
 
-/// The Dockerfile: relative to the working directory first, then to the context.
+/// The Dockerfile: a URL, or a path relative to the working directory first, then to the context.
 pub(crate) fn dockerfile(
     flags: &BuildFlags,
     context: &FoundContext,
 ) -> Result<(PathBuf, DockerfileText), SettingsError> {
     let named = &flags.dockerfile;
+    if let Some(url) = named.to_str().filter(|name| web_dockerfile::is_url(name)) {
+        let (name, bytes) = web_dockerfile::fetch(url)?;
+        // It has no ignore file of its own.
+        return Ok((PathBuf::from(&name), DockerfileText { name, bytes }));
+    }
     let is_default_name = named.file_name().is_some_and(|name| name == "Dockerfile");
     let lower_case = || context.file(&named.with_file_name("dockerfile")).filter(|_| is_default_name);
     let here = Some(named.clone()).filter(|path| path.is_file());
@@ -111,7 +130,7 @@ pub(crate) fn plan_options(
     }
     Ok(PlanOptions {
         build_args,
-        target: flags.target.clone(),
+        target: flags.target.first().cloned(),
         platform: None,
         build_platform: Platform::host(),
         labels: flags.label.iter().map(|KeyValue { name, value }| (name.clone(), value.clone())).collect(),
@@ -154,17 +173,53 @@ pub(crate) fn caching(flags: &CacheFlags) -> Caching {
     }
 }
 
-pub(crate) fn outputs(flags: &OutputFlags) -> Result<Outputs, SettingsError> {
+pub(crate) fn outputs(flags: &OutputFlags, env: Environment<'_>) -> Result<Outputs, SettingsError> {
     Ok(Outputs {
         destinations: flags.destination.iter().map(|text| reference(text)).collect::<Result<_, _>>()?,
         push: !flags.no_push,
         push_retries: flags.push_retry,
+        ignore_immutable_tags: flags.push_ignore_immutable_tag_errors,
+        skip_push_check: flags.skip_push_permission_check,
         tar: flags.tar_path.clone(),
         oci_layout: flags.oci_layout_path.clone(),
         digest_file: flags.digest_file.clone(),
         name_with_digest_file: flags.image_name_with_digest_file.clone(),
         name_tag_with_digest_file: flags.image_name_tag_with_digest_file.clone(),
+        images_directory: env("BUILDER_OUTPUT").filter(|path| !path.is_empty()).map(PathBuf::from),
     })
+}
+
+/// What the image's documents are like.
+pub(crate) fn image_form(flags: &OutputFlags) -> ImageForm {
+    let format = match flags.image_format {
+        ImageFormatFlag::Oci => ImageFormat::Oci,
+        ImageFormatFlag::Docker => ImageFormat::Docker,
+    };
+    let pairs = flags.annotation.iter().map(|KeyValue { name, value }| (name.clone(), value.clone()));
+    ImageForm { format, annotations: pairs.collect() }
+}
+
+/// `--compression` and `--compression-level`.
+pub(crate) fn compression(flags: &OutputFlags) -> Result<LayerCompression, SettingsError> {
+    let (compression, most) = match flags.compression {
+        CompressionFlag::Gzip => (Compression::Gzip, 12),
+        CompressionFlag::Zstd => (Compression::Zstd, 22),
+    };
+    // 0, too, is Kaniko's way of saying nothing.
+    let level = Some(flags.compression_level).filter(|level| *level > 0);
+    if flags.compression_level < -1 || level.is_some_and(|level| level > most) {
+        return Err(usage(format!(
+            "--compression-level: expected 1 to {most}, or -1, not {}",
+            flags.compression_level
+        )));
+    }
+    Ok(LayerCompression { compression, level })
+}
+
+/// `--target` with several: all but the first are built, and not written anywhere.
+pub(crate) fn only_built(request: &BuildRequest, target: &str) -> BuildRequest {
+    let options = PlanOptions { target: Some(target.to_owned()), ..request.options.clone() };
+    BuildRequest { options, outputs: Outputs::default(), ..request.clone() }
 }
 
 pub(crate) fn reference(text: &str) -> Result<Reference, SettingsError> {
@@ -173,7 +228,11 @@ pub(crate) fn reference(text: &str) -> Result<Reference, SettingsError> {
 
 pub(crate) fn client_options(flags: &RegistryFlags, env: Environment<'_>) -> Result<ClientOptions, SettingsError> {
     let pull = command_line::client_options(&flags.pull, env)?;
-    Ok(ClientOptions { insecure: flags.insecure, skip_tls_verify: flags.skip_tls_verify, ..pull })
+    let retries = pull.retries.max(flags.image_download_retry).max(flags.image_fs_extract_retry);
+    // Kaniko: for whoever wants to tell in the registry's log who pushed.
+    let client = env("UPSTREAM_CLIENT_TYPE").filter(|client| !client.is_empty());
+    let user_agent = client.map_or(pull.user_agent.clone(), |client| format!("{},{client}", pull.user_agent));
+    Ok(ClientOptions { insecure: flags.insecure, skip_tls_verify: flags.skip_tls_verify, retries, user_agent, ..pull })
 }
 
 pub(crate) fn sandbox(flag: SandboxFlag) -> Requested {

@@ -65,15 +65,34 @@ fn cache_directory(line: &CommandLine) -> Result<Option<Store>, Failure> {
     Ok(Some(Store::open(directory, access)?))
 }
 
+/// `--kaniko-dir` or `KANIKO_DIR`, absolute; one that is set to nothing does not count.
+pub(crate) fn kaniko_dir(line: &CommandLine) -> Option<PathBuf> {
+    line.build.kaniko_dir.as_ref().and_then(|directory| std::path::absolute(directory).ok())
+}
+
+/// Where throw-away files may go, best first; never empty. One that was asked for comes first, and is
+/// the only one in place.
+pub(crate) fn state_parents(line: &CommandLine, kind: Kind) -> Result<Vec<PathBuf>, Failure> {
+    let own = executor_directory()?;
+    let named = kaniko_dir(line).into_iter();
+    // Not /dev/shm: a container's is 64 MiB.
+    let elsewhere = || [std::env::temp_dir(), PathBuf::from("/var/tmp"), line.cache.cache_dir.clone()];
+    Ok(match kind {
+        Kind::InPlace => named.chain([own]).collect(),
+        _ => named.chain(elsewhere()).chain([own]).collect(),
+    })
+}
+
 /// Where throw-away files go. In place, only the executor's own directory outlives a stage; an
 /// overlay needs a file system that can hold its upper directory; tells whether there is one.
 pub(crate) fn state_parent(line: &CommandLine, probe: &Probe) -> Result<(PathBuf, bool), Failure> {
-    let own = executor_directory()?;
-    if probe.kind == Kind::InPlace {
-        return Ok((own, false));
+    if let Some(named) = kaniko_dir(line) {
+        fs::create_dir_all(named)?;
     }
-    // Not /dev/shm: a container's is 64 MiB.
-    let candidates = [std::env::temp_dir(), PathBuf::from("/var/tmp"), line.cache.cache_dir.clone(), own];
+    let candidates = state_parents(line, probe.kind)?;
+    if probe.kind == Kind::InPlace {
+        return Ok((candidates[0].clone(), false));
+    }
     let runs = probe.kind != Kind::None;
     if let Some(fitting) = candidates.iter().find(|directory| runs && supports_overlay(directory).is_ok()) {
         return Ok((fitting.clone(), true));

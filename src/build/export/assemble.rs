@@ -1,7 +1,8 @@
+use super::super::request::ImageForm;
 use super::super::resolve::BaseImages;
 use super::super::state::{StageState, StateLayer};
 use super::Image;
-use crate::image::{Descriptor, History, ImageConfig, Manifest, media_type};
+use crate::image::{Descriptor, History, ImageConfig, Manifest};
 use crate::plan::{Base, HistoryEntry, Plan, Stage};
 
 /// BuildKit's mark on history entries.
@@ -14,7 +15,13 @@ const EPOCH: &str = "1970-01-01T00:00:00Z";
 ///
 /// A rebuild from the cache gives the same bytes: times are those of the layers, not of now, or all
 /// `time`, in seconds since the epoch.
-pub(in super::super) fn assemble(plan: &Plan, images: &BaseImages, state: &StageState, time: Option<i64>) -> Image {
+pub(in super::super) fn assemble(
+    plan: &Plan,
+    images: &BaseImages,
+    state: &StageState,
+    time: Option<i64>,
+    form: &ImageForm,
+) -> Image {
     let time = time.map(rfc3339);
     let target = &plan.stages[plan.target.0];
     let mut config = target.config.clone();
@@ -23,20 +30,21 @@ pub(in super::super) fn assemble(plan: &Plan, images: &BaseImages, state: &Stage
     let last = || config.history.iter().rev().find_map(|entry| entry.created.clone());
     config.created = time.clone().filter(|_| plan.epoch.is_some()).or_else(last);
     let config_bytes = config.to_bytes();
-    let manifest = manifest(&config_bytes, state.layers());
+    let manifest = manifest(&config_bytes, state.layers(), form);
     let manifest_bytes = manifest.to_bytes();
     Image { platform: config.platform(), config_bytes, manifest, manifest_bytes, layers: state.layers().to_vec() }
 }
 
-fn manifest(config_bytes: &[u8], layers: &[StateLayer]) -> Manifest {
+fn manifest(config_bytes: &[u8], layers: &[StateLayer], form: &ImageForm) -> Manifest {
+    let format = form.format;
     Manifest {
         schema_version: 2,
-        media_type: Some(media_type::OCI_MANIFEST.into()),
+        media_type: Some(format.manifest().into()),
         artifact_type: None,
-        config: Descriptor::of(media_type::OCI_CONFIG, config_bytes),
-        layers: layers.iter().map(StateLayer::oci_descriptor).collect(),
+        config: Descriptor::of(format.config(), config_bytes),
+        layers: layers.iter().map(|layer| layer.descriptor(format)).collect(),
         subject: None,
-        annotations: Default::default(),
+        annotations: form.annotations.clone(),
     }
 }
 

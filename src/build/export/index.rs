@@ -2,7 +2,8 @@
 
 use super::Image;
 use crate::digest::Digest;
-use crate::image::{Descriptor, Index, media_type};
+use crate::image::media_type::ImageFormat;
+use crate::image::{Descriptor, Index};
 
 /// What is written under the names that were asked for.
 #[derive(Debug, Clone)]
@@ -13,6 +14,8 @@ pub(in super::super) enum Product {
     Index {
         /// One per platform.
         images: Vec<Image>,
+        /// Of the index and of the images.
+        format: ImageFormat,
         /// The index as stored.
         bytes: Vec<u8>,
     },
@@ -20,12 +23,12 @@ pub(in super::super) enum Product {
 
 impl Product {
     /// Several images get an index; a single one does when `index` says so.
-    pub(in super::super) fn new(mut images: Vec<Image>, index: bool) -> Self {
+    pub(in super::super) fn new(mut images: Vec<Image>, index: bool, format: ImageFormat) -> Self {
         match images.pop() {
             Some(only) if images.is_empty() && !index => Self::Image(Box::new(only)),
             last => {
                 images.extend(last);
-                Self::Index { bytes: list(&images).to_bytes(), images }
+                Self::Index { bytes: list(&images, format).to_bytes(), images, format }
             }
         }
     }
@@ -55,7 +58,7 @@ impl Product {
     pub(super) fn media_type(&self) -> &str {
         match self {
             Self::Image(image) => image.manifest.media_type(),
-            Self::Index { .. } => media_type::OCI_INDEX,
+            Self::Index { format, .. } => format.index(),
         }
     }
 
@@ -67,14 +70,14 @@ impl Product {
 
 /// # Source
 /// BuildKit: one manifest per platform in the order asked for, each with its platform, no annotations.
-fn list(images: &[Image]) -> Index {
+fn list(images: &[Image], format: ImageFormat) -> Index {
     let entry = |image: &Image| Descriptor {
         platform: Some(image.platform.clone()),
         ..Descriptor::of(image.manifest.media_type(), &image.manifest_bytes)
     };
     Index {
         schema_version: 2,
-        media_type: Some(media_type::OCI_INDEX.into()),
+        media_type: Some(format.index().into()),
         manifests: images.iter().map(entry).collect(),
         annotations: Default::default(),
     }
@@ -84,7 +87,7 @@ fn list(images: &[Image]) -> Index {
 #[allow(clippy::expect_used, reason = "a failed step of a test ends it")]
 mod tests {
     use super::*;
-    use crate::image::{Document, Manifest};
+    use crate::image::{Document, Manifest, media_type};
 
     fn image(platform: &str) -> Image {
         let config_bytes = platform.as_bytes().to_vec();
@@ -110,7 +113,7 @@ mod tests {
     #[test]
     fn an_index_lists_the_manifests_in_the_order_asked_for() {
         let platforms = ["linux/arm64", "linux/amd64", "linux/arm/v7"];
-        let product = Product::new(platforms.map(image).into(), false);
+        let product = Product::new(platforms.map(image).into(), false, ImageFormat::Oci);
         assert_eq!(product.media_type(), media_type::OCI_INDEX);
         let Ok(Document::Index(index)) = Document::parse(product.bytes(), None) else { panic!("not an index") };
         assert_eq!(index.manifests.len(), 3);
@@ -129,9 +132,9 @@ mod tests {
 
     #[test]
     fn one_image_has_an_index_only_when_asked_for() {
-        let plain = Product::new(vec![image("linux/amd64")], false);
+        let plain = Product::new(vec![image("linux/amd64")], false, ImageFormat::Oci);
         assert_eq!((plain.digest(), plain.media_type()), (image("linux/amd64").digest(), media_type::OCI_MANIFEST));
-        let indexed = Product::new(vec![image("linux/amd64")], true);
+        let indexed = Product::new(vec![image("linux/amd64")], true, ImageFormat::Oci);
         assert_eq!((indexed.images().len(), indexed.media_type()), (1, media_type::OCI_INDEX));
         assert_ne!(indexed.digest(), plain.digest());
     }

@@ -16,6 +16,7 @@ use crate::image::{Manifest, Platform};
 
 pub(super) use assemble::assemble;
 pub(super) use index::Product;
+pub(super) use push::check_push;
 
 /// An image ready to be written: documents, and layers that may still be elsewhere.
 #[derive(Debug, Clone)]
@@ -49,7 +50,7 @@ pub(super) fn export(
     services: &Services<'_>,
 ) -> Result<Vec<String>, BuildError> {
     let mut written = Vec::new();
-    files::write(&product.digest(), outputs)?;
+    files::write(&product.digest(), outputs, services.http)?;
     if let Some(directory) = &outputs.oci_layout {
         layout::write(product, directory, materials, services)?;
         written.push(format!("oci layout {}", directory.display()));
@@ -60,9 +61,10 @@ pub(super) fn export(
     }
     if outputs.push {
         for destination in &outputs.destinations {
-            push::push(product, destination, outputs.push_retries, materials, services)?;
+            push::push(product, destination, outputs, materials, services)?;
             written.push(format!("{destination}@{}", product.digest()));
         }
+        files::write_pushed(&product.digest(), outputs)?;
     }
     Ok(written)
 }

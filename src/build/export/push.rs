@@ -8,7 +8,7 @@ use std::thread;
 
 use super::super::error::BuildError;
 use super::super::materials::Materials;
-use super::super::request::Services;
+use super::super::request::{Outputs, Services};
 use super::super::state::{Origin, StateLayer};
 use super::{Image, Product};
 use crate::digest::Digest;
@@ -32,7 +32,7 @@ struct Push<'a> {
 pub(super) fn push(
     product: &Product,
     destination: &Reference,
-    retries: u32,
+    outputs: &Outputs,
     materials: &Materials<'_>,
     services: &Services<'_>,
 ) -> Result<(), BuildError> {
@@ -40,7 +40,11 @@ pub(super) fn push(
     let mut attempt = 0;
     loop {
         match push.once() {
-            Err(BuildError::Push { source, .. }) if attempt < retries && source.is_transient() => {
+            Err(BuildError::Push { source, .. }) if outputs.ignore_immutable_tags && source.is_immutable_tag() => {
+                services.observer.event(Event::Warning(format!("{destination} stays as it is: {}", source.fault)));
+                return Ok(());
+            }
+            Err(BuildError::Push { source, .. }) if attempt < outputs.push_retries && source.is_transient() => {
                 services
                     .observer
                     .event(Event::Warning(format!("push to {destination} failed, trying again: {source}")));
@@ -50,6 +54,22 @@ pub(super) fn push(
             result => return result,
         }
     }
+}
+
+/// Asks each repository once whether a push will be allowed, before hours go into a build.
+///
+/// # Source
+/// Kaniko, `CheckPushPermissions`.
+pub(in super::super) fn check_push(outputs: &Outputs, services: &Services<'_>) -> Result<(), BuildError> {
+    if !outputs.push || outputs.skip_push_check {
+        return Ok(());
+    }
+    let mut asked = BTreeSet::new();
+    for destination in outputs.destinations.iter().filter(|destination| asked.insert(destination.name())) {
+        let refused = |source| BuildError::PushCheck { destination: destination.to_string(), source };
+        services.registry.check_push(destination).map_err(refused)?;
+    }
+    Ok(())
 }
 
 impl Push<'_> {

@@ -16,7 +16,7 @@ use crate::command_line::settings::{credential_files, credentials, env};
 use crate::failure::Failure;
 use crate::flags::{CommandLine, DoctorFlags};
 use crate::remote_caches::remote_caches;
-use crate::workplace::executor_directory;
+use crate::workplace::state_parents;
 use crate::{hide, session, settings};
 
 /// All that is said.
@@ -68,8 +68,8 @@ struct Credential {
 
 /// Carries out the command.
 pub(crate) fn run(flags: DoctorFlags) -> Result<(), Failure> {
-    let DoctorFlags { json, registry, build, output, cache, registries, log } = flags;
-    let line = CommandLine { command: None, build, output, cache, registry: registries, log };
+    let DoctorFlags { json, registry, build, output, cache, registries, log, without_effect } = flags;
+    let line = CommandLine { command: None, build, output, cache, registry: registries, log, without_effect };
     let report = examine(&line, &registry)?;
     if json {
         println!("{}", serde_json::to_string_pretty(&report).map_err(std::io::Error::from)?);
@@ -121,12 +121,7 @@ fn method_name(method: HidingMethod) -> &'static str {
 
 /// Where throw-away files go, and the cache directory.
 fn directories(line: &CommandLine, kind: Kind) -> Result<Vec<Directory>, Failure> {
-    let own = executor_directory()?;
-    let candidates = if kind == Kind::InPlace {
-        vec![own]
-    } else {
-        vec![std::env::temp_dir(), "/var/tmp".into(), line.cache.cache_dir.clone(), own]
-    };
+    let candidates = state_parents(line, kind)?;
     let is_writable = |path: &&PathBuf| tempfile::tempdir_in(path).is_ok();
     let holds_overlay = candidates.iter().find(|path| kind == Kind::Overlay && supports_overlay(path).is_ok());
     let work = holds_overlay.or_else(|| candidates.iter().find(is_writable));
@@ -165,7 +160,7 @@ fn hidden(line: &CommandLine, kind: Kind) -> Result<Hidden, Failure> {
 fn registries(client: &Client, line: &CommandLine, hosts: &[String]) -> Result<Vec<Finding>, Failure> {
     let reach = |host: &String| finding(host, said(client.reach(host)));
     let push = |name: &Reference| finding(&name.name(), said(client.check_push(name)));
-    let outputs = settings::outputs(&line.output)?;
+    let outputs = settings::outputs(&line.output, &env)?;
     let pushed = outputs.destinations.iter().filter(|_| outputs.push).map(push);
     let caches = remote_caches(line)?;
     let cached = caches.iter().filter(|cache| cache.is_written).filter_map(|cache| cache.at.repository()).map(push);
