@@ -223,8 +223,7 @@ impl Core {
             return Ok(answered);
         }
         let at_home = answered.origin == target.home;
-        let fault =
-            Fault::of(read_answer(&answered.origin, answered.response), claim.had_credentials && at_home);
+        let fault = Fault::of(read_answer(&answered.origin, answered.response), claim.had_credentials && at_home);
         Err(if at_home { claim.explain(fault) } else { fault })
     }
 

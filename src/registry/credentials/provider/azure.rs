@@ -49,12 +49,7 @@ impl AzureCloud {
 ///
 /// # Source
 /// Azure/acr, `docs/AAD-OAuth.md`.
-pub(super) fn token(
-    web: &Web,
-    variables: &Variables,
-    registry: &str,
-    cloud: AzureCloud,
-) -> Result<Granted, Failure> {
+pub(super) fn token(web: &Web, variables: &Variables, registry: &str, cloud: AzureCloud) -> Result<Granted, Failure> {
     let host = without_https_port(registry);
     let home = address(&format!("https://{host}"), "the registry's address", |_| false)?;
     exchange(web, &home, host, variables.get("AZURE_TENANT_ID").as_deref(), &entra(web, variables, cloud)?)
@@ -73,13 +68,7 @@ pub(super) fn configured(variables: &Variables) -> Option<&'static str> {
 }
 
 /// Trades an Entra token for a registry's, at `home`.
-fn exchange(
-    web: &Web,
-    home: &Url,
-    service: &str,
-    tenant: Option<&str>,
-    token: &Secret,
-) -> Result<Granted, Failure> {
+fn exchange(web: &Web, home: &Url, service: &str, tenant: Option<&str>, token: &Secret) -> Result<Granted, Failure> {
     let mut fields = vec![("grant_type", "access_token"), ("service", service)];
     fields.extend(tenant.map(|tenant| ("tenant", tenant)));
     let question = Question::form(below(home, "oauth2/exchange"), &fields, &[("access_token", token)]);

@@ -23,6 +23,8 @@ use crate::registry::web::agent;
 const MAX_ANSWER_BYTES: u64 = 256 << 10;
 const MAX_FILE_BYTES: u64 = 1 << 20;
 const TRIES: u32 = 3;
+/// Characters of a secret by which it is known.
+const RECOGNISED: usize = 8;
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 
 /// Why a provider gave no credentials. No text in it is a secret.
@@ -132,10 +134,13 @@ impl Question {
     /// A server's text, unless it holds a secret that we sent.
     fn without_secrets(&self, text: &str) -> Option<String> {
         let text = clean(text)?;
-        let told = self.secrets.iter().any(|secret| !secret.expose().is_empty() && text.contains(secret.expose()));
-        // A cut text may end within a secret.
-        let cut = self.secrets.iter().any(|secret| secret.expose().get(..8).is_some_and(|start| text.contains(start)));
-        (!told && !cut).then_some(text)
+        // A cut text may end within a secret, so its start is enough.
+        let is_told = |secret: &Secret| {
+            let start: String = secret.expose().chars().take(RECOGNISED).collect();
+            let encoded: String = form_urlencoded::byte_serialize(start.as_bytes()).collect();
+            !start.is_empty() && (text.contains(&start) || text.contains(&encoded))
+        };
+        (!self.secrets.iter().any(is_told)).then_some(text)
     }
 }
 
@@ -207,8 +212,7 @@ impl Web {
     /// The same for text.
     pub(super) fn ask_text(&self, question: &Question) -> Result<String, Failure> {
         let reason = "not text";
-        String::from_utf8(self.ask(question)?)
-            .map_err(|_| Failure::Malformed { place: question.place(), reason })
+        String::from_utf8(self.ask(question)?).map_err(|_| Failure::Malformed { place: question.place(), reason })
     }
 
     fn agent(&self, question: &Question) -> Result<Agent, Failure> {

@@ -33,8 +33,18 @@ const USERNAME: &str = "oauth2accesstoken";
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Document {
-    ServiceAccount { client_email: String, private_key: Secret, private_key_id: Option<String>, token_uri: Option<String> },
-    AuthorizedUser { client_id: String, client_secret: Secret, refresh_token: Secret },
+    ServiceAccount {
+        client_email: String,
+        private_key: Secret,
+        private_key_id: Option<String>,
+        token_uri: Option<String>,
+    },
+    AuthorizedUser {
+        client_id: String,
+        client_secret: Secret,
+        refresh_token: Secret,
+        token_uri: Option<String>,
+    },
     ExternalAccount(External),
 }
 
@@ -130,10 +140,10 @@ fn of_file(web: &Web, path: &Path) -> Result<Token, Failure> {
             let grant = "urn:ietf:params:oauth:grant-type:jwt-bearer";
             web.ask_json(&Question::form(url, &[("grant_type", grant)], &[("assertion", &assertion)]))
         }
-        Document::AuthorizedUser { client_id, client_secret, refresh_token } => {
+        Document::AuthorizedUser { client_id, client_secret, refresh_token, token_uri } => {
             let fields = [("grant_type", "refresh_token"), ("client_id", &client_id)];
             let secrets = [("client_secret", &client_secret), ("refresh_token", &refresh_token)];
-            let url = trusted(TOKEN_URL, "token_uri", path)?;
+            let url = trusted(token_uri.as_deref().unwrap_or(TOKEN_URL), "token_uri", path)?;
             web.ask_json(&Question::form(url, &fields, &secrets))
         }
         Document::ExternalAccount(external) => external.token(web, path),
@@ -233,6 +243,3 @@ impl Subject {
 fn trusted(url: &str, name: &str, path: &Path) -> Result<Url, Failure> {
     address(url, &format!("{}: {name}", path.display()), |origin| origin.is_loopback())
 }
-
-#[cfg(test)]
-mod tests;

@@ -58,11 +58,8 @@ fn is_below(host: &str, domain: &str) -> bool {
 }
 
 fn azure(host: &str) -> Option<AzureCloud> {
-    let domains = [
-        ("azurecr.io", AzureCloud::Public),
-        ("azurecr.cn", AzureCloud::China),
-        ("azurecr.us", AzureCloud::Government),
-    ];
+    let domains =
+        [("azurecr.io", AzureCloud::Public), ("azurecr.cn", AzureCloud::China), ("azurecr.us", AzureCloud::Government)];
     domains.into_iter().find(|(domain, _)| is_below(host, domain)).map(|(_, cloud)| cloud)
 }
 

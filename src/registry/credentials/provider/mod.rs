@@ -95,7 +95,8 @@ impl Providers {
 
     /// Asks the cloud, or remembers.
     fn ask(&self, cloud: &Cloud, registry: &str) -> Result<Credential, Failure> {
-        let slot = Arc::clone(self.kept.lock().unwrap_or_else(PoisonError::into_inner).entry(registry.into()).or_default());
+        let slot =
+            Arc::clone(self.kept.lock().unwrap_or_else(PoisonError::into_inner).entry(registry.into()).or_default());
         let mut kept = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, answer)) = kept.as_ref().filter(|(until, _)| *until > Instant::now()) {
             return answer.clone();

@@ -73,3 +73,74 @@ fn is_named(variables: &Variables, name: &str, host: &str) -> Option<()> {
     let named = normalise(variables.get(name)?.trim());
     (!host.is_empty() && without_https_port(&named) == host).then_some(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [(&str, &str); 13] = [
+        ("CI_REGISTRY", "registry.gitlab.example:5050"),
+        ("CI_REGISTRY_USER", "ci-user"),
+        ("CI_REGISTRY_PASSWORD", "ci"),
+        ("CI_JOB_TOKEN", "job"),
+        ("CI_DEPENDENCY_PROXY_SERVER", "gitlab.example:443"),
+        ("CI_DEPENDENCY_PROXY_USER", "proxy-user"),
+        ("CI_DEPENDENCY_PROXY_PASSWORD", "proxy"),
+        ("GITHUB_TOKEN", "hub"),
+        ("GITHUB_ACTOR", "octocat"),
+        ("KANIKO_MY_HOST_EXAMPLE_USER", "k"),
+        ("KANIKO_MY_HOST_EXAMPLE_PASSWORD", "kaniko"),
+        ("KANIKO_INDEX_DOCKER_IO_USER", "d"),
+        ("KANIKO_INDEX_DOCKER_IO_PASSWORD", "docker"),
+    ];
+
+    fn without(missing: &'static [&str]) -> Variables {
+        let held = ALL.iter().filter(move |(name, _)| !missing.contains(name));
+        Variables::new(move |name| held.clone().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    fn shown(variables: &Variables, registry: &str) -> String {
+        match find(variables, registry) {
+            Some((Credential::Basic { username, password }, _)) => format!("{username}:{}", password.expose()),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_variable_serves_its_own_registry() {
+        let all = without(&[]);
+        for (registry, expected) in [
+            ("registry.gitlab.example:5050", "ci-user:ci"),
+            ("gitlab.example:443", "proxy-user:proxy"),
+            ("gitlab.example", "proxy-user:proxy"),
+            ("ghcr.io", "octocat:hub"),
+            ("my-host.example", "k:kaniko"),
+            ("below.my-host.example", "k:kaniko"),
+            ("docker.io", "d:docker"),
+            ("registry.gitlab.example", "None"),
+            ("registry.gitlab.example:5051", "None"),
+            ("evilregistry.gitlab.example:5050", "None"),
+            ("registry.gitlab.example:5050.evil", "None"),
+            ("x.gitlab.example", "None"),
+            ("ghcr.io.evil.example", "None"),
+            ("x.ghcr.io", "None"),
+            ("ghcr.io:8443", "None"),
+            ("my-host.example:5000", "None"),
+            ("evilmy-host.example", "None"),
+            ("", "None"),
+        ] {
+            assert_eq!(shown(&all, registry), expected, "{registry}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_made_up_for() {
+        let registry = "registry.gitlab.example:5050";
+        assert_eq!(shown(&without(&["CI_REGISTRY_PASSWORD"]), registry), "gitlab-ci-token:job");
+        assert_eq!(shown(&without(&["CI_REGISTRY_USER", "CI_JOB_TOKEN"]), registry), "None");
+        assert_eq!(shown(&without(&["CI_REGISTRY"]), registry), "None");
+        assert_eq!(shown(&without(&["GITHUB_ACTOR"]), "ghcr.io"), "x-access-token:hub");
+        assert_eq!(kinds(&without(&[])).len(), 3);
+        assert_eq!(kinds(&without(&["CI_REGISTRY", "CI_DEPENDENCY_PROXY_USER", "GITHUB_TOKEN"])), []);
+    }
+}

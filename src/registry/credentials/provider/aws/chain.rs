@@ -104,15 +104,21 @@ impl Chain<'_> {
         if let Some(keys) = fixed(profile) {
             return Ok(Some(keys));
         }
-        match ["credential_process", "sso_session", "sso_start_url", "login_session"].into_iter().find(|key| of(key).is_some()) {
-            Some(key) => Err(setting(format!("AWS profile {name:?} uses {key}, which needs the aws program: set access keys"))),
+        match ["credential_process", "sso_session", "sso_start_url", "login_session"]
+            .into_iter()
+            .find(|key| of(key).is_some())
+        {
+            Some(key) => {
+                Err(setting(format!("AWS profile {name:?} uses {key}, which needs the aws program: set access keys")))
+            }
             None => Ok(None),
         }
     }
 
     /// The keys that may take on the role of `profile`.
     fn source(&self, profiles: &Profiles, name: &str, profile: &Profile, roles: u8) -> Result<Keys, Failure> {
-        let unusable = || setting(format!("AWS profile {name:?} has a role_arn, but nothing that may take on that role"));
+        let unusable =
+            || setting(format!("AWS profile {name:?} has a role_arn, but nothing that may take on that role"));
         let Some(source) = profile.get("source_profile") else {
             return match profile.get("credential_source").map(String::as_str) {
                 Some("Environment") => self.environment().ok_or_else(unusable),
@@ -155,7 +161,11 @@ impl Chain<'_> {
 
     fn sts_url(&self) -> Result<Url, Failure> {
         let region = self.sts_region();
-        super::endpoint(self.variables, "AWS_ENDPOINT_URL_STS", &format!("https://sts.{region}.{}", aws_domain(&region)))
+        super::endpoint(
+            self.variables,
+            "AWS_ENDPOINT_URL_STS",
+            &format!("https://sts.{region}.{}", aws_domain(&region)),
+        )
     }
 
     /// ECS, and EKS pod identity: a service on a fixed address, or on one that keeps secrets.

@@ -87,8 +87,7 @@ struct Service<'a> {
 
 fn authorize(web: &Web, variables: &Variables, url: Url, service: &Service<'_>) -> Result<Granted, Failure> {
     let keys = Chain { web, variables, region: service.region }.keys()?;
-    let question =
-        Question::post(url, "application/x-amz-json-1.1", "{}").header("x-amz-target", service.target);
+    let question = Question::post(url, "application/x-amz-json-1.1", "{}").header("x-amz-target", service.target);
     let answer: Answer = web.ask_json(&sign(question, &keys, service.region, service.name, Timestamp::now()))?;
     let authorization = match answer.authorization_data {
         AuthorizationData::One(one) => Some(one),

@@ -91,7 +91,8 @@ mod tests {
         let config = "# all\n[default]\nregion=eu-west-1\n[profile a b]\nrole_arn = r # why\nsource_profile=default\n\
             [a b]\nrole_arn=other\n[sso-session x]\nregion=other\n";
         profiles.add(config, true);
-        profiles.add("[default]\naws_access_key_id = AK=\n  aws_secret_access_key=s#1\nregion=us-east-1\n[b]\nx\n", false);
+        profiles
+            .add("[default]\naws_access_key_id = AK=\n  aws_secret_access_key=s#1\nregion=us-east-1\n[b]\nx\n", false);
         let default = profiles.get("default").expect("default");
         assert_eq!(default["region"], "us-east-1");
         assert_eq!((&*default["aws_access_key_id"], &*default["aws_secret_access_key"]), ("AK=", "s#1"));

@@ -44,7 +44,8 @@ pub(super) fn sign(question: Question, keys: &Keys, region: &str, service: &str,
 fn canonical(question: &Question) -> (String, String) {
     let host = question.url.host_str().unwrap_or_default();
     let host = question.url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-    let mut headers: Vec<(&str, &str)> = question.headers.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
+    let mut headers: Vec<(&str, &str)> =
+        question.headers.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
     headers.push(("host", &host));
     headers.sort_unstable();
     let signed = headers.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
