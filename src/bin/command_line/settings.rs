@@ -110,7 +110,7 @@ where
     E: Fn(&str) -> Option<String> + Copy + Send + Sync + 'static,
 {
     let variable = env("DOCKER_AUTH_CONFIG").unwrap_or_default();
-    let credentials = Credentials::from_docker_config(variable.as_bytes())?;
+    let credentials = Credentials::parse("DOCKER_AUTH_CONFIG", variable.as_bytes())?;
     Ok(credentials.or(Credentials::load(credential_files(&env))?).with_environment(env))
 }
 

@@ -81,6 +81,15 @@ pub enum CredentialsError {
         #[source]
         source: io::Error,
     },
+    /// What stands there cannot be understood.
+    #[error("cannot use the credentials in {place}")]
+    In {
+        /// A file, or a variable.
+        place: String,
+        /// Why.
+        #[source]
+        source: Box<CredentialsError>,
+    },
     /// Not Docker's config.json. The parser's message is left out: it may quote a secret.
     #[error("malformed Docker configuration (line {line})")]
     Json {
@@ -159,6 +168,15 @@ impl Credentials {
         Ok(Self { sources: vec![Source::parse(bytes)?], ..Self::default() })
     }
 
+    /// The same for text that stands at `place`, a variable's name or a file's path.
+    ///
+    /// # Errors
+    /// [`CredentialsError::In`].
+    pub fn parse(place: &str, bytes: &[u8]) -> Result<Self, CredentialsError> {
+        let at = |source| CredentialsError::In { place: place.to_owned(), source: Box::new(source) };
+        Self::from_docker_config(bytes).map_err(at)
+    }
+
     /// Reads the files that exist among `paths`; earlier ones win.
     ///
     /// # Errors
@@ -167,7 +185,7 @@ impl Credentials {
         let mut all = Self::none();
         for path in paths {
             if let Some(bytes) = read(path.as_ref())? {
-                all.sources.push(Source::parse(&bytes)?);
+                all = all.or(Self::parse(&path.as_ref().display().to_string(), &bytes)?);
             }
         }
         Ok(all)
