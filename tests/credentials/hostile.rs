@@ -83,6 +83,20 @@ fn a_moment_of_trouble_passes() {
     assert_eq!(server.seen().len(), 3);
 }
 
+#[test]
+fn a_connection_that_breaks_is_made_anew() {
+    let tries = std::sync::atomic::AtomicUsize::new(0);
+    let server = Server::start(move |_| {
+        let body = r#"{"authorizationData":[{"authorizationToken":"QVdTOnA=","expiresAt":4e9}]}"#;
+        let reply = Reply::new(200).body(body);
+        if tries.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 { reply.cut(5) } else { reply }
+    });
+    let url = format!("http://{}", server.host());
+    let keys = [("AWS_ACCESS_KEY_ID", "AKIA"), ("AWS_SECRET_ACCESS_KEY", "s"), ("AWS_ENDPOINT_URL_ECR", url.as_str())];
+    assert_eq!(basic(&known(&keys), ECR), "AWS:p");
+    assert_eq!(server.seen().len(), 2);
+}
+
 /// A metadata service that sends a byte now and then. It is in use until the process ends.
 fn dripping() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");

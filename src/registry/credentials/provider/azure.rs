@@ -60,7 +60,7 @@ pub(super) fn configured(variables: &Variables) -> Option<&'static str> {
     let has = |name: &str| variables.is_set(name);
     if has("AZURE_CLIENT_SECRET") {
         Some("Azure client secret")
-    } else if has("AZURE_FEDERATED_TOKEN_FILE") {
+    } else if has("AZURE_FEDERATED_TOKEN_FILE") || has("AZURE_FEDERATED_TOKEN") {
         Some("Azure workload identity")
     } else {
         (has("IDENTITY_ENDPOINT") && has("IDENTITY_HEADER")).then_some("Azure managed identity")
@@ -85,8 +85,9 @@ fn entra(web: &Web, variables: &Variables, cloud: AzureCloud) -> Result<Secret, 
     if let Some(secret) = variables.secret("AZURE_CLIENT_SECRET") {
         return login(web, variables, cloud, &[], ("client_secret", &secret));
     }
-    if let Some(file) = variables.path("AZURE_FEDERATED_TOKEN_FILE") {
-        let assertion = Secret::new(read_file(&file)?);
+    let file =
+        variables.path("AZURE_FEDERATED_TOKEN_FILE").map(|file| read_file(&file).map(Secret::new)).transpose()?;
+    if let Some(assertion) = file.or_else(|| variables.secret("AZURE_FEDERATED_TOKEN")) {
         let kind = ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer");
         return login(web, variables, cloud, &[kind], ("client_assertion", &assertion));
     }

@@ -131,6 +131,15 @@ impl Question {
         builder.body(()).map_err(|_| unusable())
     }
 
+    /// Whether a repetition may do better. A metadata service that does not answer is not there.
+    fn may_pass(&self, failure: &Failure) -> bool {
+        match failure {
+            Failure::Refused { status, .. } => matches!(status, 429 | 500..),
+            Failure::Unreachable { .. } => self.distance == Distance::Cloud,
+            _ => false,
+        }
+    }
+
     /// A server's text, unless it holds a secret that we sent.
     fn without_secrets(&self, text: &str) -> Option<String> {
         let text = clean(text)?;
@@ -186,19 +195,17 @@ pub(super) struct Web {
 }
 
 impl Web {
-    /// The body of a 200, up to 256 KiB. What may pass (429, 5xx) is tried three times.
+    /// The body of a 200, up to 256 KiB. What may pass is tried three times.
     pub(super) fn ask(&self, question: &Question) -> Result<Vec<u8>, Failure> {
         let agent = self.agent(question)?;
         let mut tried = 0;
         loop {
             let answer = self.attempt(&agent, question);
             tried += 1;
-            match answer {
-                Err(Failure::Refused { status: 429 | 500.., .. }) if tried < TRIES => {
-                    thread::sleep(FIRST_WAIT * (1 << tried));
-                }
-                answer => return answer,
+            if tried == TRIES || !answer.as_ref().is_err_and(|failure| question.may_pass(failure)) {
+                return answer;
             }
+            thread::sleep(FIRST_WAIT * (1 << tried));
         }
     }
 

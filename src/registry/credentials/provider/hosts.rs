@@ -108,6 +108,8 @@ pub(super) fn aws_domain(region: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn ecr_host(region: &str, fips: bool) -> Option<Cloud> {
@@ -169,6 +171,24 @@ mod tests {
             "",
         ] {
             assert_eq!(cloud(host), None, "{host}");
+        }
+    }
+
+    proptest! {
+        /// Whatever goes before or after a known name, a match still ends with the provider's domain.
+        #[test]
+        fn a_match_ends_with_a_domain_of_the_provider(
+            before in "[ -~]{0,6}",
+            name in "123456789012\\.dkr\\.ecr\\.a\\.amazonaws\\.com|public\\.ecr\\.aws|x\\.gcr\\.io|x\\.pkg\\.dev|x\\.azurecr\\.io",
+            after in "[ -~]{0,6}",
+        ) {
+            let host = format!("{before}{name}{after}");
+            if cloud(&host).is_some() {
+                let domains = [".amazonaws.com", "public.ecr.aws", ".gcr.io", ".pkg.dev", ".azurecr.io", ".amazonaws.com.cn"];
+                let host = without_https_port(&host);
+                prop_assert!(domains.iter().any(|domain| host.ends_with(domain)), "{}", host);
+                prop_assert!(host.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b)));
+            }
         }
     }
 

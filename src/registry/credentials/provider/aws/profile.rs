@@ -77,13 +77,26 @@ fn profile_name(section: &str, is_config: bool) -> Option<String> {
 }
 
 fn uncommented(value: &str) -> &str {
+    let value = value.trim();
     let end = value.find(" #").or_else(|| value.find(" ;")).unwrap_or(value.len());
     value.get(..end).unwrap_or(value).trim()
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(name in "[a-z]{1,5}", key in "[A-Z_]{1,9}", value in "[!-~]{1,20}", junk in "[^\\[]{0,40}") {
+            let mut profiles = Profiles::default();
+            profiles.add(&format!("{junk}\n[ {name} ]\n {key} = {value} \n[other]\n{junk}"), false);
+            let read = profiles.get(&name).and_then(|profile| profile.get(&key.to_lowercase()));
+            prop_assert_eq!(read, Some(&value));
+        }
+    }
 
     #[test]
     fn both_files_are_one() {

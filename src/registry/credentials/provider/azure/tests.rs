@@ -75,8 +75,10 @@ fn a_federated_token_is_read_each_time() {
         std::fs::write(&file, format!("{text}\n")).expect("write");
         entra(&web(), &variables, AzureCloud::Government).expect("token");
     }
+    let inline = application(&server, &[("AZURE_FEDERATED_TOKEN", "inline".to_owned())]);
+    entra(&web(), &inline, AzureCloud::China).expect("token");
     let sent: Vec<_> = server.seen().iter().map(|request| form(request).pop().expect("a field").1).collect();
-    assert_eq!(sent, ["first", "second"]);
+    assert_eq!(sent, ["first", "second", "inline"]);
     let scope = ("scope".to_owned(), "https://management.usgovcloudapi.net/.default".to_owned());
     assert!(form(&server.seen()[0]).contains(&scope));
 }
