@@ -286,3 +286,25 @@ fn one_client_serves_many_threads() {
         }
     });
 }
+
+#[test]
+fn a_gitlab_job_pushes_with_its_own_variables() {
+    let registry = Registry::start(&Settings { password: true, ..Settings::default() });
+    let host = registry.host.clone();
+    let with = |password: &'static str| {
+        let host = host.clone();
+        let known = Credentials::none().with_environment(move |name| match name {
+            "CI_REGISTRY" => Some(host.clone()),
+            "CI_REGISTRY_USER" => Some(USER.to_owned()),
+            "CI_REGISTRY_PASSWORD" => Some(password.to_owned()),
+            _ => None,
+        });
+        Client::new(options(), known).expect("client")
+    };
+    let to = reference(&host, "team/app:1");
+    let blob = push(&with(PASSWORD), &to, &noise(1000)).expect("push");
+    assert!(with(PASSWORD).has_blob(&to, &blob.digest).expect("has_blob"));
+    let error = push(&with("hunter2"), &to, &noise(10)).expect_err("wrong password");
+    assert!(matches!(*error.fault, Fault::Unauthorized { had_credentials: true, .. }), "{error:?}");
+    assert!(!chain(&error).contains("hunter2"));
+}

@@ -9,7 +9,7 @@ use ureq::http::{Response, header};
 use url::Url;
 
 use super::challenge::{self, Challenge};
-use super::credentials::{Credential, Credentials, Found, Secret};
+use super::credentials::{Credential, Credentials, CredentialsError, Found, Secret};
 use super::error::Fault;
 use super::options::Purpose;
 use super::origin::Origin;
@@ -30,6 +30,8 @@ pub(super) struct Claim {
     refusals: u8,
     /// Whether credentials were found, for the error message.
     pub had_credentials: bool,
+    /// Why a cloud gave none: only of interest when being nobody does not do.
+    failure: Option<CredentialsError>,
 }
 
 impl Claim {
@@ -43,12 +45,20 @@ impl Claim {
 
     /// Nobody, who wants what the server says is needed.
     pub(super) fn guest(purpose: Purpose) -> Self {
-        Self { place: None, scopes: Vec::new(), purpose, refusals: 0, had_credentials: false }
+        Self { place: None, scopes: Vec::new(), purpose, refusals: 0, had_credentials: false, failure: None }
     }
 
     /// Before another try of the same request.
     pub(super) fn start_over(&mut self) {
         self.refusals = 0;
+    }
+
+    /// The true reason of a refusal, when credentials should have been there.
+    pub(super) fn explain(&mut self, fault: Fault) -> Fault {
+        match self.failure.take() {
+            Some(failure) if fault.is_refusal() => failure.into(),
+            _ => fault,
+        }
     }
 
     /// The same with another repository of the same registry.
@@ -106,7 +116,10 @@ impl Authenticator {
             (_, Some(Credential::RegistryToken(token))) => Ok(Some(bearer(token))),
             (Method::Basic, Some(Credential::Basic { username, password })) => Ok(Some(basic(username, password))),
             (Method::Basic, _) => Ok(None),
-            (Method::Bearer(realm), _) => self.token(transport, origin, realm, claim, found.as_ref()).map(Some),
+            (Method::Bearer(realm), _) => {
+                let token = self.token(transport, origin, realm, claim, found.as_ref());
+                token.map(Some).map_err(|fault| claim.explain(fault))
+            }
         }
     }
 
@@ -134,9 +147,16 @@ impl Authenticator {
         self.methods.lock().unwrap_or_else(PoisonError::into_inner).get(origin).cloned()
     }
 
-    fn identity(&self, claim: &Claim) -> Result<Option<Found>, Fault> {
+    /// Whom the claim is made for. A cloud that gives no credentials makes it nobody's: the image may be public.
+    fn identity(&self, claim: &mut Claim) -> Result<Option<Found>, Fault> {
         let Some((registry, repository)) = &claim.place else { return Ok(None) };
-        Ok(self.credentials.find(registry, repository)?)
+        match self.credentials.find(registry, repository) {
+            Err(failure @ CredentialsError::Provider { .. }) => {
+                claim.failure = Some(failure);
+                Ok(None)
+            }
+            answer => Ok(answer?),
+        }
     }
 
     /// A token for the claim: one in use, else a new one.
@@ -164,7 +184,13 @@ impl Authenticator {
             scopes: &claim.scopes,
             purpose: claim.purpose,
         };
-        let token = grant.fetch(transport, found.map(|found| &found.credential))?;
+        let token = match grant.fetch(transport, found.map(|found| &found.credential)) {
+            // A variable that serves something else must not stand in the way of a public image.
+            Err(fault) if fault.is_refusal() && may_be_nobody(claim, found) => {
+                grant.fetch(transport, None).map_err(|_| fault)?
+            }
+            answer => answer?,
+        };
         Ok(bearer(&slot.insert(token).value))
     }
 
@@ -186,7 +212,7 @@ impl Authenticator {
     }
 
     /// Drops a token that was refused, wherever it is kept.
-    fn forget(&self, origin: &Origin, claim: &Claim, refused: &Secret) -> Result<(), Fault> {
+    fn forget(&self, origin: &Origin, claim: &mut Claim, refused: &Secret) -> Result<(), Fault> {
         let identity = self.identity(claim)?.map_or_else(String::new, |found| found.identity);
         let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         let slots = tokens.iter().filter(|((o, _, i, _), _)| o == origin && *i == identity);
@@ -197,6 +223,10 @@ impl Authenticator {
         }
         Ok(())
     }
+}
+
+fn may_be_nobody(claim: &Claim, found: Option<&Found>) -> bool {
+    claim.purpose == Purpose::Pull && found.is_some_and(|found| found.from_environment)
 }
 
 fn is_good(token: &Token) -> bool {

@@ -222,8 +222,9 @@ impl Core {
         if answered.response.status().is_success() {
             return Ok(answered);
         }
-        let had_credentials = claim.had_credentials && answered.origin == target.home;
-        Err(Fault::of(read_answer(&answered.origin, answered.response), had_credentials))
+        let at_home = answered.origin == target.home;
+        let fault = Fault::of(read_answer(&answered.origin, answered.response), claim.had_credentials && at_home);
+        Err(if at_home { claim.explain(fault) } else { fault })
     }
 
     /// Follows redirects. Each origin but the registry's own is met as nobody.

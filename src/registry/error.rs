@@ -257,6 +257,11 @@ impl Fault {
         }
     }
 
+    /// Whether the server wants somebody else to ask.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Unauthorized { .. } | Self::Denied(_))
+    }
+
     /// What the server said, when it said something.
     pub fn answer(&self) -> Option<&Answer> {
         match self {

@@ -7,7 +7,7 @@
 //! | `origin` | scheme + host + port, and where a server may send us |
 //! | `transport`, `tls` | one HTTP exchange on a pooled connection |
 //! | `challenge`, `token`, `auth` | `WWW-Authenticate`, token servers, which header to send |
-//! | `credentials`, `helper` | Docker's config.json and its credential programs |
+//! | `credentials`, `helper` | Docker's config.json and its programs; clouds and pipelines |
 //! | `pull`, `blob`, `resolve` | reading manifests, blobs, whole images |
 //! | `push` | writing blobs and manifests |
 //! | `extension` | requests that only some servers know |

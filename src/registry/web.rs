@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 use ureq::Agent;
+use ureq::config::Config;
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{
     ConnectProxyConnector, ConnectionDetails, Connector, Either, TcpConnector, Transport,
@@ -17,7 +18,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A client with the system's certificates and the environment's proxies. With `https_only`, not
 /// even a redirect leads to plain HTTP.
 pub fn web_agent(https_only: bool) -> Agent {
-    let config = Agent::config_builder().timeout_connect(Some(CONNECT_TIMEOUT)).https_only(https_only).build();
+    agent(Agent::config_builder().timeout_connect(Some(CONNECT_TIMEOUT)).https_only(https_only).build())
+}
+
+/// The same with any settings.
+pub(super) fn agent(config: Config) -> Agent {
     let plain = ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default());
     Agent::with_parts(config, plain.chain(LazyTls::default()), DefaultResolver::default())
 }

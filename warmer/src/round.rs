@@ -57,7 +57,7 @@ pub(crate) fn run(
     stop: &Stop,
 ) -> Result<Tally, Failure> {
     let wanted = Wanted::read(line, &env)?;
-    let client = Client::new(client_options(&line.pull, &env)?, credentials(&env)?)?;
+    let client = Client::new(client_options(&line.pull, &env)?, credentials(env)?)?;
     let store = open_store(&line.cache_dir)?;
     let blobs = Blobs::new(&client, &store, observer, stop, line.force);
     let (ttl, force) = (line.cache_ttl.0, line.force);

@@ -104,9 +104,14 @@ fn maps(flags: &PullFlags, env: Environment<'_>) -> Result<BTreeMap<String, Vec<
     Ok(maps)
 }
 
-/// Docker's configuration files.
-pub(crate) fn credentials(env: Environment<'_>) -> Result<Credentials, SettingsError> {
-    Ok(Credentials::load(credential_files(env))?)
+/// `DOCKER_AUTH_CONFIG`, Docker's configuration files, and what `env` offers for the rest.
+pub(crate) fn credentials<E>(env: E) -> Result<Credentials, SettingsError>
+where
+    E: Fn(&str) -> Option<String> + Copy + Send + Sync + 'static,
+{
+    let variable = env("DOCKER_AUTH_CONFIG").unwrap_or_default();
+    let credentials = Credentials::parse("DOCKER_AUTH_CONFIG", variable.as_bytes())?;
+    Ok(credentials.or(Credentials::load(credential_files(&env))?).with_environment(env))
 }
 
 /// Where Docker, Kaniko and podman look for Docker's configuration file.
@@ -121,6 +126,9 @@ pub(crate) fn credential_files(env: Environment<'_>) -> Vec<PathBuf> {
         Some(PathBuf::from("/kaniko/.docker/config.json")),
         set("REGISTRY_AUTH_FILE"),
         set("XDG_RUNTIME_DIR").map(|directory| directory.join("containers/auth.json")),
+        set("XDG_CONFIG_HOME")
+            .or_else(|| Some(set("HOME")?.join(".config")))
+            .map(|directory| directory.join("containers/auth.json")),
     ];
     let mut paths: Vec<PathBuf> = Vec::new();
     for path in candidates.into_iter().flatten() {

@@ -27,7 +27,7 @@ pub(crate) fn run(line: &CommandLine) -> Result<(), Failure> {
     let Named { contexts, files: _, layouts } = named::named(&line.build.build_context)?;
     let options = settings::plan_options(&line.build, contexts, &env)?;
     let ignore = found.ignore_patterns(Some(&path))?;
-    let client = Client::new(settings::client_options(&line.registry, &env)?, credentials(&env)?)?;
+    let client = Client::new(settings::client_options(&line.registry, &env)?, credentials(env)?)?;
     let request = CheckRequest { dockerfile: &dockerfile.bytes, options: &options, ignore: &ignore };
     let report = build::check(request, &|image| match layouts.configuration(&image.reference, &image.platform) {
         Some(found) => found.unwrap_or_else(|error| unresolved("a named context", &error, &observer)),

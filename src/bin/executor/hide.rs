@@ -9,8 +9,9 @@ use crate::command_line::settings::{Environment, credential_files};
 use crate::flags::{CommandLine, HidingFlag};
 
 /// Files and directories that cloud clients, git and ssh read when they need them.
-const VARIABLES: [&str; 9] = [
+const VARIABLES: [&str; 10] = [
     "GOOGLE_APPLICATION_CREDENTIALS",
+    "CLOUDSDK_CONFIG",
     "DOCKER_CREDENTIAL_GCR_CONFIG",
     "AWS_SHARED_CREDENTIALS_FILE",
     "AWS_CONFIG_FILE",

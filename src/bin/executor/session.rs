@@ -140,7 +140,7 @@ fn run(
     probe: Probe,
     observer: &Arc<dyn Observer>,
 ) -> Result<Result<(), build::BuildError>, Failure> {
-    let credentials = credentials(&env)?;
+    let credentials = credentials(env)?;
     let server = cache_server(&line.cache)?;
     let mut options = settings::client_options(&line.registry, &env)?;
     let plain = server.as_ref().filter(|server| server.is_plain);

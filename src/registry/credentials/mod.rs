@@ -1,26 +1,27 @@
-//! Who we are, per registry: Docker's config.json and its credential programs.
+//! Who we are, per registry: Docker's config.json and its credential programs, then what the environment offers.
 
-use std::collections::{BTreeMap, HashMap};
+mod docker;
+mod provider;
+
+use std::collections::HashMap;
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 
 use super::helper;
+use docker::{Source, read};
+use provider::Providers;
 
 /// How long a credential program's answer is used; cloud tokens live for an hour or more.
 const HELPER_ANSWER_LIFE: Duration = Duration::from_secs(300);
-const MAX_FILE_BYTES: u64 = 4 << 20;
 
 /// A text that must not be seen.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, Deserialize)]
+#[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
@@ -80,6 +81,15 @@ pub enum CredentialsError {
         #[source]
         source: io::Error,
     },
+    /// What stands there cannot be understood.
+    #[error("cannot use the credentials in {place}")]
+    In {
+        /// A file, or a variable.
+        place: String,
+        /// Why.
+        #[source]
+        source: Box<CredentialsError>,
+    },
     /// Not Docker's config.json. The parser's message is left out: it may quote a secret.
     #[error("malformed Docker configuration (line {line})")]
     Json {
@@ -100,6 +110,16 @@ pub enum CredentialsError {
         /// What is wrong.
         reason: String,
     },
+    /// A cloud gave no credentials.
+    #[error("cannot get credentials for {registry} from {provider}: {reason}")]
+    Provider {
+        /// Whose registry it is.
+        provider: &'static str,
+        /// Which registry.
+        registry: String,
+        /// What is wrong.
+        reason: String,
+    },
 }
 
 /// When a program was asked, and what it said.
@@ -108,21 +128,15 @@ type HelperAnswer = (Instant, Option<Credential>);
 /// Credentials for any number of registries, from any number of files.
 ///
 /// The first file with an answer wins. Within a file: `credHelpers`, `credsStore`, `auths`; in
-/// `auths` the longest matching path prefix. Programs run only when a registry asks who we are.
+/// `auths` the longest matching path prefix. What no file knows, the environment may
+/// ([`Credentials::with_environment`]). Programs run, and services are asked, only when a registry asks who we are.
 #[derive(Debug, Default)]
 pub struct Credentials {
     sources: Vec<Source>,
     helper_directories: Vec<PathBuf>,
     /// Answers of programs, by program and server.
     asked: Mutex<HashMap<(String, String), HelperAnswer>>,
-}
-
-#[derive(Debug, Clone, Default)]
-struct Source {
-    /// `host` or `host/path`.
-    auths: BTreeMap<String, Credential>,
-    cred_helpers: BTreeMap<String, String>,
-    creds_store: Option<String>,
+    providers: Option<Providers>,
 }
 
 /// A credential and the name of the entry it came from, which tells identities apart.
@@ -130,31 +144,14 @@ struct Source {
 pub(super) struct Found {
     pub credential: Credential,
     pub identity: String,
+    /// It was not given for this registry: being nobody may be better when it is refused.
+    pub from_environment: bool,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ConfigFile {
-    #[serde(default)]
-    auths: Option<BTreeMap<String, Option<AuthEntry>>>,
-    #[serde(default)]
-    cred_helpers: Option<BTreeMap<String, String>>,
-    #[serde(default)]
-    creds_store: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-struct AuthEntry {
-    #[serde(default)]
-    auth: Option<String>,
-    #[serde(default)]
-    username: Option<String>,
-    #[serde(default)]
-    password: Option<String>,
-    #[serde(default)]
-    identitytoken: Option<String>,
-    #[serde(default)]
-    registrytoken: Option<String>,
+impl Found {
+    fn in_file(credential: Credential, identity: String) -> Self {
+        Self { credential, identity, from_environment: false }
+    }
 }
 
 impl Credentials {
@@ -171,6 +168,15 @@ impl Credentials {
         Ok(Self { sources: vec![Source::parse(bytes)?], ..Self::default() })
     }
 
+    /// The same for text that stands at `place`, a variable's name or a file's path.
+    ///
+    /// # Errors
+    /// [`CredentialsError::In`].
+    pub fn parse(place: &str, bytes: &[u8]) -> Result<Self, CredentialsError> {
+        let at = |source| CredentialsError::In { place: place.to_owned(), source: Box::new(source) };
+        Self::from_docker_config(bytes).map_err(at)
+    }
+
     /// Reads the files that exist among `paths`; earlier ones win.
     ///
     /// # Errors
@@ -179,7 +185,7 @@ impl Credentials {
         let mut all = Self::none();
         for path in paths {
             if let Some(bytes) = read(path.as_ref())? {
-                all.sources.push(Source::parse(&bytes)?);
+                all = all.or(Self::parse(&path.as_ref().display().to_string(), &bytes)?);
             }
         }
         Ok(all)
@@ -190,6 +196,7 @@ impl Credentials {
     pub fn or(mut self, fallback: Self) -> Self {
         self.sources.extend(fallback.sources);
         self.helper_directories.extend(fallback.helper_directories);
+        self.providers = self.providers.or(fallback.providers);
         self
     }
 
@@ -197,6 +204,14 @@ impl Credentials {
     #[must_use]
     pub fn with_helper_directories(mut self, directories: Vec<PathBuf>) -> Self {
         self.helper_directories = directories;
+        self
+    }
+
+    /// Asks what the environment offers where no file knows: the variables of Kaniko, GitLab and GitHub, and the
+    /// identities of AWS, Google and Azure for their own registries. `lookup` finds variables, each time anew.
+    #[must_use]
+    pub fn with_environment(mut self, lookup: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+        self.providers = Some(Providers::new(lookup));
         self
     }
 
@@ -210,13 +225,14 @@ impl Credentials {
             let auths = source.auths.iter().map(|(server, credential)| (server.clone(), credential.kind().to_owned()));
             programs.chain(all).chain(auths).collect::<Vec<_>>()
         };
-        self.sources.iter().flat_map(of).collect()
+        let providers = self.providers.iter().flat_map(Providers::kinds);
+        self.sources.iter().flat_map(of).chain(providers).collect()
     }
 
     /// The credential for `repository` at `registry` (`host[:port]`, Docker Hub as `docker.io`).
     ///
     /// # Errors
-    /// [`CredentialsError::Helper`].
+    /// [`CredentialsError::Helper`] and [`CredentialsError::Provider`].
     pub fn lookup(&self, registry: &str, repository: &str) -> Result<Option<Credential>, CredentialsError> {
         Ok(self.find(registry, repository)?.map(|found| found.credential))
     }
@@ -227,14 +243,15 @@ impl Credentials {
             let programs = source.cred_helpers.get(&registry).into_iter().chain(&source.creds_store);
             for program in programs {
                 if let Some(credential) = self.ask(program, &registry)? {
-                    return Ok(Some(Found { credential, identity: format!("{number} helper {program}") }));
+                    return Ok(Some(Found::in_file(credential, format!("{number} helper {program}"))));
                 }
             }
             if let Some((key, credential)) = source.entry(&registry, repository) {
-                return Ok(Some(Found { credential: credential.clone(), identity: format!("{number} {key}") }));
+                return Ok(Some(Found::in_file(credential.clone(), format!("{number} {key}"))));
             }
         }
-        Ok(None)
+        let found = self.providers.as_ref().map(|providers| providers.find(&registry)).transpose()?.flatten();
+        Ok(found.map(|(credential, name)| Found { credential, identity: name.to_owned(), from_environment: true }))
     }
 
     /// Asks a program, or remembers its answer. The lock is held so that it runs once.
@@ -250,96 +267,6 @@ impl Credentials {
         let answer = helper::ask(program, server, &self.helper_directories)?;
         asked.insert(key, (Instant::now(), answer.clone()));
         Ok(answer)
-    }
-}
-
-fn read(path: &Path) -> Result<Option<Vec<u8>>, CredentialsError> {
-    use io::Read as _;
-    let fail = |source| CredentialsError::Read { path: path.to_owned(), source };
-    let mut bytes = Vec::new();
-    match fs::File::open(path) {
-        Ok(file) => file.take(MAX_FILE_BYTES).read_to_end(&mut bytes).map_err(fail)?,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(None);
-        }
-        Err(error) => return Err(fail(error)),
-    };
-    Ok(Some(bytes))
-}
-
-impl Source {
-    fn parse(bytes: &[u8]) -> Result<Self, CredentialsError> {
-        if bytes.trim_ascii().is_empty() {
-            return Ok(Self::default());
-        }
-        let file: ConfigFile =
-            serde_json::from_slice(bytes).map_err(|error| CredentialsError::Json { line: error.line() })?;
-        let mut auths = BTreeMap::new();
-        for (server, entry) in file.auths.unwrap_or_default() {
-            if let Some(credential) = entry.unwrap_or_default().credential(&server)? {
-                auths.insert(normalise(&server), credential);
-            }
-        }
-        let helpers = file.cred_helpers.unwrap_or_default();
-        let cred_helpers = helpers.into_iter().map(|(server, program)| (normalise(&server), program)).collect();
-        Ok(Self { auths, cred_helpers, creds_store: file.creds_store.filter(|name| !name.is_empty()) })
-    }
-
-    /// The entry of the longest prefix of `registry/repository` that ends at a slash.
-    fn entry(&self, registry: &str, repository: &str) -> Option<(&String, &Credential)> {
-        let full = format!("{registry}/{repository}");
-        let mut prefix = full.as_str();
-        loop {
-            if let Some(found) = self.auths.get_key_value(prefix) {
-                return Some(found);
-            }
-            prefix = prefix.rsplit_once('/')?.0;
-        }
-    }
-}
-
-impl AuthEntry {
-    /// An entry without content says that a program knows.
-    fn credential(self, server: &str) -> Result<Option<Credential>, CredentialsError> {
-        let full = |text: Option<String>| text.filter(|t| !t.is_empty());
-        if let Some(token) = full(self.registrytoken) {
-            return Ok(Some(Credential::RegistryToken(Secret(token))));
-        }
-        if let Some(token) = full(self.identitytoken) {
-            return Ok(Some(Credential::IdentityToken(Secret(token))));
-        }
-        if let Some(auth) = full(self.auth) {
-            let basic = decode(&auth).ok_or_else(|| CredentialsError::Auth { server: server.to_owned() })?;
-            return Ok(Some(basic));
-        }
-        let password = Secret(self.password.unwrap_or_default());
-        Ok(full(self.username).map(|username| Credential::Basic { username, password }))
-    }
-}
-
-/// Base64 of `user:password`; padding may be missing, as some tools write it.
-fn decode(auth: &str) -> Option<Credential> {
-    let padding = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    let engine = GeneralPurpose::new(&alphabet::STANDARD, padding);
-    let auth: String = auth.split_ascii_whitespace().collect();
-    let text = String::from_utf8(engine.decode(auth).ok()?).ok()?;
-    let (username, password) = text.split_once(':')?;
-    let password = Secret(password.trim_end_matches('\0').to_owned());
-    (!username.is_empty()).then(|| Credential::Basic { username: username.to_owned(), password })
-}
-
-/// `https://index.docker.io/v1/` is `docker.io`; scheme, API version and trailing slashes go.
-fn normalise(server: &str) -> String {
-    let server = server.strip_prefix("https://").or_else(|| server.strip_prefix("http://")).unwrap_or(server);
-    let server = server.trim_end_matches('/');
-    let (host, path) = server.split_once('/').unwrap_or((server, ""));
-    let host = match host.to_ascii_lowercase().as_str() {
-        "index.docker.io" | "registry-1.docker.io" => "docker.io".to_owned(),
-        other => other.to_owned(),
-    };
-    match path {
-        "" | "v1" | "v2" => host,
-        path => format!("{host}/{path}"),
     }
 }
 

@@ -1,3 +1,4 @@
+use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
@@ -105,7 +106,8 @@ fn earlier_files_win_and_missing_ones_are_skipped() {
     assert_eq!(shown(&credentials, "one", "x"), "a:p");
     assert_eq!(shown(&credentials, "two", "x"), "c:p");
     fs::write(&paths[1], "{").expect("write");
-    assert!(Credentials::load(&paths).is_err());
+    let error = Credentials::load(&paths).expect_err("malformed").to_string();
+    assert_eq!(error, format!("cannot use the credentials in {}", paths[1].display()));
 }
 
 fn helper(folder: &Path, name: &str, script: &str) {

@@ -39,7 +39,7 @@ impl Place {
             Some(text) => match At::parse(text)? {
                 At::Layout(path) => Ok(Self::Store(Store::open(&path, access)?)),
                 At::Registry(repository) => {
-                    let client = Client::new(settings::client_options(&flags.registry, &env)?, credentials(&env)?)?;
+                    let client = Client::new(settings::client_options(&flags.registry, &env)?, credentials(env)?)?;
                     Ok(Self::Repository(CacheRepository::new(client, repository)))
                 }
             },

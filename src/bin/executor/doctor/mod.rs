@@ -85,7 +85,7 @@ fn examine(line: &CommandLine, hosts: &[String]) -> Result<Report, Failure> {
     let attempts = sandbox::attempts(line.build.force);
     let probe = session::probe(line);
     let directories = directories(line, probe.kind)?;
-    let credentials = credentials(&env)?;
+    let credentials = credentials(env)?;
     let kinds = credentials.kinds().into_iter().map(|(server, kind)| Credential { server, kind }).collect();
     let hidden = hidden(line, probe.kind)?;
     let client = Client::new(settings::client_options(&line.registry, &env)?, credentials)?;

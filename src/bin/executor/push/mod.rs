@@ -112,7 +112,7 @@ pub(crate) fn run(flags: &PushFlags) -> Result<(), Failure> {
     let destinations: Vec<Reference> =
         flags.destination.iter().map(|text| settings::reference(text)).collect::<Result<_, _>>()?;
     let stored = if flags.path.is_dir() { layout::open(&flags.path)? } else { archive::open(&flags.path)? };
-    let client = Client::new(settings::client_options(&flags.registry, &env)?, credentials(&env)?)?;
+    let client = Client::new(settings::client_options(&flags.registry, &env)?, credentials(env)?)?;
     if !flags.skip_push_permission_check {
         check(&client, &destinations)?;
     }
