@@ -1,5 +1,8 @@
 //! `executor login`: keeps a user and password in Docker's configuration file.
 
+// Doc comments are help texts here: brackets mean optional parts.
+#![allow(rustdoc::broken_intra_doc_links)]
+
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
