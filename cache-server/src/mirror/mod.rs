@@ -25,6 +25,8 @@ pub(crate) use upstream::{MirrorError, Upstream};
 /// What is mirrored.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct MirrorFlags {
+    // Doc comments are help texts here.
+    #[allow(rustdoc::bare_urls)]
     /// Mirror a registry: docker.io=https://registry-1.docker.io
     ///
     /// May be given several times. Its images are then at docker.io/NAME here, and at NAME for
