@@ -93,8 +93,13 @@ impl Drop for Registry {
     }
 }
 
+/// Every fault shows at once.
 fn client() -> Client {
-    let options = ClientOptions { retries: 0, ..ClientOptions::default() };
+    client_with(0)
+}
+
+fn client_with(retries: u32) -> Client {
+    let options = ClientOptions { retries, ..ClientOptions::default() };
     Client::new(options, Credentials::none()).expect("client")
 }
 
@@ -121,8 +126,12 @@ impl Place {
     }
 
     fn registry(&self, repository: &Reference, ttl: Option<Duration>) -> RegistryCache {
+        self.registry_by(client(), repository, ttl)
+    }
+
+    fn registry_by(&self, client: Client, repository: &Reference, ttl: Option<Duration>) -> RegistryCache {
         let options = RegistryCacheOptions { ttl, ..RegistryCacheOptions::default() };
-        RegistryCache::new(client(), repository.clone(), Arc::clone(&self.store), options, self.observer())
+        RegistryCache::new(client, repository.clone(), Arc::clone(&self.store), options, self.observer())
     }
 
     /// A record of one layer whose blobs are in the store.
