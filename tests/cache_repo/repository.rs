@@ -11,7 +11,7 @@ use yadokari::key::CacheKey;
 use yadokari::registry::Purpose;
 use yadokari::report::CacheTier;
 
-use crate::{Place, Registry, client, found, key, layer_bytes, read};
+use crate::{Place, Registry, client, client_with, found, key, layer_bytes, read};
 
 #[test]
 fn another_runner_finds_everything_in_the_repository() {
