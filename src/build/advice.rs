@@ -8,7 +8,7 @@ use super::records::Records;
 use super::request::Services;
 use super::variant::Variant;
 use crate::key::Difference;
-use crate::plan::{Base, CopyOp, CopySource, Op, StageIndex, Step};
+use crate::plan::{CopyOp, CopySource, Op, StageIndex, Step};
 use crate::report::{Event, StepNumber, human_duration};
 
 /// What a command needs of a project, by what it is called with.
@@ -47,7 +47,7 @@ pub(super) fn advise(variants: &[Variant], progress: &Progress<'_>, records: &Re
         let noted: Vec<(StageIndex, &Step, Miss)> =
             ran.into_iter().filter_map(|(number, stage, step)| Some((stage, step, misses.remove(&number)?))).collect();
         let ran = noted.iter().filter_map(|(stage, step, miss)| {
-            Some(Ran { step, stages: chain(variant, *stage), differences: &miss.differences, took: miss.took? })
+            Some(Ran { step, stages: variant.plan.chain(*stage), differences: &miss.differences, took: miss.took? })
         });
         let has = |op: &CopyOp, name: &str| copies(op, name, services);
         for text in advice(&ran.collect::<Vec<_>>(), &has) {
@@ -64,14 +64,6 @@ fn steps<'v>(variant: &'v Variant, progress: &Progress<'_>) -> Vec<(StepNumber, 
         }
     }
     all
-}
-
-fn chain(variant: &Variant, stage: StageIndex) -> Vec<StageIndex> {
-    let below = |at: &StageIndex| match variant.plan.stages[at.0].base {
-        Base::Stage(below) => Some(below),
-        Base::Image(_) | Base::Scratch => None,
-    };
-    std::iter::successors(Some(stage), below).collect()
 }
 
 /// Whether the context has a file of this name where the COPY takes files from.

@@ -92,7 +92,7 @@ impl<'a> Evaluator<'a> {
 
     /// One look-up for everything: the stage record.
     fn whole_stage_hit(&self, index: StageIndex) -> Option<StageState> {
-        let chain = self.chain(index);
+        let chain = self.plan().chain(index);
         let steps: usize = chain.iter().map(|stage| self.plan().stages[stage.0].steps.len()).sum();
         if steps == 0 {
             return None;
@@ -122,17 +122,6 @@ impl<'a> Evaluator<'a> {
     fn numbers(&self, index: StageIndex) -> Vec<StepNumber> {
         let name = &self.plan().stages[index.0].name;
         self.keys(index).steps.iter().map(|step| self.shop.progress.number(name, &step.keyed.key)).collect()
-    }
-
-    /// `index` and the stages that it is built FROM, down to the one that starts at an image.
-    fn chain(&self, index: StageIndex) -> Vec<StageIndex> {
-        let mut chain = vec![index];
-        let mut at = index;
-        while let Base::Stage(below) = self.plan().stages[at.0].base {
-            chain.push(below);
-            at = below;
-        }
-        chain
     }
 
     fn image_state(&self, index: StageIndex) -> StageState {

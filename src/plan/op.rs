@@ -22,6 +22,17 @@ pub struct Plan {
     pub epoch: Option<Epoch>,
 }
 
+impl Plan {
+    /// `stage` and the stages that it is built FROM, down to the one that starts at an image or scratch.
+    pub fn chain(&self, stage: StageIndex) -> Vec<StageIndex> {
+        let below = |at: &StageIndex| match self.stages[at.0].base {
+            Base::Stage(below) => Some(below),
+            Base::Image(_) | Base::Scratch => None,
+        };
+        std::iter::successors(Some(stage), below).collect()
+    }
+}
+
 /// What `SOURCE_DATE_EPOCH` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Epoch {

@@ -50,7 +50,8 @@ fn manifest(config_bytes: &[u8], layers: &[StateLayer], form: &ImageForm) -> Man
 
 /// The base image's entries, then one per instruction of the target and the stages below it.
 fn history(plan: &Plan, images: &BaseImages, step_layers: &[StateLayer], fixed: Option<&String>) -> Vec<History> {
-    let chain = chain(plan);
+    // Lowest first.
+    let chain: Vec<&Stage> = plan.chain(plan.target).into_iter().rev().map(|stage| &plan.stages[stage.0]).collect();
     let base = chain.first().and_then(|stage| base_config(stage, images));
     let mut history = base.map(|config| config.history.clone()).unwrap_or_default();
     // Entries before the first new layer take that layer's time.
@@ -76,16 +77,6 @@ fn history_entry(entry: &HistoryEntry, created: Option<String>) -> History {
         comment: Some(COMMENT.into()),
         empty_layer: entry.step.is_none(),
     }
-}
-
-/// The target and the stages that it is built FROM, lowest first.
-fn chain(plan: &Plan) -> Vec<&Stage> {
-    let mut chain = vec![&plan.stages[plan.target.0]];
-    while let Some(Base::Stage(below)) = chain.last().map(|stage| &stage.base) {
-        chain.push(&plan.stages[below.0]);
-    }
-    chain.reverse();
-    chain
 }
 
 fn base_config<'a>(stage: &Stage, images: &'a BaseImages) -> Option<&'a ImageConfig> {
