@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::Instant;
+use std::thread::{self, Scope};
+use std::time::{Duration, Instant};
 
+use super::behind::{Behind, Finishing};
 use super::error::BuildError;
 use super::failure::Failure;
-use super::flights::Flights;
+use super::flights::{Flight, Flights};
 use super::inputs::mounted_source;
 use super::jobs::Jobs;
 use super::keys::{StageKeys, at_step};
@@ -166,19 +167,59 @@ impl<'a> Evaluator<'a> {
     }
 
     fn steps(&self, index: StageIndex, hits: Vec<Option<Hit>>) -> Result<StageState, BuildError> {
-        let mut state = self.base_state(index)?;
+        let state = self.base_state(index)?;
+        let (stage, keys) = (&self.plan().stages[index.0], self.keys(index));
+        let state = thread::scope(|scope| self.each_step(index, state, hits, &mut Behind::new(scope)))?;
+        self.shop.records.save_stage(stage_key(&keys.last()), &state, stage);
+        Ok(state)
+    }
+
+    fn each_step<'scope>(
+        &'scope self,
+        index: StageIndex,
+        mut state: StageState,
+        hits: Vec<Option<Hit>>,
+        behind: &mut Behind<'scope, '_>,
+    ) -> Result<StageState, BuildError> {
         let (stage, keys) = (&self.plan().stages[index.0], self.keys(index));
         let numbers = self.numbers(index);
         for (((step, keys), number), hit) in stage.steps.iter().zip(&keys.steps).zip(numbers).zip(hits) {
-            let _flight = self.shop.made.enter(keys.keyed.key);
-            if !self.take_made(&mut state, &keys.keyed.key, number) {
-                let place = StepPlace { step, keys, number, stage: index };
-                self.step(&mut state, place, hit).map_err(|error| at_step(step, error))?;
-                self.shop.made.note(keys.keyed.key, &state);
+            let flight = self.shop.made.enter(keys.keyed.key);
+            if self.take_made(&mut state, &keys.keyed.key, number) {
+                continue;
+            }
+            let place = StepPlace { step, keys, number, stage: index };
+            match self.step(&mut state, place, hit, behind.scope()).map_err(|error| at_step(step, error))? {
+                Some(finishing) => behind.start(&mut state, move || self.finish(finishing, flight))?,
+                None => self.note_made(&keys.keyed.key, &state),
             }
         }
-        self.shop.records.save_stage(stage_key(&keys.last()), &state, stage);
+        behind.settle(&mut state)?;
         Ok(state)
+    }
+
+    fn note_made(&self, key: &CacheKey, state: &StageState) {
+        if let Some(layer) = state.layers().last() {
+            self.shop.made.note(*key, layer.clone(), state.diverged);
+        }
+    }
+
+    /// What is left to do once the blob of a step's layer is written. Whoever needs the same step waits in
+    /// its flight.
+    fn finish(&self, finishing: Finishing<'_>, flight: Flight<'_, CacheKey>) -> Option<StateLayer> {
+        let Finishing { place, content, lease, took, writing } = finishing;
+        let key = &place.keys.keyed.key;
+        let written = writing.finish().map_err(|error| {
+            self.shop.progress.failed(place.number);
+            self.shop.records.end_turn(key);
+            self.shop.failure.note(at_step(place.step, error))
+        });
+        let layer = written.ok()?;
+        self.shop.materials.note_blob(&layer);
+        self.shop.made.note(*key, layer.clone(), true);
+        self.conclude(place, &Outcome::Made { layer: Box::new(layer.clone()), content, _lease: lease }, took);
+        drop(flight);
+        Some(layer)
     }
 
     /// Takes the result of the same step for another platform or stage.
@@ -192,18 +233,24 @@ impl<'a> Evaluator<'a> {
 
     /// A hit counts while nothing in the stage has really run: later records may have been made on
     /// something else than what it left. From there on only content keys count.
-    fn step(&self, state: &mut StageState, place: StepPlace<'_>, hit: Option<Hit>) -> Result<(), BuildError> {
+    fn step<'scope>(
+        &self,
+        state: &mut StageState,
+        place: StepPlace<'scope>,
+        hit: Option<Hit>,
+        scope: &'scope Scope<'scope, '_>,
+    ) -> Result<Option<Finishing<'scope>>, BuildError> {
         let (records, key) = (self.shop.records, &place.keys.keyed.key);
         let covered = records.covers(&place.step.op);
         let hit = hit.filter(|_| !state.diverged && covered);
         if self.take_hit(state, place, hit.as_ref()) {
-            return Ok(());
+            return Ok(None);
         }
         let made = covered.then(|| records.made_by_another(key, state.diverged)).flatten();
         if self.take_hit(state, place, made.as_ref()) {
-            return Ok(());
+            return Ok(None);
         }
-        let done = self.make(state, place);
+        let done = self.make(state, place, scope);
         if done.is_err() && covered {
             records.end_turn(key);
         }
@@ -217,7 +264,13 @@ impl<'a> Evaluator<'a> {
         true
     }
 
-    fn make(&self, state: &mut StageState, place: StepPlace<'_>) -> Result<(), BuildError> {
+    /// What is returned is left to do once the blob of the step's layer is written.
+    fn make<'scope>(
+        &self,
+        state: &mut StageState,
+        place: StepPlace<'scope>,
+        scope: &'scope Scope<'scope, '_>,
+    ) -> Result<Option<Finishing<'scope>>, BuildError> {
         // Their time is their own, not this step's.
         for stage in stages_read(&place.step.op) {
             self.stage(stage)?;
@@ -227,18 +280,25 @@ impl<'a> Evaluator<'a> {
         let started = Instant::now();
         let miss = self.shop.records.reason(place, state.diverged);
         let result = match &place.step.op {
-            Op::Run(op) => self.run(state, op, place, &miss),
-            Op::Copy(op) => self.copy(state, op, place, &miss),
-            Op::Workdir(op) => self.workdir(state, op, place, &miss),
+            Op::Run(op) => self.run(state, op, (place, &miss), scope),
+            Op::Copy(op) => self.copy(state, op, place, &miss).map(|outcome| (outcome, None)),
+            Op::Workdir(op) => self.workdir(state, op, place, &miss).map(|outcome| (outcome, None)),
         };
-        let outcome = result.inspect_err(|_| self.shop.progress.failed(place.number))?;
+        let (outcome, writing) = result.inspect_err(|_| self.shop.progress.failed(place.number))?;
         state.diverged |= matches!(outcome, Outcome::Made { .. });
-        self.conclude(place, &outcome, started);
-        Ok(())
+        let took = started.elapsed();
+        match (outcome, writing) {
+            (Outcome::Made { content, _lease: lease, .. }, Some(writing)) => {
+                Ok(Some(Finishing { place, content, lease, took, writing }))
+            }
+            (outcome, _) => {
+                self.conclude(place, &outcome, took);
+                Ok(None)
+            }
+        }
     }
 
-    fn conclude(&self, place: StepPlace<'_>, outcome: &Outcome, started: Instant) {
-        let took = started.elapsed();
+    fn conclude(&self, place: StepPlace<'_>, outcome: &Outcome, took: Duration) {
         self.shop.records.save_step(place.keys, outcome, took);
         match outcome {
             Outcome::Hit { tier, .. } => self.shop.progress.cached(place.number, *tier),

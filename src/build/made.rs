@@ -37,11 +37,9 @@ impl MadeSteps {
         true
     }
 
-    /// Takes note of the step that is the top of `state`.
-    pub(super) fn note(&self, key: CacheKey, state: &StageState) {
-        if let Some(layer) = state.layers().last() {
-            self.known().insert(key, Made { layer: layer.clone(), diverged: state.diverged });
-        }
+    /// Takes note of the step's layer; `diverged` says that it, or a step before it in its stage, really ran.
+    pub(super) fn note(&self, key: CacheKey, layer: StateLayer, diverged: bool) {
+        self.known().insert(key, Made { layer, diverged });
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<CacheKey, Made>> {

@@ -100,6 +100,11 @@ impl<'a> Materials<'a> {
         known.tocs.insert(layer.diff_id.clone(), toc);
     }
 
+    /// Takes note that a layer's blob is where its origin says.
+    pub(super) fn note_blob(&self, layer: &StateLayer) {
+        self.known().layers.insert(layer.diff_id.clone(), layer.clone());
+    }
+
     /// Takes note of an archive whose members a layer may hold.
     pub(super) fn note_archive(&self, archive: &Archive) {
         let mut known = self.known();
@@ -249,6 +254,7 @@ impl<'a> Materials<'a> {
                 Some(cache) => cache.fetch_layer(record).map_err(|error| fetch_error(layer, error)),
                 None => Err(fetch_error(layer, "it is not in the local store")),
             },
+            Origin::InWriting => Err(fetch_error(layer, "it is still being compressed")),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The scheduler: hit or run, assemble, export. Only this module knows all others.
 
 mod advice;
+mod behind;
 mod check;
 pub mod copy;
 mod error;

@@ -30,6 +30,8 @@ pub(super) enum Origin {
     Record(RecordLayer),
     /// In the local store: this build made it.
     Built(RecordLayer),
+    /// Nowhere yet: its files are where the step left them, and the blob stands for the uncompressed tar.
+    InWriting,
 }
 
 impl StateLayer {
@@ -41,7 +43,7 @@ impl StateLayer {
     /// As a record names it; `None` for a base image's layer.
     pub(super) fn record(&self) -> Option<&RecordLayer> {
         match &self.origin {
-            Origin::Image(_) | Origin::Layout => None,
+            Origin::Image(_) | Origin::Layout | Origin::InWriting => None,
             Origin::Record(layer) | Origin::Built(layer) => Some(layer),
         }
     }
@@ -54,6 +56,12 @@ impl StateLayer {
     /// The layer of a record that this build made.
     pub(super) fn of_built(layer: RecordLayer) -> Self {
         Self { diff_id: layer.diff_id.clone(), blob: layer.blob.clone(), origin: Origin::Built(layer) }
+    }
+
+    /// A layer whose blob is still being compressed; `size` is that of its tar, in bytes.
+    pub(super) fn in_writing(diff_id: DiffId, size: u64) -> Self {
+        let blob = Descriptor::new(media_type::OCI_LAYER, diff_id.0.clone(), size);
+        Self { diff_id, blob, origin: Origin::InWriting }
     }
 
     /// The descriptor for a manifest: the same bytes under the format's media type, no annotations.
@@ -128,6 +136,15 @@ impl StageState {
     /// Adds the result of a step whose contents nobody has looked at.
     pub(super) fn push(&mut self, layer: StateLayer) {
         self.layers.push(layer);
+    }
+
+    /// Puts a layer whose blob is written into the place of itself in writing.
+    pub(super) fn complete(&mut self, written: StateLayer) {
+        let same =
+            self.layers.iter_mut().find(|layer| layer.diff_id == written.diff_id && layer.origin == Origin::InWriting);
+        if let Some(layer) = same {
+            *layer = written;
+        }
     }
 
     /// Adds a layer that was just written. All layers below must be known.

@@ -1,11 +1,13 @@
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::mem;
+use std::thread::{self, Scope};
 
 use super::buffers::Buffers;
 use super::compress::{BLOCK, LayerCompression};
 use super::header::{RECORD, append_header};
 use super::path::{self, PathError};
-use super::pipeline::compress_blocks;
+use super::pipeline::{Compressed, Emit, Produced, compress_blocks};
 use super::toc::MAX_INLINE;
 use super::{Change, ChangeKind, Content, Entry, EntryKind, EntryPath, Names, Toc, WHITEOUT_PREFIX, is_inlined};
 use crate::digest::{ContentHash, DiffId};
@@ -25,6 +27,34 @@ pub struct Encoded {
     pub uncompressed_size: u64,
     /// The compressed blob, with an OCI media type.
     pub blob: Descriptor,
+}
+
+/// A layer whose files were all read, and whose blob may still be being written.
+pub struct Unwritten<'scope, W> {
+    /// Its table of contents.
+    pub toc: Toc,
+    produced: Produced<'scope, W>,
+}
+
+impl<W> Unwritten<'_, W> {
+    /// Digest of the uncompressed tar.
+    pub fn diff_id(&self) -> &DiffId {
+        &self.produced.diff_id
+    }
+
+    /// Bytes of the uncompressed tar.
+    pub fn uncompressed_size(&self) -> u64 {
+        self.produced.uncompressed_size
+    }
+
+    /// Waits until the blob is written; gives it with the sink.
+    ///
+    /// # Errors
+    /// [`EncodeError::Write`].
+    pub fn finish(self) -> Result<(Descriptor, W), EncodeError> {
+        let (compressed, sink) = self.produced.finish()?;
+        Ok((compressed.blob, sink))
+    }
 }
 
 /// Why a layer could not be written.
@@ -101,6 +131,21 @@ pub fn encode_files(
     write(files, open, compression.into(), Names::Plain, sink)
 }
 
+/// [`encode()`] that returns once the files are read: the blob is compressed and written behind, in threads
+/// of `scope`. What these threads have no time for waits in `spool`, up to 256 MiB of it.
+///
+/// # Errors
+/// As [`encode()`].
+pub fn encode_ahead<'scope, W: Write + Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    changes: &[Change],
+    open: &OpenContent<'_>,
+    compression: impl Into<LayerCompression>,
+    (sink, spool): (W, File),
+) -> Result<Unwritten<'scope, W>, EncodeError> {
+    begin(scope, changes, open, (compression.into(), Names::Layer), (sink, Some(spool)))
+}
+
 fn write(
     changes: &[Change],
     open: &OpenContent<'_>,
@@ -108,15 +153,27 @@ fn write(
     names: Names,
     sink: &mut (dyn Write + Send),
 ) -> Result<Encoded, EncodeError> {
-    for change in changes {
-        check_name(change, names)?;
-    }
+    thread::scope(|scope| {
+        let unwritten = begin(scope, changes, open, (compression, names), (sink, None))?;
+        let Unwritten { toc, produced } = unwritten;
+        let (Compressed { diff_id, uncompressed_size, blob }, _) = produced.finish()?;
+        Ok(Encoded { toc, diff_id, uncompressed_size, blob })
+    })
+}
+
+fn begin<'scope, W: Write + Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    changes: &[Change],
+    open: &OpenContent<'_>,
+    (compression, names): (LayerCompression, Names),
+    to: (W, Option<File>),
+) -> Result<Unwritten<'scope, W>, EncodeError> {
+    changes.iter().try_for_each(|change| check_name(change, names))?;
     let expected = changes.iter().fold(2 * RECORD as u64, |sum, change| sum.saturating_add(tar_size(change)));
-    let (toc, compressed) = compress_blocks(compression, expected, sink, |buffers, emit| {
+    let (toc, produced) = compress_blocks(scope, compression, expected, to, |buffers: &Buffers, emit: Emit<'_>| {
         produce(changes, open, (expected, buffers), emit)
     })?;
-    let (diff_id, uncompressed_size) = (compressed.diff_id, compressed.uncompressed_size);
-    Ok(Encoded { toc, diff_id, uncompressed_size, blob: compressed.blob })
+    Ok(Unwritten { toc, produced })
 }
 
 /// Bytes that a change takes in the tar, extended headers aside.
@@ -130,7 +187,7 @@ fn produce(
     changes: &[Change],
     open: &OpenContent<'_>,
     (expected, buffers): (u64, &Buffers),
-    emit: &mut dyn FnMut(Vec<u8>) -> io::Result<()>,
+    emit: Emit<'_>,
 ) -> Result<Toc, EncodeError> {
     let capacity = usize::try_from(expected).unwrap_or(BLOCK).min(BLOCK);
     let mut tar = Tar { block: buffers.take(capacity), emitted: 0, buffers, emit };
@@ -215,7 +272,7 @@ struct Tar<'a> {
     /// Bytes handed on so far.
     emitted: u64,
     buffers: &'a Buffers,
-    emit: &'a mut dyn FnMut(Vec<u8>) -> io::Result<()>,
+    emit: Emit<'a>,
 }
 
 impl Tar<'_> {

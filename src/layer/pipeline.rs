@@ -1,14 +1,16 @@
+use std::fs::File;
 use std::io::{self, Write};
 use std::panic::resume_unwind;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, ScopedJoinHandle};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel, sync_channel};
+use std::thread::{self, Scope, ScopedJoinHandle};
 
 use sha2::{Digest as _, Sha256};
 
 use super::buffers::{Block, Buffers};
 use super::compress::{BLOCK, Compressor, LayerCompression, layer_media_type};
 use super::encode::EncodeError;
+use super::queue::{Queue, Work, stopped};
 use crate::digest::{DiffId, Digest};
 use crate::image::Descriptor;
 use crate::image::media_type::Compression;
@@ -25,26 +27,67 @@ pub(super) struct Compressed {
     pub(super) blob: Descriptor,
 }
 
-/// Runs `produce` in the calling thread, which emits a tar in blocks, and hashes, compresses
-/// and writes them to `sink` in order: in other threads, unless all fits into one block.
-pub(super) fn compress_blocks<T>(
+/// Takes the next block of a tar, of [`BLOCK`] bytes; the last one is shorter.
+pub(super) type Emit<'a> = &'a mut dyn FnMut(Vec<u8>) -> io::Result<()>;
+
+/// A tar that was produced whole, and whose blob may still be being written.
+pub(super) struct Produced<'scope, W> {
+    pub(super) diff_id: DiffId,
+    pub(super) uncompressed_size: u64,
     compression: LayerCompression,
-    expected_size: u64,
-    sink: &mut (dyn Write + Send),
-    produce: impl FnOnce(&Buffers, &mut dyn FnMut(Vec<u8>) -> io::Result<()>) -> Result<T, EncodeError>,
-) -> Result<(T, Compressed), EncodeError> {
-    if expected_size <= BLOCK as u64 {
-        in_this_thread(compression, sink, produce)
-    } else {
-        in_threads(compression, sink, produce)
+    blob: Writing<'scope, W>,
+}
+
+enum Writing<'scope, W> {
+    Done(Written<W>),
+    UnderWay(ScopedJoinHandle<'scope, io::Result<Written<W>>>),
+}
+
+/// A blob that is whole; no digest when it is the tar.
+struct Written<W> {
+    digest: Option<Digest>,
+    size: u64,
+    sink: W,
+}
+
+impl<W> Produced<'_, W> {
+    /// Waits until the blob is written.
+    ///
+    /// # Errors
+    /// [`EncodeError::Write`].
+    pub(super) fn finish(self) -> Result<(Compressed, W), EncodeError> {
+        let Written { digest, size, sink } = match self.blob {
+            Writing::Done(written) => written,
+            Writing::UnderWay(writing) => joined(writing).map_err(EncodeError::Write)?,
+        };
+        let digest = digest.unwrap_or_else(|| self.diff_id.0.clone());
+        let blob = Descriptor::new(layer_media_type(self.compression.compression), digest, size);
+        Ok((Compressed { diff_id: self.diff_id, uncompressed_size: self.uncompressed_size, blob }, sink))
     }
 }
 
-fn in_this_thread<T>(
+/// Runs `produce` in the calling thread, and hashes, compresses and writes its blocks to `sink` in
+/// order: in other threads, unless all fits into one block. With a `spool` file, producing does not wait
+/// for compressing.
+pub(super) fn compress_blocks<'scope, T, W: Write + Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
     compression: LayerCompression,
-    sink: &mut (dyn Write + Send),
-    produce: impl FnOnce(&Buffers, &mut dyn FnMut(Vec<u8>) -> io::Result<()>) -> Result<T, EncodeError>,
-) -> Result<(T, Compressed), EncodeError> {
+    expected_size: u64,
+    (sink, spool): (W, Option<File>),
+    produce: impl FnOnce(&Buffers, Emit<'_>) -> Result<T, EncodeError>,
+) -> Result<(T, Produced<'scope, W>), EncodeError> {
+    if expected_size <= BLOCK as u64 {
+        in_this_thread(compression, sink, produce)
+    } else {
+        in_threads(scope, compression, (sink, spool), produce)
+    }
+}
+
+fn in_this_thread<'scope, T, W: Write>(
+    compression: LayerCompression,
+    sink: W,
+    produce: impl FnOnce(&Buffers, Emit<'_>) -> Result<T, EncodeError>,
+) -> Result<(T, Produced<'scope, W>), EncodeError> {
     let mut compressor = Compressor::new(compression).map_err(EncodeError::Write)?;
     let (mut tar, mut blob) = (TarHash::default(), Blob::new(compression, sink));
     let produced = produce(&Buffers::default(), &mut |block| {
@@ -54,61 +97,58 @@ fn in_this_thread<T>(
             None => blob.write(&block),
         }
     })?;
-    Ok((produced, finish(compression, tar, blob.finish().map_err(EncodeError::Write)?)))
+    let (diff_id, uncompressed_size) = tar.finish();
+    let blob = Writing::Done(blob.finish().map_err(EncodeError::Write)?);
+    Ok((produced, Produced { diff_id, uncompressed_size, compression, blob }))
 }
 
-fn in_threads<T>(
+fn in_threads<'scope, T, W: Write + Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
     compression: LayerCompression,
-    sink: &mut (dyn Write + Send),
-    produce: impl FnOnce(&Buffers, &mut dyn FnMut(Vec<u8>) -> io::Result<()>) -> Result<T, EncodeError>,
-) -> Result<(T, Compressed), EncodeError> {
+    (sink, spool): (W, Option<File>),
+    produce: impl FnOnce(&Buffers, Emit<'_>) -> Result<T, EncodeError>,
+) -> Result<(T, Produced<'scope, W>), EncodeError> {
     let workers = thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
-    thread::scope(|scope| {
-        let (to_hash, hash_queue) = sync_channel::<Block>(WAITING);
-        let (to_workers, work_queue) = sync_channel::<Work>(workers);
-        let (to_writer, write_queue) = sync_channel::<Receiver<io::Result<Block>>>(2 * workers);
-        let work_queue = Arc::new(Mutex::new(work_queue));
-        for _ in 0..workers {
-            let work_queue = Arc::clone(&work_queue);
-            scope.spawn(move || work(compression, &work_queue));
-        }
-        drop(work_queue);
-        let hashing = scope.spawn(|| hash_all(hash_queue));
-        let writing = scope.spawn(|| write_all(compression, write_queue, sink));
-        let buffers = Buffers::default();
-        let produced = produce(&buffers, &mut |block| {
-            let block = buffers.lend(block);
-            let (done, result) = sync_channel(1);
-            to_hash.send(block.clone()).map_err(stopped)?;
-            to_workers.send(Work { block, done }).map_err(stopped)?;
-            to_writer.send(result).map_err(stopped)
-        });
-        drop((to_hash, to_workers, to_writer));
-        let (tar, blob) = (joined(hashing), joined(writing));
-        // When writing failed, that is why producing stopped.
-        let blob = blob.map_err(EncodeError::Write)?;
-        Ok((produced?, finish(compression, tar, blob)))
-    })
-}
-
-/// A block to compress, and where the result is awaited.
-struct Work {
-    block: Block,
-    done: SyncSender<io::Result<Block>>,
-}
-
-fn work(compression: LayerCompression, queue: &Mutex<Receiver<Work>>) {
-    let mut compressor = Compressor::new(compression);
+    let queue = Arc::new(Queue::new(workers, spool));
+    let (to_hash, hash_queue) = sync_channel::<Block>(WAITING);
+    let (to_writer, write_queue) = channel::<Receiver<io::Result<Block>>>();
+    for _ in 0..workers {
+        let queue = Arc::clone(&queue);
+        scope.spawn(move || work(compression, &queue));
+    }
+    let hashing = scope.spawn(|| hash_all(hash_queue));
+    let results = Arc::clone(&queue);
+    let writing = scope.spawn(move || write_all(compression, write_queue, &results, sink));
     let buffers = Buffers::default();
-    loop {
-        // The guard is dropped before the block is compressed.
-        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Work { block, done }) = next else { return };
-        let result = match &mut compressor {
+    let produced = produce(&buffers, &mut |block| {
+        let block = buffers.lend(block);
+        let (done, result) = sync_channel(1);
+        to_hash.send(block.clone()).map_err(|_| stopped())?;
+        queue.push(block, done)?;
+        to_writer.send(result).map_err(|_| stopped())
+    });
+    queue.close();
+    drop((to_hash, to_writer));
+    let (diff_id, uncompressed_size) = joined(hashing).finish();
+    match produced {
+        Ok(produced) => {
+            let blob = Writing::UnderWay(writing);
+            Ok((produced, Produced { diff_id, uncompressed_size, compression, blob }))
+        }
+        // When writing failed, that is why producing stopped.
+        Err(error) => Err(joined(writing).err().map_or(error, EncodeError::Write)),
+    }
+}
+
+fn work(compression: LayerCompression, queue: &Queue) {
+    let mut compressor = Compressor::new(compression);
+    let (read, buffers) = (Buffers::default(), Buffers::default());
+    while let Some(Work { piece, done }) = queue.take() {
+        let result = queue.read(piece, &read).and_then(|block| match &mut compressor {
             Ok(Some(compressor)) => compressor.compress(&block, buffers.take(0)).map(|member| buffers.lend(member)),
             Ok(None) => Ok(block),
             Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
-        };
+        });
         // Nobody waits any more when writing has failed.
         let _ = done.send(result);
     }
@@ -120,35 +160,26 @@ fn hash_all(queue: Receiver<Block>) -> TarHash {
     hash
 }
 
-fn write_all(
+fn write_all<W: Write>(
     compression: LayerCompression,
-    queue: Receiver<Receiver<io::Result<Block>>>,
-    sink: &mut (dyn Write + Send),
-) -> io::Result<(Option<Digest>, u64)> {
+    results: Receiver<Receiver<io::Result<Block>>>,
+    queue: &Queue,
+    sink: W,
+) -> io::Result<Written<W>> {
     let mut blob = Blob::new(compression, sink);
-    for result in queue {
-        blob.write(&result.recv().map_err(stopped)??)?;
-    }
-    blob.finish()
-}
-
-fn stopped<E>(_: E) -> io::Error {
-    io::Error::new(io::ErrorKind::BrokenPipe, "writing the layer stopped")
+    let mut write = |result: Receiver<io::Result<Block>>| -> io::Result<()> {
+        blob.write(&result.recv().map_err(|_| stopped())??)?;
+        queue.written();
+        Ok(())
+    };
+    let written = results.into_iter().try_for_each(&mut write);
+    queue.abandon();
+    written.and_then(|()| blob.finish())
 }
 
 /// What a thread returned; its panic goes on in this one.
 pub(super) fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| resume_unwind(panic))
-}
-
-fn finish(compression: LayerCompression, tar: TarHash, (digest, size): (Option<Digest>, u64)) -> Compressed {
-    let (diff_id, uncompressed_size) = tar.finish();
-    let digest = digest.unwrap_or_else(|| diff_id.0.clone());
-    Compressed {
-        diff_id,
-        uncompressed_size,
-        blob: Descriptor::new(layer_media_type(compression.compression), digest, size),
-    }
 }
 
 /// Diff ID and size of a tar.
@@ -170,15 +201,15 @@ impl TarHash {
 }
 
 /// The blob on its way to the sink.
-struct Blob<'a> {
-    sink: &'a mut (dyn Write + Send),
+struct Blob<W> {
+    sink: W,
     /// `None` when the blob is the tar, which is hashed already.
     hasher: Option<Sha256>,
     size: u64,
 }
 
-impl<'a> Blob<'a> {
-    fn new(compression: LayerCompression, sink: &'a mut (dyn Write + Send)) -> Self {
+impl<W: Write> Blob<W> {
+    fn new(compression: LayerCompression, sink: W) -> Self {
         Self { sink, hasher: (compression.compression != Compression::None).then(Sha256::new), size: 0 }
     }
 
@@ -190,9 +221,9 @@ impl<'a> Blob<'a> {
         self.sink.write_all(bytes)
     }
 
-    fn finish(self) -> io::Result<(Option<Digest>, u64)> {
+    fn finish(mut self) -> io::Result<Written<W>> {
         self.sink.flush()?;
         let digest = self.hasher.map(|hasher| Digest::from_sha256(&hasher.finalize().into()));
-        Ok((digest, self.size))
+        Ok(Written { digest, size: self.size, sink: self.sink })
     }
 }

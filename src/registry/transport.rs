@@ -27,6 +27,8 @@ pub(super) const UPLOAD_PATIENCE: Duration = Duration::from_secs(600);
 /// How long a name's addresses are kept; `ureq` would ask before every request.
 const RESOLVED_FOR: Duration = Duration::from_secs(60);
 const IDLE_FOR: Duration = Duration::from_secs(30);
+/// Bytes of each of the two buffers of a connection: a batch of look-ups has dozens of these.
+const BUFFER: usize = 32 << 10;
 const IDLE_CONNECTIONS: usize = 64;
 /// Longest error body that is read.
 const MAX_ERROR_BYTES: u64 = 64 << 10;
@@ -196,6 +198,8 @@ impl Transport {
             .proxy(proxy)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_per_write(Some(PATIENCE))
+            .input_buffer_size(BUFFER)
+            .output_buffer_size(BUFFER)
             .max_idle_age(IDLE_FOR)
             .max_idle_connections(IDLE_CONNECTIONS)
             .max_idle_connections_per_host(IDLE_CONNECTIONS)

@@ -72,7 +72,7 @@ impl Registry {
         fs::copy("/bin/busybox", root.join("bin/busybox")).expect("busybox-static is installed");
         for applet in [
             "sh", "echo", "cat", "cp", "rm", "mkdir", "sleep", "true", "false", "kill", "ls", "chmod", "id", "test",
-            "date", "touch",
+            "date", "touch", "dd",
         ] {
             std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).expect("link");
         }

@@ -183,7 +183,7 @@ impl Push<'_> {
     fn neighbour(&self, layer: &StateLayer) -> Option<Reference> {
         let candidates = match &layer.origin {
             Origin::Image(repository) => std::slice::from_ref(repository),
-            Origin::Layout => &[],
+            Origin::Layout | Origin::InWriting => &[],
             Origin::Record(_) | Origin::Built(_) => self.services.cache_repositories,
         };
         let here = self.destination.registry();

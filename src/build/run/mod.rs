@@ -9,10 +9,11 @@ mod remote_mounts;
 mod rooms;
 
 use std::mem;
+use std::thread::Scope;
 
 use super::error::BuildError;
 use super::evaluate::{Evaluator, StepPlace};
-use super::layers::{NewLayer, reset_times, write_layer};
+use super::layers::{LayerInWriting, NewLayer, reset_times, write_layer, write_layer_behind};
 use super::records::{Outcome, now};
 use super::state::StageState;
 use super::turn::Content;
@@ -32,19 +33,20 @@ use rooms::{Room, SCRIPT_DIRECTORY, StepRun};
 const HOSTNAME: &str = "buildkitsandbox";
 
 impl Evaluator<'_> {
-    pub(super) fn run(
+    /// A long layer that is not the stage's last is written behind, by threads of `scope`.
+    pub(super) fn run<'scope>(
         &self,
         state: &mut StageState,
         op: &RunOp,
-        place: StepPlace<'_>,
-        miss: &str,
-    ) -> Result<Outcome, BuildError> {
+        (place, miss): (StepPlace<'_>, &str),
+        scope: &'scope Scope<'scope, '_>,
+    ) -> Result<(Outcome, Option<LayerInWriting<'scope>>), BuildError> {
         self.learn(state)?;
         let covered = self.shop.records.covers(&place.step.op);
         let content =
             covered.then(|| run_content_key(state.contents().state.as_ref(), self.shop.salt, op, &place.keys.mounted));
         let lease = match self.content(state, content.as_ref(), place)? {
-            Content::Hit(hit) => return Ok(hit),
+            Content::Hit(hit) => return Ok((hit, None)),
             Content::Missing(lease) => lease,
         };
         self.check_architecture(place.stage)?;
@@ -54,9 +56,20 @@ impl Evaluator<'_> {
         let mut changes = self.execute(&mut room, state, op, place.number)?;
         let disk_times = self.shop.request.reproducible.then(|| reset_times(&mut changes));
         let layer = NewLayer { changes, disk_times, created: now() };
-        let layer = write_layer(state, layer, self.shop.materials, self.shop.services)?;
+        let (layer, writing) = if layer.is_long() && !self.is_last(place) {
+            let (layer, writing) = write_layer_behind(scope, state, layer, self.shop.materials, self.shop.services)?;
+            (layer, Some(writing))
+        } else {
+            (write_layer(state, layer, self.shop.materials, self.shop.services)?, None)
+        };
         room.keep(state, self.shop.materials);
-        Ok(Outcome::Made { layer: Box::new(layer), content, _lease: lease })
+        Ok((Outcome::Made { layer: Box::new(layer), content, _lease: lease }, writing))
+    }
+
+    /// Whether no step of its stage follows.
+    fn is_last(&self, place: StepPlace<'_>) -> bool {
+        let steps = &self.variant.plan.stages[place.stage.0].steps;
+        steps.last().is_some_and(|last| std::ptr::eq(last, place.step))
     }
 
     /// Opens a shell on the terminal, where the step failed and with all that it had.
