@@ -109,12 +109,18 @@ fn in_threads<'scope, T, W: Write + Send + 'scope>(
     produce: impl FnOnce(&Buffers, Emit<'_>) -> Result<T, EncodeError>,
 ) -> Result<(T, Produced<'scope, W>), EncodeError> {
     let workers = thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
+    let gives_way = spool.is_some();
     let queue = Arc::new(Queue::new(workers, spool));
     let (to_hash, hash_queue) = sync_channel::<Block>(WAITING);
     let (to_writer, write_queue) = channel::<Receiver<io::Result<Block>>>();
     for _ in 0..workers {
         let queue = Arc::clone(&queue);
-        scope.spawn(move || work(compression, &queue));
+        scope.spawn(move || {
+            if gives_way {
+                give_way();
+            }
+            work(compression, &queue);
+        });
     }
     let hashing = scope.spawn(|| hash_all(hash_queue));
     let results = Arc::clone(&queue);
@@ -138,6 +144,13 @@ fn in_threads<'scope, T, W: Write + Send + 'scope>(
         // When writing failed, that is why producing stopped.
         Err(error) => Err(joined(writing).err().map_or(error, EncodeError::Write)),
     }
+}
+
+/// Whoever reads the files, and the step that runs meanwhile, go before this thread.
+fn give_way() {
+    const NICE: i32 = 10;
+    // Without it, all take longer.
+    let _ = rustix::process::setpriority_process(None, NICE);
 }
 
 fn work(compression: LayerCompression, queue: &Queue) {

@@ -1,22 +1,66 @@
 //! What stands above the step: reaps, watches the executor, and leaves nothing running.
 
+use std::collections::BTreeSet;
 use std::os::unix::net::UnixStream;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_child_subreaper, wait};
 
 use super::failure::{During, Failure};
 use crate::sandbox::spec::Message;
 use crate::sandbox::system::{self, Fork};
 
 /// Which processes are the step's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Scope {
     /// All in this PID namespace, whose first this one is.
     Namespace,
     /// All descendants of this one, which is a child subreaper.
     Descendants,
+    /// All descendants of this one, where a kernel has no child subreapers.
+    Strays(Strays),
+}
+
+/// What tells a step's orphans from other processes: they belong to process 1, did not before, and are not
+/// of the executor's session, since every step starts a session of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Strays {
+    before: BTreeSet<i32>,
+    session: Option<i32>,
+}
+
+impl Strays {
+    fn note() -> Self {
+        Self {
+            before: processes().into_iter().map(|process| process.pid).collect(),
+            session: own().map(|own| own.session),
+        }
+    }
+
+    fn contains(&self, process: &Process) -> bool {
+        process.parent == 1 && !self.before.contains(&process.pid) && Some(process.session) != self.session
+    }
+}
+
+impl Scope {
+    /// The descendants of this process. gVisor of 2022 answers EINVAL to whoever would be a child subreaper.
+    pub(super) fn descendants() -> Result<Self, Failure> {
+        match set_child_subreaper(Some(rustix::process::getpid())) {
+            Ok(()) => Ok(Self::Descendants),
+            Err(Errno::INVAL) => Ok(Self::Strays(Strays::note())),
+            Err(errno) => Err(errno).during(|| "become the reaper of the step".into()),
+        }
+    }
+
+    /// Kills what the step left.
+    fn kill(&self) {
+        match self {
+            Self::Namespace => system::kill_all(),
+            Self::Descendants => kill_those(|_| false),
+            Self::Strays(strays) => kill_those(|process| strays.contains(process)),
+        }
+    }
 }
 
 /// How the step's process ended.
@@ -45,11 +89,8 @@ pub(super) fn run(
         Fork::Child => std::process::exit(report(step(), channel)),
     };
     let ended = watch(child, channel, &signals);
-    match scope {
-        Scope::Namespace => system::kill_all(),
-        Scope::Descendants => kill_descendants(),
-    }
-    let last = reap_all(child, scope);
+    scope.kill();
+    let last = reap_all(child, &scope);
     Ok(ended.or(last).unwrap_or(Ended::Signaled(Signal::KILL.as_raw())))
 }
 
@@ -91,8 +132,8 @@ fn ending(status: rustix::process::WaitStatus) -> Option<Ended> {
     status.exit_status().map(Ended::Exited).or_else(|| status.terminating_signal().map(Ended::Signaled))
 }
 
-/// Waits until no process of `scope` is left.
-fn reap_all(child: Pid, scope: Scope) -> Option<Ended> {
+/// Waits until no child is left.
+fn reap_all(child: Pid, scope: &Scope) -> Option<Ended> {
     let mut ended = None;
     loop {
         match wait(WaitOptions::empty()) {
@@ -100,29 +141,46 @@ fn reap_all(child: Pid, scope: Scope) -> Option<Ended> {
             Err(Errno::INTR) | Ok(_) => {}
             Err(_) => return ended,
         }
-        // Children of the one that just ended are ours now.
-        if scope == Scope::Descendants {
-            kill_descendants();
+        // Children of the one that just ended belong to another one now.
+        if *scope != Scope::Namespace {
+            scope.kill();
         }
     }
 }
 
-/// Kills every child of this process.
-fn kill_descendants() {
+/// Kills every child of this process, and every other one that `also` says.
+fn kill_those(also: impl Fn(&Process) -> bool) {
     let own = rustix::process::getpid().as_raw_pid();
-    let Ok(entries) = std::fs::read_dir("/proc") else { return };
-    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
-    for pid in pids.filter(|pid| parent_of(*pid) == Some(own)) {
-        if let Some(pid) = Pid::from_raw(pid) {
+    for process in processes().into_iter().filter(|process| process.parent == own || also(process)) {
+        if let Some(pid) = Pid::from_raw(process.pid) {
             let _ = kill_process(pid, Signal::KILL);
         }
     }
 }
 
-/// The fourth field of `stat`; the second, the name, may hold anything but ends at the last `)`.
-fn parent_of(pid: i32) -> Option<i32> {
+/// A process, as `/proc/PID/stat` tells.
+struct Process {
+    pid: i32,
+    parent: i32,
+    session: i32,
+}
+
+fn processes() -> Vec<Process> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter_map(process).collect()
+}
+
+fn own() -> Option<Process> {
+    process(rustix::process::getpid().as_raw_pid())
+}
+
+/// Fourth and sixth field; the second, the name, may hold anything but ends at the last `)`.
+fn process(pid: i32) -> Option<Process> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     let end = stat.iter().rposition(|b| *b == b')')?;
-    let rest = std::str::from_utf8(stat.get(end + 1..)?).ok()?;
-    rest.split_whitespace().nth(1)?.parse().ok()
+    let mut rest = std::str::from_utf8(stat.get(end + 1..)?).ok()?.split_whitespace().skip(1);
+    let parent = rest.next()?.parse().ok()?;
+    let session = rest.nth(1)?.parse().ok()?;
+    Some(Process { pid, parent, session })
 }

@@ -28,7 +28,7 @@ use std::path::PathBuf;
 
 use failure::{During, Failure};
 use mountpoints::{Mountpoints, make_workdir};
-use rustix::process::{Signal, set_child_subreaper, set_parent_process_death_signal, umask};
+use rustix::process::{Signal, set_parent_process_death_signal, umask};
 
 use super::spec::{Message, Place, Spec};
 use super::{HidingMethod, Mount, SandboxError, system};
@@ -79,7 +79,8 @@ fn obey(spec: Spec, channel: &UnixStream) -> Result<(), Failure> {
 }
 
 /// Runs the step where we are. Nothing but a step that is process 1 can be sure to see the end
-/// of all its descendants; a child subreaper is, as long as it lives.
+/// of all its descendants; a child subreaper is, as long as it lives;
+/// where there are none, see [`init::Strays`].
 fn in_place(
     spec: &Spec,
     mounts: &[Mount],
@@ -87,7 +88,7 @@ fn in_place(
     hiding: Option<HidingMethod>,
     channel: &UnixStream,
 ) -> Result<(), Failure> {
-    set_child_subreaper(Some(rustix::process::getpid())).during(|| "become the reaper of the step".into())?;
+    let scope = init::Scope::descendants()?;
     hide_from_step()?;
     if spec.own_network {
         isolated::leave_network().map_err(|_| Failure::Step(NO_NETWORK.into()))?;
@@ -101,7 +102,7 @@ fn in_place(
         removed.iter().try_for_each(|path| mountpoints.take_away(path))?;
         make_workdir(&spec.workdir, &user)?;
         mountpoints.settle();
-        init::run(channel, init::Scope::Descendants, || hide().and_then(|()| step::execute(spec, &user)))
+        init::run(channel, scope, || hide().and_then(|()| step::execute(spec, &user)))
     });
     mountpoints.undo();
     ended?.send(channel);
