@@ -363,3 +363,30 @@ fn archives_and_files_over_https() {
     let error = failed(&url, &|_| ());
     assert!(error.contains("failed to fetch a file from localhost"), "{error}");
 }
+
+#[test]
+fn files_that_have_not_changed_are_remembered_in_the_cache_directory() {
+    use std::os::unix::fs::MetadataExt as _;
+    let kept = tempfile::tempdir().expect("directory");
+    let dockerfile = kept.path().join("Dockerfile");
+    fs::write(&dockerfile, "FROM scratch\nCOPY . /\n").expect("Dockerfile");
+    let cache = kept.path().join("cache");
+    // A context that has been there for a while: what has just changed is not remembered.
+    let build = |arguments: &[&str]| {
+        let mut command = executor();
+        command.args(["-c", "/usr/share/common-licenses", "--no-push", "--no-push-cache", "-f"]).arg(&dockerfile);
+        command.args(["-d", "app:1", "--cache-repo", "127.0.0.1:9/cache", "--cache-dir"]).arg(&cache).args(arguments);
+        text(&command.output().expect("executor runs"))
+    };
+    assert!(build(&["--cache=false"]).contains("1 run"));
+    assert!(!cache.exists());
+    assert!(build(&["--cache"]).contains("0 steps cached, 1 run"));
+    let remembered = || {
+        let files = fs::read_dir(cache.join("contexts")).expect("contexts");
+        files.map(|file| file.expect("entry").metadata().expect("file").ino()).collect::<Vec<_>>()
+    };
+    let first = remembered();
+    assert_eq!(first.len(), 1);
+    assert!(build(&["--cache"]).contains("1 steps cached, 0 run"));
+    assert_eq!(remembered(), first, "there was nothing to add");
+}

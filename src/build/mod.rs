@@ -48,7 +48,7 @@ use crate::image::media_type::Compression;
 use crate::layer::LayerCompression;
 use crate::report::{Event, Observer, Summary};
 use evaluate::Workshop;
-use export::{Image, Product};
+use export::{Destinations, Image, Product};
 use extraction::OverlayForm;
 use failure::Failure;
 use jobs::Jobs;
@@ -75,13 +75,16 @@ pub fn build(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
 
 fn carry_out(request: &BuildRequest, services: &Services<'_>) -> Result<BuildReport, BuildError> {
     let started = Instant::now();
+    let traffic = services.registry.traffic();
     let mut clock = Clock { observer: services.observer, since: started };
     if request.outputs.tar.is_some() && request.platforms.len() > 1 {
         return Err(BuildError::ArchiveOfSeveral { platforms: request.platforms.len() });
     }
     let dockerfile = crate::dockerfile::parse(&request.dockerfile.bytes)?;
-    let (plans, images) =
-        beside(|| export::check_push(&request.outputs, services), || variant::plan(&dockerfile, request, services))?;
+    let ((plans, images), destinations) = beside(
+        || Destinations::look(&request.outputs, services.registry),
+        || variant::plan(&dockerfile, request, services),
+    )?;
     clock.phase("resolve");
     let git_environment = services.git_environment.to_vec();
     let remotes = Remotes::new(services.http.clone(), git_environment, services.work, request.secrets.clone());
@@ -126,10 +129,11 @@ fn carry_out(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
     }
     finish_uploads(services);
     clock.phase("cache upload");
-    let outputs = export::export(&product, &request.outputs, &materials, services)?;
+    let outputs = export::export(&product, (&request.outputs, &destinations), &materials, services)?;
     clock.phase("export");
     advice::advise(&variants, &progress, &records, services);
     let (cached_steps, run_steps) = progress.counts();
+    let traffic = services.registry.traffic().since(traffic);
     services.observer.event(Event::Finished(Summary {
         digest: product.digest(),
         image_bytes: product.images().iter().map(Image::size_bytes).sum(),
@@ -137,21 +141,23 @@ fn carry_out(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
         outputs,
         cached_steps,
         run_steps,
+        requests: traffic.requests,
+        round_trips: traffic.round_trips,
         took: started.elapsed(),
     }));
     Ok(BuildReport { digest: product.digest() })
 }
 
 /// Does both at once. The error of `check` comes first.
-fn beside<T>(
-    check: impl FnOnce() -> Result<(), BuildError> + Send,
+fn beside<T, C: Send>(
+    check: impl FnOnce() -> Result<C, BuildError> + Send,
     work: impl FnOnce() -> Result<T, BuildError>,
-) -> Result<T, BuildError> {
+) -> Result<(T, C), BuildError> {
     std::thread::scope(|scope| {
         let checking = scope.spawn(check);
         let done = work();
-        checking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        done
+        let checked = checking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        Ok((done?, checked))
     })
 }
 

@@ -10,12 +10,18 @@ use crate::report::{Event, Observer};
 /// Jobs that may wait; their bytes are on disk, so one is small.
 const QUEUE: usize = 256;
 
-/// Saves into a slow cache while the build goes on.
+/// Saves into a slow cache while the build goes on. Threads are there only while there is something to save.
 pub struct BackgroundSaver {
-    queue: Mutex<Option<SyncSender<Job>>>,
-    workers: Mutex<Vec<JoinHandle<()>>>,
+    cache: Arc<dyn LayerCache>,
+    workers: usize,
+    running: Mutex<Option<Running>>,
     outcome: Arc<Mutex<Outcome>>,
     observer: Arc<dyn Observer>,
+}
+
+struct Running {
+    queue: SyncSender<Job>,
+    workers: Vec<JoinHandle<()>>,
 }
 
 enum Job {
@@ -31,17 +37,19 @@ struct Outcome {
 }
 
 impl BackgroundSaver {
-    /// Starts `workers` threads (at least one) that save into `cache`.
+    /// Up to `workers` threads (at least one) save into `cache`.
     pub fn new(cache: Arc<dyn LayerCache>, workers: usize, observer: Arc<dyn Observer>) -> Self {
+        Self { cache, workers: workers.max(1), running: Mutex::default(), outcome: Arc::default(), observer }
+    }
+
+    fn start(&self) -> Running {
         let (queue, jobs) = sync_channel(QUEUE);
         let jobs = Arc::new(Mutex::new(jobs));
-        let outcome = Arc::<Mutex<Outcome>>::default();
         let start = |_| {
-            let (cache, jobs, outcome) = (Arc::clone(&cache), Arc::clone(&jobs), Arc::clone(&outcome));
+            let (cache, jobs, outcome) = (Arc::clone(&self.cache), Arc::clone(&jobs), Arc::clone(&self.outcome));
             std::thread::spawn(move || work(&*cache, &jobs, &outcome))
         };
-        let workers = (0..workers.max(1)).map(start).collect();
-        Self { queue: Mutex::new(Some(queue)), workers: Mutex::new(workers), outcome, observer }
+        Running { queue, workers: (0..self.workers).map(start).collect() }
     }
 
     /// Queues a record; its blobs are in the local store. Waits while the queue is full.
@@ -55,16 +63,19 @@ impl BackgroundSaver {
     }
 
     fn submit(&self, job: Job) {
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = running.get_or_insert_with(|| self.start()).queue.clone();
+        drop(running);
         // Fails only when every worker has panicked, which `finish` reports.
-        let _ = queue.map(|queue| queue.send(job));
+        let _ = queue.send(job);
     }
 
-    /// Waits until all is saved; takes nothing more from then on. What failed is one warning; the
-    /// number of failures is returned. A second call finds nothing to do.
+    /// Waits until all that was queued is saved. What failed is one warning; the number of failures is
+    /// returned.
     pub fn finish(&self) -> usize {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let workers = std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Without their queue the workers end when it is empty.
+        let workers = running.map(|Running { queue: _, workers }| workers).unwrap_or_default();
         let panicked = workers.into_iter().map(JoinHandle::join).filter(Result::is_err).count();
         let outcome = std::mem::take(&mut *self.outcome.lock().unwrap_or_else(PoisonError::into_inner));
         for digest in outcome.unneeded {

@@ -1,6 +1,8 @@
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::thread;
 use std::time::Duration;
 
 use super::registry::read_toc;
@@ -8,13 +10,13 @@ use super::{BackgroundSaver, CacheError, Hit, LayerCache, LocalCache, Record, Re
 use crate::digest::DiffId;
 use crate::image::{Descriptor, media_type};
 use crate::key::CacheKey;
-use crate::parallel::in_parallel;
 use crate::report::{Event, Observer};
 
 /// Threads that save into each remote cache.
 const SAVERS: usize = 2;
 
-/// The local cache, then remote ones. What a remote cache does never waits for another.
+/// The local cache, then remote ones, which are asked at the same time: one that is slow delays nothing
+/// that a preferred one has. What is saved into a remote cache never waits for another.
 pub struct TieredCache {
     local: LocalCache,
     remotes: Vec<Remote>,
@@ -123,6 +125,39 @@ impl TieredCache {
         fault.map_or(Ok(None), Err)
     }
 
+    /// Asks all remote caches at once for the same `count` things. Of several answers the one of the
+    /// cache that comes first counts, and nobody waits for those behind it.
+    fn ask_all<T: Send + 'static>(
+        &self,
+        count: usize,
+        ask: impl Fn(&dyn LayerCache) -> Vec<Option<T>> + Clone + Send + 'static,
+    ) -> Vec<Option<T>> {
+        if let [only] = self.remotes.as_slice() {
+            return ask(only.cache.as_ref());
+        }
+        let (sender, receiver) = channel();
+        for (rank, remote) in self.remotes.iter().enumerate() {
+            let (cache, ask, sender) = (Arc::clone(&remote.cache), ask.clone(), sender.clone());
+            thread::spawn(move || {
+                // Nobody listens any more when the answer came too late.
+                let _ = sender.send((rank, ask(cache.as_ref())));
+            });
+        }
+        drop(sender);
+        let mut answers: Vec<Option<Vec<Option<T>>>> = self.remotes.iter().map(|_| None).collect();
+        for (rank, answer) in receiver {
+            answers[rank] = Some(answer);
+            if (0..count).all(|number| is_decided(&answers, number)) {
+                break;
+            }
+        }
+        let mut found: Vec<Option<T>> = (0..count).map(|_| None).collect();
+        for answer in answers.into_iter().flatten() {
+            found.iter_mut().zip(answer).for_each(|(found, one)| *found = found.take().or(one));
+        }
+        found
+    }
+
     /// Keeps a copy for the next time; the build goes on without.
     fn keep_blob(&self, toc: &[u8]) -> Option<Descriptor> {
         let store = self.local.store();
@@ -141,6 +176,14 @@ impl TieredCache {
     }
 }
 
+/// Whether the answers that are still out could not change what is found for `number`.
+fn is_decided<T>(answers: &[Option<Vec<Option<T>>>], number: usize) -> bool {
+    let in_order =
+        answers.iter().map(|answer| answer.as_ref().map(|found| found.get(number).is_some_and(Option::is_some)));
+    // Up to the first that found it, all must have answered.
+    in_order.take_while(|has| *has != Some(true)).all(|has| has.is_some())
+}
+
 impl LayerCache for TieredCache {
     fn look_up(&self, keys: &[CacheKey]) -> Vec<Option<Hit>> {
         let mut hits = self.local.look_up(keys);
@@ -151,10 +194,10 @@ impl LayerCache for TieredCache {
         let wanted: Vec<CacheKey> = left.iter().map(|number| keys[*number]).collect();
         self.asked.rounds.fetch_add(usize::from(!self.remotes.is_empty()), Ordering::Relaxed);
         self.asked.keys.fetch_add(wanted.len(), Ordering::Relaxed);
-        for found in in_parallel(&self.remotes, self.remotes.len(), |remote| remote.cache.look_up(&wanted)) {
-            for (number, hit) in left.iter().zip(found) {
-                hits[*number] = hits[*number].take().or(hit);
-            }
+        let count = wanted.len();
+        let found = self.ask_all(count, move |cache| cache.look_up(&wanted));
+        for (number, hit) in left.iter().zip(found) {
+            hits[*number] = hit;
         }
         let found = left.iter().filter(|number| hits[**number].is_some()).count();
         self.asked.found.fetch_add(found, Ordering::Relaxed);
@@ -187,11 +230,9 @@ impl LayerCache for TieredCache {
         if let Some(toc) = self.local.layer_toc(layer) {
             return Some(toc);
         }
-        let ask = |remote: &Remote| {
-            self.asked.rounds.fetch_add(1, Ordering::Relaxed);
-            remote.cache.layer_toc(layer)
-        };
-        let toc = self.remotes.iter().find_map(ask)?;
+        self.asked.rounds.fetch_add(usize::from(!self.remotes.is_empty()), Ordering::Relaxed);
+        let wanted = layer.clone();
+        let toc = self.ask_all(1, move |cache| vec![cache.layer_toc(&wanted)]).pop().flatten()?;
         let kept = self.keep_blob(&toc).map(|descriptor| self.local.save_layer_toc(layer, &descriptor));
         if let Some(Err(error)) = kept {
             self.observer.event(Event::Warning(chain(&error)));

@@ -13,6 +13,8 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Statx, StatxFlags
 use rustix::io::Errno;
 
 use super::ContextError;
+use super::stat_cache::StatCache;
+use crate::digest::ContentHash;
 use crate::layer::{Content, Device, EntryPath};
 use crate::pattern::Patterns;
 use crate::view::{FileNode, LastLink, Node, NodeKind, ResolveError, View};
@@ -24,25 +26,29 @@ const NAMES: usize = 32 << 10;
 /// Reads a directory into a view: every owner is 0:0, times are whole seconds, names of one file
 /// share a number, contents are named by absolute path and not read, extended attributes are not
 /// taken (BuildKit does not transfer them either). What `ignore` leaves out is not there, nor are
-/// directories that hold nothing else and are left out themselves.
+/// directories that hold nothing else and are left out themselves. Files that `cache` knows have their hash.
 ///
 /// # Errors
 /// [`ContextError::NotADirectory`] for the directory itself, [`ContextError::Io`] with the path.
-pub fn read_directory(root: &Path, ignore: &Patterns) -> Result<View, ContextError> {
+pub(super) fn read_directory(root: &Path, ignore: &Patterns, cache: &StatCache) -> Result<View, ContextError> {
     let absolute = std::path::absolute(root).map_err(|cause| ContextError::io("find", root, cause))?;
-    let walk = Walk { root: absolute, ignore, queue: Mutex::new(Queue::default()), changed: Condvar::new() };
+    let walk = Walk { root: absolute, ignore, cache, queue: Mutex::new(Queue::default()), changed: Condvar::new() };
     let top = walk.stat(CWD, walk.root.as_os_str(), &walk.root, AtFlags::empty())?;
     if FileType::from_raw_mode(top.stx_mode.into()) != FileType::Directory {
         return Err(ContextError::NotADirectory { path: walk.root });
     }
-    walk.lock().directories.push(EntryPath::new());
-    let found = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(|| walk.work())).collect();
+    let mut found = Vec::new();
+    walk.read(b"", &mut names_buffer(), &mut found)?;
+    // Many contexts are a few files, and threads take longer than those.
+    let threads = if walk.lock().directories.is_empty() { 0 } else { THREADS };
+    let below = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(|| walk.work())).collect();
         let joined =
             threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         joined.collect::<Result<Vec<_>, _>>()
     })?;
-    let mut view = into_view(found.into_iter().flatten().collect());
+    found.extend(below.into_iter().flatten());
+    let mut view = into_view(found);
     view.insert(b"", metadata(&top, NodeKind::Directory));
     Ok(view)
 }
@@ -64,6 +70,7 @@ pub(super) fn subtree(view: &View, path: &[u8]) -> Result<Option<View>, ResolveE
 struct Walk<'a> {
     root: PathBuf,
     ignore: &'a Patterns,
+    cache: &'a StatCache,
     queue: Mutex<Queue>,
     changed: Condvar,
 }
@@ -93,7 +100,7 @@ impl Walk<'_> {
 
     fn work(&self) -> Result<Vec<Found>, ContextError> {
         let mut found = Vec::new();
-        let mut buffer = vec![MaybeUninit::uninit(); NAMES];
+        let mut buffer = names_buffer();
         while let Some(directory) = self.take() {
             let result = self.read(&directory, &mut buffer, &mut found);
             let mut queue = self.lock();
@@ -173,7 +180,7 @@ impl Walk<'_> {
         }
         let host_path = self.host_path(&path);
         let status = self.stat(handle, OsStr::from_bytes(name), &host_path, AtFlags::SYMLINK_NOFOLLOW)?;
-        let kind = kind(&status, &host_path, handle, name)?;
+        let kind = kind(&status, &host_path, handle, name, || self.cache.find(&host_path, &status))?;
         if ignored && !matches!(kind, NodeKind::Directory) {
             return Ok(None);
         }
@@ -198,18 +205,28 @@ impl Walk<'_> {
     }
 }
 
+fn names_buffer() -> Vec<MaybeUninit<u8>> {
+    vec![MaybeUninit::uninit(); NAMES]
+}
+
 fn metadata(status: &Statx, kind: NodeKind) -> Node {
     let mode = u32::from(status.stx_mode) & 0o7777;
     Node { kind, mode, uid: 0, gid: 0, mtime: status.stx_mtime.tv_sec, xattrs: BTreeMap::new() }
 }
 
-fn kind(status: &Statx, path: &Path, handle: &OwnedFd, name: &[u8]) -> Result<NodeKind, ContextError> {
+fn kind(
+    status: &Statx,
+    path: &Path,
+    handle: &OwnedFd,
+    name: &[u8],
+    hash: impl FnOnce() -> Option<ContentHash>,
+) -> Result<NodeKind, ContextError> {
     let device = Device { major: status.stx_rdev_major, minor: status.stx_rdev_minor };
     Ok(match FileType::from_raw_mode(status.stx_mode.into()) {
         FileType::Directory => NodeKind::Directory,
         FileType::RegularFile => {
             let content = Content::Host(path.to_owned());
-            NodeKind::File(FileNode { size: status.stx_size, hash: None, content, inode: None })
+            NodeKind::File(FileNode { size: status.stx_size, hash: hash(), content, inode: None })
         }
         FileType::Symlink => {
             let target = rustix::fs::readlinkat(handle, name, Vec::new())

@@ -5,15 +5,18 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Statx, StatxFlags};
 
 use super::ContextError;
+use super::stat_cache::StatCache;
 use crate::digest::ContentHash;
 use crate::layer::{Content, EntryPath};
 use crate::view::{NodeKind, View};
 
-const THREADS: usize = 2;
+/// More do not help where the files are in memory, and disks have seldom more to say.
+const MAX_THREADS: usize = 8;
 const BUFFER: usize = 256 << 10;
 
 /// A file of the host to be read.
@@ -24,13 +27,14 @@ struct Job<'a> {
 }
 
 /// Hashes the files at `paths` (other objects and files that have their hash already are passed
-/// over), on two threads. Each must still be as long as the view says.
+/// over), on several threads; `cache` learns them. Each must still be as long as the view says.
 ///
 /// # Errors
 /// [`ContextError::Io`], [`ContextError::Changed`].
-pub fn hash_files(
+pub(super) fn hash_files(
     view: &View,
     paths: impl IntoIterator<Item = EntryPath>,
+    cache: &StatCache,
 ) -> Result<BTreeMap<EntryPath, ContentHash>, ContextError> {
     let jobs: Vec<Job> = paths.into_iter().filter_map(|path| job(view, path)).collect();
     let next = AtomicUsize::new(0);
@@ -38,12 +42,13 @@ pub fn hash_files(
         let mut buffer = vec![0; BUFFER];
         let mut hashes = Vec::new();
         while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            hashes.push((job.path.clone(), hash_file(job.file, job.size, &mut buffer)?));
+            hashes.push((job.path.clone(), hash_file(job.file, job.size, cache, &mut buffer)?));
         }
         Ok(hashes)
     };
+    let threads = std::thread::available_parallelism().map_or(2, usize::from).min(MAX_THREADS).min(jobs.len());
     let results = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS.min(jobs.len())).map(|_| scope.spawn(work)).collect();
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         let joined =
             threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         joined.collect::<Result<Vec<_>, _>>()
@@ -61,27 +66,39 @@ fn job(view: &View, path: EntryPath) -> Option<Job<'_>> {
     }
 }
 
-fn hash_file(path: &Path, size: u64, buffer: &mut [u8]) -> Result<ContentHash, ContextError> {
+fn hash_file(path: &Path, size: u64, cache: &StatCache, buffer: &mut [u8]) -> Result<ContentHash, ContextError> {
     let failed = |cause| ContextError::io("read", path, cause);
-    let mut file = open(path).map_err(failed)?;
-    let mut hasher = blake3::Hasher::new();
-    let mut length = 0;
-    loop {
-        let count = match file.read(buffer) {
-            Ok(count) => count,
-            Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(cause) => return Err(failed(cause)),
-        };
-        if count == 0 {
-            break;
-        }
-        hasher.update(&buffer[..count]);
-        length += count as u64;
-    }
+    let since = SystemTime::now();
+    let file = open(path).map_err(failed)?;
+    let status = || cache.is_kept().then(|| status(&file)).flatten();
+    let before = status();
+    let (hash, length) = read(&file, buffer).map_err(failed)?;
     if length != size {
         return Err(ContextError::Changed { path: PathBuf::from(path) });
     }
-    Ok(ContentHash(*hasher.finalize().as_bytes()))
+    if let (Some(before), Some(after)) = (before, status()) {
+        cache.learn(path, (&before, &after), since, hash);
+    }
+    Ok(hash)
+}
+
+/// The hash of what is left of `file`, and how many bytes that is.
+fn read(mut file: &File, buffer: &mut [u8]) -> std::io::Result<(ContentHash, u64)> {
+    let mut hasher = blake3::Hasher::new();
+    loop {
+        match file.read(buffer) {
+            Ok(0) => return Ok((ContentHash(*hasher.finalize().as_bytes()), hasher.count())),
+            Ok(count) => {
+                hasher.update(&buffer[..count]);
+            }
+            Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(cause) => return Err(cause),
+        }
+    }
+}
+
+fn status(file: &File) -> Option<Statx> {
+    rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).ok()
 }
 
 /// A file that became a link or a pipe meanwhile is neither followed nor waited for.

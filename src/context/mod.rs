@@ -10,16 +10,16 @@ mod git;
 mod hash;
 mod location;
 mod open;
+mod stat_cache;
 mod unpack;
 
 pub use archive::{Archive, ArchiveError, ArchiveMember, MemberKind, unpack};
-pub use directory::read_directory;
-use directory::subtree;
+use directory::{read_directory, subtree};
 pub use fetch::{FetchError, Fetched, fetch, url_file_name, web_host};
 pub use git::{
     Checkout, Git, GitError, GitLogin, GitOptions, GitOptionsError, GitReference, GitSource, GitSourceError,
 };
-pub use hash::hash_files;
+use hash::hash_files;
 pub use location::{ContextSpec, Location};
 pub use open::{ContextDirectory, ContextError, Fetching, FoundContext, find};
 

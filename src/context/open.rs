@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tempfile::TempDir;
 
+use super::stat_cache::StatCache;
 use super::unpack::{unpack, unpack_file, unpack_standard_input};
 use super::{FetchError, Fetched, Git, GitError, GitSourceError, Location, fetch, hash_files, read_directory, subtree};
 use crate::digest::ContentHash;
@@ -138,6 +139,7 @@ pub struct ContextDirectory {
     ignore: Patterns,
     time: Option<i64>,
     hashes: Mutex<HashMap<EntryPath, ContentHash>>,
+    stat_cache: StatCache,
     /// Holds what was fetched.
     _files: Option<TempDir>,
 }
@@ -148,7 +150,7 @@ pub enum FoundContext {
     /// A directory of this machine, which exists.
     Directory(PathBuf),
     /// What was fetched or unpacked.
-    Fetched(ContextDirectory),
+    Fetched(Box<ContextDirectory>),
 }
 
 /// What contexts are fetched with.
@@ -163,11 +165,17 @@ pub struct Fetching<'a> {
 }
 
 impl ContextDirectory {
-    fn new(view: View, ignore: Patterns, time: Option<i64>, files: Option<TempDir>) -> Self {
-        Self { view, ignore, time, hashes: Mutex::default(), _files: files }
+    fn new(view: View, ignore: Patterns, stat_cache: StatCache) -> Self {
+        Self { view, ignore, time: None, hashes: Mutex::default(), stat_cache, _files: None }
     }
 
-    /// The tree, see [`read_directory`].
+    fn fetched(view: View, time: Option<i64>, files: TempDir) -> Self {
+        let plain = Self::new(view, Patterns::default(), StatCache::none());
+        Self { time, _files: Some(files), ..plain }
+    }
+
+    /// The tree: every owner is 0:0, times are whole seconds, contents are named by absolute path. Files
+    /// that were read in an earlier build, and have not changed, have their hash.
     pub fn view(&self) -> &View {
         &self.view
     }
@@ -183,20 +191,28 @@ impl ContextDirectory {
         self.time
     }
 
-    /// The hashes of the files at `paths`; other objects have none. A file is read once in the
-    /// life of the context.
+    /// The hashes of those files at `paths` that have none in the tree; other objects have none. A file
+    /// is read once in the life of the context.
     ///
     /// # Errors
-    /// Those of [`hash_files`].
+    /// [`ContextError::Io`]; [`ContextError::Changed`] for a file that is not as long as the tree says.
     pub fn hash_files(&self, paths: &[EntryPath]) -> Result<BTreeMap<EntryPath, ContentHash>, ContextError> {
         let unknown: Vec<EntryPath> = {
             let known = self.known();
             paths.iter().filter(|path| !known.contains_key(*path)).cloned().collect()
         };
-        let fresh = hash_files(&self.view, unknown)?;
+        let fresh = hash_files(&self.view, unknown, &self.stat_cache)?;
         let mut known = self.known();
         known.extend(fresh);
         Ok(paths.iter().filter_map(|path| Some((path.clone(), *known.get(path)?))).collect())
+    }
+
+    /// Keeps what was hashed for the next build, where it was read with a directory for that.
+    ///
+    /// # Errors
+    /// The directory cannot be written.
+    pub fn remember(&self) -> io::Result<()> {
+        self.stat_cache.save()
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<EntryPath, ContentHash>> {
@@ -234,17 +250,28 @@ impl FoundContext {
     /// Reads the tree. What to leave out of a directory stands in `<dockerfile>.dockerignore` if
     /// there is one, else in the context's `.dockerignore`; neither counts for what was fetched.
     ///
+    /// In `remembered`, a directory that need not be there, are hashes of earlier builds
+    /// ([`ContextDirectory::remember`]): a file of this machine whose status is the same is not read again.
+    ///
     /// # Errors
     /// See [`ContextError`].
-    pub fn read(self, dockerfile: Option<&Path>) -> Result<ContextDirectory, ContextError> {
+    pub fn read(self, dockerfile: Option<&Path>, remembered: Option<&Path>) -> Result<ContextDirectory, ContextError> {
         match self {
-            Self::Directory(root) => {
-                let ignore = ignore_patterns(&root, dockerfile)?;
-                Ok(ContextDirectory::new(read_directory(&root, &ignore)?, ignore, None, None))
-            }
-            Self::Fetched(context) => Ok(context),
+            Self::Directory(root) => read(&root, dockerfile, remembered),
+            Self::Fetched(context) => Ok(*context),
         }
     }
+}
+
+fn read(root: &Path, dockerfile: Option<&Path>, remembered: Option<&Path>) -> Result<ContextDirectory, ContextError> {
+    let absolute = std::path::absolute(root).map_err(|cause| ContextError::io("find", root, cause))?;
+    let ignore_file = ignore_file(root, dockerfile)?;
+    let seen_with = ignore_file.as_ref().map(|(path, _)| path.as_path());
+    let cache = remembered.map(|directory| StatCache::open(directory, &absolute, seen_with));
+    let cache = cache.unwrap_or_else(StatCache::none);
+    let ignore = ignore_file.map_or_else(|| Ok(Patterns::default()), parse)?;
+    let view = read_directory(&absolute, &ignore, &cache)?;
+    Ok(ContextDirectory::new(view, ignore, cache))
 }
 
 /// Finds what `location` names, and fetches it unless it is a directory. Of an archive only what
@@ -276,7 +303,7 @@ pub fn find(location: &Location, sub_path: &str, fetching: Fetching<'_>) -> Resu
         Location::Directory(_) => View::new(),
     };
     let time = commit_time.or_else(|| newest(&view));
-    Ok(FoundContext::Fetched(ContextDirectory::new(view, Patterns::default(), time, Some(files))))
+    Ok(FoundContext::Fetched(Box::new(ContextDirectory::fetched(view, time, files))))
 }
 
 /// The time of the newest file.
@@ -327,7 +354,7 @@ fn unpacked(
     let root = files.join("files");
     std::fs::create_dir(&root).map_err(|cause| ContextError::io("create", &root, cause))?;
     unpack(&root)?;
-    let view = read_directory(&root, &Patterns::default())?;
+    let view = read_directory(&root, &Patterns::default(), &StatCache::none())?;
     match subtree(&view, sub_path.as_bytes()) {
         Ok(Some(part)) => Ok(part),
         Ok(None) => Err(ContextError::NoDirectory { path: sub_path.to_owned() }),
@@ -340,6 +367,15 @@ fn unpacked(
 /// # Errors
 /// When it cannot be read or understood.
 fn ignore_patterns(root: &Path, dockerfile: Option<&Path>) -> Result<Patterns, ContextError> {
+    ignore_file(root, dockerfile)?.map_or_else(|| Ok(Patterns::default()), parse)
+}
+
+fn parse((path, text): (PathBuf, Vec<u8>)) -> Result<Patterns, ContextError> {
+    Patterns::parse_file(&text).map_err(|cause| ContextError::Ignore { path, cause })
+}
+
+/// The ignore file that counts, and what is in it.
+fn ignore_file(root: &Path, dockerfile: Option<&Path>) -> Result<Option<(PathBuf, Vec<u8>)>, ContextError> {
     let beside = dockerfile.map(|dockerfile| {
         let mut name = OsString::from(dockerfile);
         name.push(".dockerignore");
@@ -347,10 +383,10 @@ fn ignore_patterns(root: &Path, dockerfile: Option<&Path>) -> Result<Patterns, C
     });
     for path in beside.into_iter().chain([root.join(".dockerignore")]) {
         if let Some(text) = read_ignore_file(&path)? {
-            return Patterns::parse_file(&text).map_err(|cause| ContextError::Ignore { path, cause });
+            return Ok(Some((path, text)));
         }
     }
-    Ok(Patterns::default())
+    Ok(None)
 }
 
 /// `None` when there is no such file.

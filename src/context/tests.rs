@@ -8,6 +8,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
 
+use super::stat_cache::StatCache;
 use super::*;
 use crate::digest::{ContentHash, Digest};
 use crate::layer::Content;
@@ -36,7 +37,7 @@ fn found(spec: &ContextSpec) -> Result<FoundContext, ContextError> {
 }
 
 fn open(spec: &str, dockerfile: Option<&Path>) -> Result<ContextDirectory, ContextError> {
-    found(&ContextSpec { text: spec.to_owned(), ..ContextSpec::default() })?.read(dockerfile)
+    found(&ContextSpec { text: spec.to_owned(), ..ContextSpec::default() })?.read(dockerfile, None)
 }
 
 fn paths(view: &View) -> Vec<String> {
@@ -63,7 +64,7 @@ fn a_directory_is_read_as_it_is_but_for_owners() {
     let old = fs::File::options().write(true).open(at("suid")).unwrap();
     old.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_millis(1_234_567_890_999)).unwrap();
 
-    let view = read_directory(root.path(), &Patterns::default()).unwrap();
+    let view = read_directory(root.path(), &Patterns::default(), &StatCache::none()).unwrap();
     assert_eq!(paths(&view), ["a", "a/b", "a/b/file", "a/two", "a.b", "link", "one", "pipe", "socket", "suid"]);
     let suid = view.get(b"suid").unwrap();
     let content = Content::Host(at("suid"));
@@ -82,7 +83,7 @@ fn a_directory_is_read_as_it_is_but_for_owners() {
 fn a_link_to_a_file_outside_shares_no_number() {
     let root = context(&["in/one"]);
     fs::hard_link(root.path().join("in/one"), root.path().join("outside")).unwrap();
-    let view = read_directory(&root.path().join("in"), &Patterns::default()).unwrap();
+    let view = read_directory(&root.path().join("in"), &Patterns::default(), &StatCache::none()).unwrap();
     assert_eq!(inode(&view, "one"), None);
 }
 
@@ -92,7 +93,7 @@ fn many_directories_are_all_found() {
     for index in 0..400 {
         write(&root.path().join(format!("d{}/e{}/f{index}", index % 23, index % 7)), "x");
     }
-    let view = read_directory(root.path(), &Patterns::default()).unwrap();
+    let view = read_directory(root.path(), &Patterns::default(), &StatCache::none()).unwrap();
     let files = view.walk(b"").filter(|(_, node)| matches!(node.kind, NodeKind::File(_)));
     assert_eq!(files.count(), 400);
     assert_eq!(view.children(b"").count(), 23);
@@ -196,13 +197,13 @@ fn hashes_are_taken_once_and_only_of_files() {
 #[test]
 fn files_that_change_are_noticed() {
     let root = context(&["grown", "piped"]);
-    let view = read_directory(root.path(), &Patterns::default()).unwrap();
+    let view = read_directory(root.path(), &Patterns::default(), &StatCache::none()).unwrap();
     fs::write(root.path().join("grown"), "more than before").unwrap();
-    let error = hash_files(&view, [b"grown".to_vec()]).unwrap_err();
+    let error = hash_files(&view, [b"grown".to_vec()], &StatCache::none()).unwrap_err();
     assert!(matches!(error, ContextError::Changed { .. }), "{error}");
     fs::remove_file(root.path().join("piped")).unwrap();
     symlink("/etc/passwd", root.path().join("piped")).unwrap();
-    let error = hash_files(&view, [b"piped".to_vec()]).unwrap_err();
+    let error = hash_files(&view, [b"piped".to_vec()], &StatCache::none()).unwrap_err();
     assert!(error.to_string().contains("piped"), "{error}");
 }
 

@@ -15,6 +15,7 @@ use super::credentials::{Credentials, Secret};
 use super::error::{Fault, Operation, RegistryError};
 use super::options::{ClientOptions, Purpose};
 use super::origin::Origin;
+use super::traffic::Traffic;
 use super::transport::{Outgoing, Transport, discard, header_text, read_answer, read_bounded};
 use crate::image::Reference;
 
@@ -84,6 +85,11 @@ impl Client {
     /// OCI distribution-spec, "Determining Support": 200, or 401.
     pub fn reach(&self, registry: &str) -> Result<(), RegistryError> {
         self.0.reach(registry).map_err(|fault| fault.during(Operation::Reach, registry))
+    }
+
+    /// How much was asked of servers so far.
+    pub fn traffic(&self) -> Traffic {
+        self.0.transport.traffic()
     }
 
     pub(super) fn core(&self) -> &Arc<Core> {

@@ -5,7 +5,7 @@
 //! | `client` | [`Client`]: one attempt, its redirects and challenges, its retries |
 //! | `options`, `proxy` | what the caller chose: schemes, certificates, mirrors, proxies |
 //! | `origin` | scheme + host + port, and where a server may send us |
-//! | `transport`, `tls` | one HTTP exchange on a pooled connection |
+//! | `transport`, `tls`, `traffic` | one HTTP exchange on a pooled connection; counts them |
 //! | `challenge`, `token`, `auth` | `WWW-Authenticate`, token servers, which header to send |
 //! | `credentials`, `helper` | Docker's config.json and its programs; clouds and pipelines |
 //! | `pull`, `blob`, `resolve` | reading manifests, blobs, whole images |
@@ -31,6 +31,7 @@ mod push;
 mod resolve;
 mod tls;
 mod token;
+mod traffic;
 mod transport;
 mod web;
 
@@ -42,5 +43,7 @@ pub use extension::Action;
 pub use options::{ClientOptions, Purpose};
 pub use proxy::ProxySettings;
 pub use pull::Fetched;
+pub use push::OpenUpload;
 pub use resolve::ResolvedImage;
+pub use traffic::Traffic;
 pub use web::web_agent;

@@ -137,6 +137,24 @@ impl Client {
         Ok(found.and_then(size))
     }
 
+    /// Whether the repository (of a destination or cache) has any tag.
+    ///
+    /// # Errors
+    /// Every fault but 404; some registries ask for another right than that to push.
+    pub fn has_tags(&self, repository: &Reference) -> Result<bool, RegistryError> {
+        let look = || -> Result<bool, Fault> {
+            let target = self.core().target(repository, Purpose::Push, "tags/list?n=1")?;
+            let mut claim = Claim::new(repository, "pull", Purpose::Push);
+            let outgoing = Outgoing::new(Method::GET, Purpose::Push);
+            let whole = self.core().fetch_once(&target, &outgoing, &mut claim, MAX_TAG_PAGE_BYTES)?;
+            let page: Result<TagPage, _> = serde_json::from_slice(&whole.bytes);
+            // What cannot be read is no proof that there is nothing.
+            Ok(page.map_or(true, |page| page.tags.is_some_and(|tags| !tags.is_empty())))
+        };
+        let found = found_or_none(look()).map_err(|fault| fault.during(Operation::ListTags, repository.name()))?;
+        Ok(found.unwrap_or(false))
+    }
+
     /// All tags of the repository (of a destination or cache), in the server's order.
     ///
     /// # Errors

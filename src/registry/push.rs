@@ -1,7 +1,9 @@
 //! Writing: blobs and manifests.
 
 use std::cell::Cell;
+use std::fmt;
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use ureq::http::{Method, header};
 
@@ -24,6 +26,41 @@ const MAX_CHUNK_BYTES: u64 = 1 << 30;
 struct Session {
     target: Target,
     least_chunk_bytes: u64,
+}
+
+/// An upload that was opened to find out whether a push will be allowed, and which one blob can use.
+/// Cancelled when dropped: a registry sweeps forgotten uploads only sooner or later.
+pub struct OpenUpload {
+    core: Arc<Core>,
+    to: Reference,
+    /// `None` once it is used up.
+    session: Option<Session>,
+}
+
+impl OpenUpload {
+    /// Uploads a small blob with one request.
+    ///
+    /// # Errors
+    /// Any fault; nothing was tried a second time, since an upload that failed is lost.
+    pub fn put(mut self, blob: &Descriptor, bytes: &[u8]) -> Result<(), RegistryError> {
+        let Some(session) = self.session.take() else { return Ok(()) };
+        let put = self.core.put_blob(&self.to, &session, blob, Payload::Bytes(bytes));
+        put.map_err(|fault| fault.during(Operation::PushBlob, blob_name(&self.to, &blob.digest)))
+    }
+}
+
+impl Drop for OpenUpload {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.core.cancel(&self.to, &session);
+        }
+    }
+}
+
+impl fmt::Debug for OpenUpload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenUpload").field("to", &self.to).finish_non_exhaustive()
+    }
 }
 
 impl Client {
@@ -79,14 +116,23 @@ impl Client {
         }
     }
 
-    /// Finds out before the build whether a push will be allowed: opens an upload and cancels it.
+    /// Finds out whether a push will be allowed.
     ///
     /// # Errors
     /// The registry's refusal.
     pub fn check_push(&self, to: &Reference) -> Result<(), RegistryError> {
+        self.open_upload(to).map(drop)
+    }
+
+    /// The same, with the upload that was opened for it, which the push can use.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_upload(&self, to: &Reference) -> Result<OpenUpload, RegistryError> {
         let core = self.core();
         let opened = retrying(core.options.retries, Fault::is_transient, || core.open_session(to));
-        opened.map(|session| core.cancel(to, &session)).map_err(|fault| fault.during(Operation::CheckPush, to.name()))
+        let session = opened.map_err(|fault| fault.during(Operation::CheckPush, to.name()))?;
+        Ok(OpenUpload { core: Arc::clone(core), to: to.clone(), session: Some(session) })
     }
 }
 
@@ -132,6 +178,21 @@ impl Core {
             self.cancel(to, &session);
         }
         Ok(false)
+    }
+
+    /// Closes an upload with the (last) bytes of the blob.
+    fn put_blob(
+        &self,
+        to: &Reference,
+        session: &Session,
+        blob: &Descriptor,
+        payload: Payload<'_>,
+    ) -> Result<(), Fault> {
+        let mut target = session.target.clone();
+        target.url.query_pairs_mut().append_pair("digest", &blob.digest.to_string());
+        let answered = self.attempt(&target, &carrying(Method::PUT, payload), &mut claim(to))?;
+        discard(answered.response);
+        Ok(())
     }
 
     fn delete(&self, named: &Reference) -> Result<(), Fault> {
@@ -253,7 +314,7 @@ impl Upload<'_> {
     }
 
     fn patch(&self, session: &mut Session, payload: Payload<'_>, range: Option<String>) -> Result<(), Fault> {
-        let mut outgoing = self.outgoing(Method::PATCH, payload);
+        let mut outgoing = carrying(Method::PATCH, payload);
         outgoing.headers.extend(range.map(|range| (header::CONTENT_RANGE, range)));
         let answered = self.core.attempt(&session.target, &outgoing, &mut claim(self.to))?;
         // The newest location counts, when there is one.
@@ -270,19 +331,16 @@ impl Upload<'_> {
     }
 
     fn put(&self, session: &Session, payload: Payload<'_>) -> Result<(), Fault> {
-        let mut target = session.target.clone();
-        target.url.query_pairs_mut().append_pair("digest", &self.blob.digest.to_string());
-        let answered = self.core.attempt(&target, &self.outgoing(Method::PUT, payload), &mut claim(self.to))?;
-        discard(answered.response);
-        Ok(())
+        self.core.put_blob(self.to, session, self.blob, payload)
     }
+}
 
-    fn outgoing<'a>(&self, method: Method, payload: Payload<'a>) -> Outgoing<'a> {
-        Outgoing {
-            headers: vec![(header::CONTENT_TYPE, "application/octet-stream".to_owned())],
-            payload,
-            patience: UPLOAD_PATIENCE,
-            ..Outgoing::new(method, Purpose::Push)
-        }
+/// A request that carries bytes of a blob.
+fn carrying(method: Method, payload: Payload<'_>) -> Outgoing<'_> {
+    Outgoing {
+        headers: vec![(header::CONTENT_TYPE, "application/octet-stream".to_owned())],
+        payload,
+        patience: UPLOAD_PATIENCE,
+        ..Outgoing::new(method, Purpose::Push)
     }
 }

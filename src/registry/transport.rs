@@ -18,6 +18,7 @@ use super::error::{Answer, Fault, clean};
 use super::options::{ClientOptions, Purpose};
 use super::origin::Origin;
 use super::tls::{TlsConnector, TlsSettings, client_config};
+use super::traffic::{Counter, Traffic};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest silence of a server while we send or receive.
@@ -127,6 +128,7 @@ pub(super) struct Transport {
     options: Arc<ClientOptions>,
     agents: Mutex<HashMap<Group, Agent>>,
     resolver: Arc<RememberingResolver>,
+    counter: Counter,
 }
 
 /// Hosts with the same needs share an agent.
@@ -141,7 +143,12 @@ struct Group {
 
 impl Transport {
     pub(super) fn new(options: Arc<ClientOptions>) -> Self {
-        Self { options, agents: Mutex::default(), resolver: Arc::default() }
+        Self { options, agents: Mutex::default(), resolver: Arc::default(), counter: Counter::default() }
+    }
+
+    /// Of all requests so far.
+    pub(super) fn traffic(&self) -> Traffic {
+        self.counter.traffic()
     }
 
     /// Sends one request to `url` and returns the answer, whatever its status; redirects are not followed.
@@ -157,13 +164,13 @@ impl Transport {
         let origin = Origin::of(url).ok_or_else(|| Fault::Configuration("unusable URL".to_owned()))?;
         let agent = self.agent(&origin, outgoing.purpose)?;
         let request = build(url, &origin, outgoing, authorization)?;
-        let answer = match outgoing.payload {
+        let answer = self.counter.count(|| match outgoing.payload {
             Payload::None => run(&agent, request, outgoing.patience, SendBody::none()),
             Payload::Bytes(mut bytes) => run(&agent, request, outgoing.patience, SendBody::from_reader(&mut bytes)),
             Payload::Reader { mut reader, .. } => {
                 run(&agent, request, outgoing.patience, SendBody::from_reader(&mut reader))
             }
-        };
+        });
         answer.map_err(|error| {
             self.resolver.forget();
             fault(&origin, error)

@@ -157,6 +157,10 @@ pub struct Summary {
     pub cached_steps: usize,
     /// Steps that ran.
     pub run_steps: usize,
+    /// Requests to registries.
+    pub requests: usize,
+    /// How many of them had to wait for one another: so many times the network's latency counts.
+    pub round_trips: usize,
     /// The whole build.
     pub took: Duration,
 }

@@ -36,7 +36,7 @@ impl<W: Write + Send> Observer for Json<W> {
             *steps = planned;
         }
         // A log that cannot be written must not stop the build.
-        let _ = writeln!(writer, "{object}");
+        let _ = writer.write_all(format!("{object}\n").as_bytes());
     }
 }
 
@@ -88,6 +88,7 @@ fn object(event: &Event, steps: &[StepInfo]) -> Option<Value> {
             "msg": summary_lines(summary, &[]).join("; "),
             "digest": summary.digest.to_string(), "image_bytes": summary.image_bytes, "layers": summary.layers,
             "cached_steps": summary.cached_steps, "run_steps": summary.run_steps,
+            "requests": summary.requests, "round_trips": summary.round_trips,
             "duration_ms": summary.took.as_millis() as u64,
         }),
     })

@@ -107,11 +107,13 @@ impl<L: Write, O: Write> State<L, O> {
 
     /// `INFO[0007] text`, as Kaniko's text format; `at` is what stands between the brackets. A log that cannot be written must not stop the build.
     fn line(&mut self, level: &str, colour: &str, text: &str, at: &str) {
-        let _ = if self.colour {
-            writeln!(self.log, "\x1b[{colour}m{level}\x1b[0m[{at}] {text}")
+        let line = if self.colour {
+            format!("\x1b[{colour}m{level}\x1b[0m[{at}] {text}\n")
         } else {
-            writeln!(self.log, "{level}[{at}] {text}")
+            format!("{level}[{at}] {text}\n")
         };
+        // At once: standard error has no buffer, and others may write to it, too.
+        let _ = self.log.write_all(line.as_bytes());
     }
 
     /// Writes whole lines; keeps the rest for later.

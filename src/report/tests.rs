@@ -43,6 +43,8 @@ fn events() -> Vec<Event> {
             outputs: vec!["localhost:5000/x:1".into()],
             cached_steps: 1,
             run_steps: 1,
+            requests: 7,
+            round_trips: 4,
             took: Duration::from_secs(65),
         }),
     ]

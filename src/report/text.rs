@@ -70,6 +70,11 @@ pub(super) fn summary_lines(summary: &Summary, phases: &[(&'static str, Duration
         format!("{} in {} layers", human_bytes(summary.image_bytes), summary.layers),
     ];
     lines.extend(summary.outputs.iter().map(|output| format!("wrote {output}")));
+    if summary.requests > 0 {
+        let plural = |number: usize, one: &str| format!("{number} {one}{}", if number == 1 { "" } else { "s" });
+        let (requests, trips) = (plural(summary.requests, "request"), plural(summary.round_trips, "round trip"));
+        lines.push(format!("registries: {requests} in {trips}"));
+    }
     lines.push(format!(
         "{} steps cached, {} run, {} in all ({})",
         summary.cached_steps,

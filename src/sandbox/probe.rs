@@ -153,18 +153,20 @@ pub(super) fn mounting() -> Result<(), String> {
     if !may_mount() {
         return Err("CAP_SYS_ADMIN is missing".into());
     }
-    in_own_namespace(|| {
+    let opened = in_own_namespace(|| {
         fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
-            .map_err(|errno| refused("opening the overlay file system", errno))?;
-        Ok(())
-    })
+            .map_err(|errno| refused("opening the overlay file system", errno))
+    })?;
+    // The kernel takes milliseconds to close it.
+    std::thread::spawn(|| drop(opened));
+    Ok(())
 }
 
 fn refused(what: &str, errno: rustix::io::Errno) -> String {
     format!("{what} is refused ({})", std::io::Error::from(errno))
 }
 
-fn in_own_namespace(attempt: impl FnOnce() -> Result<(), String> + Send) -> Result<(), String> {
+fn in_own_namespace<T: Send>(attempt: impl FnOnce() -> Result<T, String> + Send) -> Result<T, String> {
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     let thread = || {
         // Current directory and root are per thread from here on.

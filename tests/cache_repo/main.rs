@@ -5,6 +5,7 @@
 
 mod contract;
 mod layout;
+mod raced;
 mod refusal;
 mod repository;
 

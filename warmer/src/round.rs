@@ -59,6 +59,8 @@ pub(crate) fn run(
     let wanted = Wanted::read(line, &env)?;
     let client = Client::new(client_options(&line.pull, &env)?, credentials(env)?)?;
     let store = open_store(&line.cache_dir)?;
+    // What is written now is named only when an image is whole: nobody may remove it before.
+    let declared = store.declare_build();
     let blobs = Blobs::new(&client, &store, observer, stop, line.force);
     let (ttl, force) = (line.cache_ttl.0, line.force);
     let warmer = Warmer { client: &client, store: &store, observer, blobs, ttl, force };
@@ -68,6 +70,7 @@ pub(crate) fn run(
         round.extract_layers(form);
     }
     round.store_contents();
+    drop(declared);
     if stop.is_set() {
         return Err(Failure::Interrupted);
     }

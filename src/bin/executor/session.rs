@@ -24,6 +24,9 @@ use crate::remote_caches::{layer_cache, mount_repository, remote_caches, trust};
 use crate::workplace::{Workplace, executor_directory, kaniko_dir, state_parent};
 use crate::{hide, named, settings, ssh};
 
+/// In the cache directory: what files of contexts hashed to.
+const CONTEXTS: &str = "contexts";
+
 /// Carries out the command line.
 pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
     settings::check(line)?;
@@ -66,8 +69,10 @@ fn build_with(line: &CommandLine, probe: Probe) -> Result<(), Failure> {
         dockerfile,
     };
     let agents = ssh::requests(&line.build.ssh, &env)?;
-    let context = found.read(Some(&path))?;
-    let contexts = Contexts { main: context, named: named_contexts(files, &parent)?, layouts };
+    let remembered = line.cache.cache.then(|| line.cache.cache_dir.join(CONTEXTS));
+    let context = found.read(Some(&path), remembered.as_deref())?;
+    let named = named_contexts(files, &parent, remembered.as_deref())?;
+    let contexts = Contexts { main: context, named, layouts };
     let workplace = Workplace::new(line, &parent, holds_overlay)?;
     let agents = agents.start(workplace.work.path())?;
     let request = BuildRequest { ssh: agents.sockets.clone(), ..request };
@@ -112,13 +117,14 @@ pub(crate) fn find_context(line: &CommandLine, parent: &Path) -> Result<FoundCon
 fn named_contexts(
     files: BTreeMap<String, ContextSpec>,
     parent: &Path,
+    remembered: Option<&Path>,
 ) -> Result<BTreeMap<String, ContextDirectory>, Failure> {
     let git = Git::new(std::env::vars_os());
     let mut contexts = BTreeMap::new();
     for (key, spec) in files {
         let agent = web_agent(spec.text.starts_with("https://"));
         let fetching = Fetching { agent: &agent, git: &git, parent };
-        contexts.insert(key, context::find(&spec.named_location()?, "", fetching)?.read(None)?);
+        contexts.insert(key, context::find(&spec.named_location()?, "", fetching)?.read(None, remembered)?);
     }
     Ok(contexts)
 }
@@ -130,6 +136,20 @@ struct Contexts {
     named: BTreeMap<String, ContextDirectory>,
     /// Named contexts that are images of this machine.
     layouts: ImageLayouts,
+}
+
+impl Contexts {
+    /// Keeps what files hashed to for the next build with this cache directory, when it has one.
+    fn remember(&self, workplace: &Workplace, observer: &dyn Observer) {
+        if !workplace.is_kept {
+            return;
+        }
+        for context in self.named.values().chain([&self.main]) {
+            if let Err(error) = context.remember() {
+                observer.event(Event::Debug(format!("the hashes of the context's files are not kept: {error}")));
+            }
+        }
+    }
 }
 
 fn run(
@@ -174,6 +194,7 @@ fn run(
     let others = line.build.target.iter().skip(1);
     let others = others.map(|target| settings::only_built(request, target));
     let result = others.chain([request.clone()]).try_for_each(|request| build::build(&request, &services).map(drop));
+    contexts.remember(workplace, observer.as_ref());
     if let Some(cache) = &cache {
         cache.finish();
     }

@@ -21,6 +21,8 @@ const LOCK: &str = "lock";
 pub(crate) struct Workplace {
     pub(crate) store: Arc<Store>,
     pub(crate) warm: Option<Store>,
+    /// Whether `store` is the cache directory, and outlives this build.
+    pub(crate) is_kept: bool,
     pub(crate) work: TempDir,
     /// Whether `work` is on a file system that can hold an overlay's upper directory.
     pub(crate) holds_overlay: bool,
@@ -39,12 +41,14 @@ impl Workplace {
         let state = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
         let lock = locked_file(state.path())?;
         let work = tempfile::Builder::new().prefix("work-").tempdir_in(state.path())?;
-        let (store, warm) = match cache_directory(line)? {
-            Some(shared) if line.cache.cache && shared.is_writable() => (shared, None),
-            shared => (Store::open_with(&state.path().join("store"), Access::ReadWrite, Durability::None)?, shared),
+        let (store, warm, is_kept) = match cache_directory(line)? {
+            Some(shared) if line.cache.cache && shared.is_writable() => (shared, None, true),
+            shared => {
+                (Store::open_with(&state.path().join("store"), Access::ReadWrite, Durability::None)?, shared, false)
+            }
         };
         let _declared = store.declare_build();
-        Ok(Self { store: Arc::new(store), warm, work, holds_overlay, _state: state, _lock: lock, _declared })
+        Ok(Self { store: Arc::new(store), warm, is_kept, work, holds_overlay, _state: state, _lock: lock, _declared })
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod archive;
 mod assemble;
+mod destinations;
 mod files;
 mod index;
 mod layout;
@@ -15,8 +16,8 @@ use crate::digest::Digest;
 use crate::image::{Manifest, Platform};
 
 pub(super) use assemble::assemble;
+pub(super) use destinations::Destinations;
 pub(super) use index::Product;
-pub(super) use push::check_push;
 
 /// An image ready to be written: documents, and layers that may still be elsewhere.
 #[derive(Debug, Clone)]
@@ -45,7 +46,7 @@ impl Image {
 /// push (Kaniko's order). Returns what was written, for display.
 pub(super) fn export(
     product: &Product,
-    outputs: &Outputs,
+    (outputs, destinations): (&Outputs, &Destinations),
     materials: &Materials<'_>,
     services: &Services<'_>,
 ) -> Result<Vec<String>, BuildError> {
@@ -61,7 +62,8 @@ pub(super) fn export(
     }
     if outputs.push {
         for destination in &outputs.destinations {
-            push::push(product, destination, outputs, materials, services)?;
+            let known = destinations.get(destination);
+            push::push(product, (destination, known), outputs, materials, services)?;
             written.push(format!("{destination}@{}", product.digest()));
         }
         files::write_pushed(&product.digest(), outputs)?;

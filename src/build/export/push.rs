@@ -3,26 +3,35 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
-use std::sync::Mutex;
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use super::super::error::BuildError;
 use super::super::materials::Materials;
 use super::super::request::{Outputs, Services};
 use super::super::state::{Origin, StateLayer};
+use super::destinations::Destination;
 use super::{Image, Product};
 use crate::digest::Digest;
 use crate::image::{Descriptor, Reference};
 use crate::registry::{Purpose, RegistryError};
 use crate::report::{Direction, Event, Transfer};
 
-/// Blobs that are checked and uploaded side by side.
-const JOBS: usize = 8;
+/// Blobs that are asked for, or mounted, side by side: short requests, whose time is the network's.
+const QUESTIONS: usize = 24;
+/// Blobs that are uploaded side by side.
+const UPLOADS: usize = 8;
+/// Images of an index that are pushed side by side.
+const IMAGES: usize = 4;
 
 /// One destination.
 struct Push<'a> {
     product: &'a Product,
     destination: &'a Reference,
+    /// As it was when the build began; `None` when it has to be asked again.
+    known: Option<&'a Destination>,
     materials: &'a Materials<'a>,
     services: &'a Services<'a>,
 }
@@ -31,12 +40,12 @@ struct Push<'a> {
 /// names this very document already.
 pub(super) fn push(
     product: &Product,
-    destination: &Reference,
+    (destination, known): (&Reference, Option<&Destination>),
     outputs: &Outputs,
     materials: &Materials<'_>,
     services: &Services<'_>,
 ) -> Result<(), BuildError> {
-    let push = Push { product, destination, materials, services };
+    let mut push = Push { product, destination, known, materials, services };
     let mut attempt = 0;
     loop {
         match push.once() {
@@ -50,52 +59,50 @@ pub(super) fn push(
                     .event(Event::Warning(format!("push to {destination} failed, trying again: {source}")));
                 thread::sleep(std::time::Duration::from_secs(1 << attempt.min(6)));
                 attempt += 1;
+                push.known = None;
             }
             result => return result,
         }
     }
 }
 
-/// Asks each repository once whether a push will be allowed, before hours go into a build.
-///
-/// # Source
-/// Kaniko, `CheckPushPermissions`.
-pub(in super::super) fn check_push(outputs: &Outputs, services: &Services<'_>) -> Result<(), BuildError> {
-    if !outputs.push || outputs.skip_push_check {
-        return Ok(());
-    }
-    let mut asked = BTreeSet::new();
-    for destination in outputs.destinations.iter().filter(|destination| asked.insert(destination.name())) {
-        let refused = |source| BuildError::PushCheck { destination: destination.to_string(), source };
-        services.registry.check_push(destination).map_err(refused)?;
-    }
-    Ok(())
-}
-
 impl Push<'_> {
     fn once(&self) -> Result<(), BuildError> {
         let digest = self.product.digest();
-        if self.names(self.destination)?.is_some_and(|there| there.digest == digest) {
+        let named = match self.known.and_then(|known| known.names(&digest)) {
+            Some(named) => named,
+            None => self.names(self.destination)?.is_some_and(|there| there.digest == digest),
+        };
+        if named {
             return Ok(());
         }
+        let push_document = || self.push_document(self.destination, self.product.media_type(), self.product.bytes());
         // A registry that has the document has what it names: only the tag is missing.
-        if self.names(&self.destination.with_digest(digest))?.is_none() {
-            match self.product {
-                Product::Image(image) => self.push_blobs(image)?,
-                Product::Index { images, .. } => images.iter().try_for_each(|image| self.push_entry(image))?,
-            }
+        if !self.is_empty() && self.names(&self.destination.with_digest(digest))?.is_some() {
+            return thread::scope(|scope| {
+                scope.spawn(|| drop(self.known.and_then(Destination::upload)));
+                push_document()
+            });
         }
-        self.push_document(self.destination, self.product.media_type(), self.product.bytes())
+        match self.product {
+            Product::Image(image) => self.push_blobs(image)?,
+            Product::Index { images, .. } => each(images, IMAGES, |image| self.push_entry(image))?,
+        }
+        push_document()
     }
 
     /// An index's image has no name, only its digest.
     fn push_entry(&self, image: &Image) -> Result<(), BuildError> {
         let name = self.destination.with_digest(image.digest());
-        if self.names(&name)?.is_some() {
+        if !self.is_empty() && self.names(&name)?.is_some() {
             return Ok(());
         }
         self.push_blobs(image)?;
         self.push_document(&name, image.manifest.media_type(), &image.manifest_bytes)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.known.is_some_and(Destination::is_empty)
     }
 
     fn push_document(&self, name: &Reference, media_type: &str, bytes: &[u8]) -> Result<(), BuildError> {
@@ -111,50 +118,57 @@ impl Push<'_> {
         BuildError::Push { destination: self.destination.to_string(), source }
     }
 
-    /// A few threads take one blob after the other; the first failure stops them all.
     fn push_blobs(&self, image: &Image) -> Result<(), BuildError> {
-        let mut seen = BTreeSet::new();
-        let layers = image.layers.iter().filter(|layer| seen.insert(layer.blob.digest.clone()));
-        let queue: Mutex<Vec<&StateLayer>> = Mutex::new(layers.rev().collect());
-        let next = || queue.lock().ok().and_then(|mut queue| queue.pop());
-        let work = || -> Result<(), BuildError> {
-            while let Some(layer) = next() {
-                if let Err(error) = self.push_layer(layer) {
-                    queue.lock().map(|mut queue| queue.clear()).ok();
-                    return Err(error);
-                }
-            }
-            Ok(())
-        };
         thread::scope(|scope| {
-            let jobs = JOBS.min(image.layers.len());
-            let running: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
-            let config = self.push_config(image);
-            let results =
-                running.into_iter().map(|job| job.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-            results.fold(config, |so_far, result| so_far.and(result))
+            let config = scope.spawn(|| self.push_config(image));
+            let layers = self.push_layers(image);
+            let config = config.join().unwrap_or_else(|panic| resume_unwind(panic));
+            layers.and(config)
         })
     }
 
-    fn push_config(&self, image: &Image) -> Result<(), BuildError> {
-        let config = &image.manifest.config;
-        if self.has(&config.digest)? {
-            return Ok(());
-        }
-        let bytes = image.config_bytes.clone();
-        let open = || -> io::Result<Box<dyn Read + Send>> { Ok(Box::new(io::Cursor::new(bytes.clone()))) };
-        self.upload(config, &open)
+    fn push_layers(&self, image: &Image) -> Result<(), BuildError> {
+        let mut seen = BTreeSet::new();
+        let layers = image.layers.iter().filter(|layer| seen.insert(layer.blob.digest.clone()));
+        let layers: Vec<(usize, &StateLayer)> = layers.enumerate().collect();
+        let missing = Mutex::new(Vec::new());
+        each(&layers, QUESTIONS, |(number, layer)| {
+            if !self.provide(layer)? {
+                missing.lock().unwrap_or_else(PoisonError::into_inner).push((*number, *layer));
+            }
+            Ok(())
+        })?;
+        let mut missing = missing.into_inner().unwrap_or_else(PoisonError::into_inner);
+        missing.sort_unstable_by_key(|(number, _)| *number);
+        each(&missing, UPLOADS, |(_, layer)| self.upload_layer(layer))
     }
 
-    fn push_layer(&self, layer: &StateLayer) -> Result<(), BuildError> {
+    /// Whether the destination has the layer, perhaps from another repository by now.
+    fn provide(&self, layer: &StateLayer) -> Result<bool, BuildError> {
+        Ok(!self.is_empty() && self.has(&layer.blob.digest)? || self.mount(layer)?)
+    }
+
+    fn upload_layer(&self, layer: &StateLayer) -> Result<(), BuildError> {
         let blob = &layer.blob;
-        if self.has(&blob.digest)? || self.mount(layer)? {
-            return Ok(());
-        }
         self.materials.keep_blob(layer)?;
         let path = self.services.store.blob_path(&blob.digest);
         let open = || -> io::Result<Box<dyn Read + Send>> { Ok(Box::new(File::open(&path)?)) };
         self.upload(blob, &open)
+    }
+
+    fn push_config(&self, image: &Image) -> Result<(), BuildError> {
+        let config = &image.manifest.config;
+        if !self.is_empty() && self.has(&config.digest)? {
+            return Ok(());
+        }
+        let bytes = &image.config_bytes;
+        let open_upload = self.known.and_then(Destination::upload);
+        // What the registry has against it, it says once more.
+        if open_upload.is_some_and(|upload| upload.put(config, bytes).is_ok()) {
+            return Ok(());
+        }
+        let open = || -> io::Result<Box<dyn Read + Send>> { Ok(Box::new(io::Cursor::new(bytes.clone()))) };
+        self.upload(config, &open)
     }
 
     fn has(&self, digest: &Digest) -> Result<bool, BuildError> {
@@ -190,4 +204,26 @@ impl Push<'_> {
         let other = |from: &&Reference| from.registry() == here && from.repository() != self.destination.repository();
         candidates.iter().find(other).cloned()
     }
+}
+
+/// Calls `work` for each item, on a few threads; the first failure stops them all.
+fn each<T: Sync>(
+    items: &[T],
+    threads: usize,
+    work: impl Fn(&T) -> Result<(), BuildError> + Sync,
+) -> Result<(), BuildError> {
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let take = || items.get(next.fetch_add(1, Ordering::Relaxed)).filter(|_| !failed.load(Ordering::Relaxed));
+    let run = || -> Result<(), BuildError> {
+        while let Some(item) = take() {
+            work(item).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let running: Vec<_> = (1..threads.min(items.len())).map(|_| scope.spawn(run)).collect();
+        let own = run();
+        let others = running.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        others.fold(own, |so_far, result| so_far.and(result))
+    })
 }

@@ -13,6 +13,7 @@ pub use login::GitLogin;
 pub use options::{GitOptions, GitOptionsError};
 pub use source::{GitReference, GitSource, GitSourceError};
 
+use super::stat_cache::StatCache;
 use super::{ContextError, read_directory, subtree};
 use crate::layer::EntryPath;
 use crate::pattern::Patterns;
@@ -280,7 +281,7 @@ impl Run<'_> {
 
     /// The checked-out files, as ADD copies them.
     fn view(&self) -> Result<View, GitError> {
-        let all = read_directory(self.directory, &Patterns::default())?;
+        let all = read_directory(self.directory, &Patterns::default(), &StatCache::none())?;
         let Some(part) = subtree(&all, &self.source.subdirectory)? else {
             let (remote, path) = (self.source.public_remote(), self.source.subdirectory.clone());
             return Err(GitError::NoDirectory { remote, path });

@@ -196,3 +196,41 @@ fn a_blob_of_many_images_is_fetched_once() {
     // Five configurations, four layers and the one that all have.
     assert_eq!(world.log_lines("/blobs/").len() - before, 10);
 }
+
+#[test]
+fn nothing_is_removed_under_a_running_warmer() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let world = World::new();
+    let proxy = Proxy::new(&world.address, STOP);
+    let image = large(&world, &proxy);
+    let warmer = start(&world, &image);
+    wait_for_partial(&world);
+    let leases =
+        || fs::read_dir(world.cache().join("leases")).expect("leases").map(|entry| entry.expect("entry").path());
+    let lease = leases().next().expect("a running warmer is declared");
+    // As if it had begun three hours ago, stored one blob two hours ago, and found another six hours ago.
+    let mut holder: serde_json::Value = serde_json::from_slice(&fs::read(&lease).expect("lease")).expect("JSON");
+    holder["since"] = (holder["since"].as_u64().expect("seconds") - 3 * HOUR.as_secs()).into();
+    fs::write(&lease, holder.to_string()).expect("lease");
+    let blob = |hours: u32| {
+        let path = world.cache().join("blobs/sha256").join(format!("{hours:064}"));
+        let file = fs::File::create(&path).expect("blob");
+        file.set_modified(std::time::SystemTime::now() - HOUR * hours).expect("time");
+        path
+    };
+    let (written, unused) = (blob(2), blob(6));
+    let prune = || {
+        let mut prune = crate::executor();
+        prune.args(["cache", "prune", "--older-than=1h", "--cache-dir"]).arg(world.cache());
+        succeed(prune.output().expect("executor runs"))
+    };
+    let said = prune();
+    assert!(written.exists() && !unused.exists(), "{said}");
+    proxy.allow_all();
+    succeed(warmer.wait_with_output().expect("ended"));
+    // It does not know its own lease any more, which is another's by what it says now.
+    fs::remove_file(&lease).expect("lease");
+    assert_eq!(leases().count(), 0);
+    let said = prune();
+    assert!(!written.exists(), "{said}");
+}

@@ -1,0 +1,111 @@
+//! What is learned of the destinations while the build is planned: whether a push will be allowed, and
+//! what is there already.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::resume_unwind;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::super::error::BuildError;
+use super::super::request::Outputs;
+use crate::digest::Digest;
+use crate::image::Reference;
+use crate::parallel::in_parallel;
+use crate::registry::{Client, OpenUpload, Purpose};
+
+/// Destinations that are looked at side by side.
+const JOBS: usize = 8;
+
+/// How long it counts what was there: somebody else may push, too.
+const BELIEVED: Duration = Duration::from_secs(5);
+
+/// How long an upload that was opened is used: a registry may have swept it after that.
+const UPLOAD_LIFE: Duration = Duration::from_secs(60);
+
+/// All destinations, by their names.
+pub(in super::super) struct Destinations(BTreeMap<String, Destination>);
+
+/// One destination, as it was when the build began.
+pub(super) struct Destination {
+    seen: Instant,
+    /// The document that the tag named, if any; `None`: not known.
+    named: Option<Option<Digest>>,
+    /// What the permission was asked with, until it is of use or of none.
+    upload: Mutex<Option<OpenUpload>>,
+    /// Set when an answer came.
+    is_empty: Arc<OnceLock<bool>>,
+}
+
+impl Destinations {
+    /// Asks each repository whether a push will be allowed, before hours go into a build, and each tag
+    /// what it names.
+    ///
+    /// # Source
+    /// Kaniko, `CheckPushPermissions`.
+    pub(in super::super) fn look(outputs: &Outputs, registry: &Client) -> Result<Self, BuildError> {
+        let wanted = if outputs.push { outputs.destinations.as_slice() } else { &[] };
+        let mut repositories = BTreeSet::new();
+        let first = wanted.iter().map(|destination| (destination, repositories.insert(destination.name())));
+        let all: Vec<(&Reference, bool)> = first.collect();
+        let looked = in_parallel(&all, JOBS, |(destination, first)| {
+            let seen = Destination::look(destination, *first, outputs.skip_push_check, registry);
+            seen.map(|seen| (destination.to_string(), seen))
+        });
+        looked.into_iter().collect::<Result<_, _>>().map(Self)
+    }
+
+    pub(super) fn get(&self, destination: &Reference) -> Option<&Destination> {
+        self.0.get(&destination.to_string())
+    }
+}
+
+impl Destination {
+    /// Asks more of the `first` destination of a repository.
+    fn look(to: &Reference, first: bool, skip_check: bool, registry: &Client) -> Result<Self, BuildError> {
+        let (named, upload) = thread::scope(|scope| {
+            let opening = scope.spawn(|| (first && !skip_check).then(|| registry.open_upload(to)).transpose());
+            // Whoever pushes finds out what is wrong, if it still is.
+            let named = registry.head_manifest(to, Purpose::Push).ok();
+            (named, opening.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        });
+        let refused = |source| BuildError::PushCheck { destination: to.to_string(), source };
+        let named = named.map(|found| found.map(|document| document.digest));
+        let is_new = matches!(named, Some(None));
+        // A tag that is there mostly is the image to come: there is nothing to upload then.
+        let upload = Mutex::new(upload.map_err(refused)?.filter(|_| is_new));
+        let is_empty = Arc::default();
+        if first && is_new {
+            ask_whether_empty(to, registry, &is_empty);
+        }
+        Ok(Self { seen: Instant::now(), named, upload, is_empty })
+    }
+
+    /// Whether the tag names this document; `None` when it has to be asked.
+    pub(super) fn names(&self, digest: &Digest) -> Option<bool> {
+        let named = self.named.as_ref().filter(|_| self.seen.elapsed() < BELIEVED);
+        named.map(|named| named.as_ref() == Some(digest))
+    }
+
+    /// Whether the repository is known to have no image: then it need not be asked for anything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.seen.elapsed() < BELIEVED && self.is_empty.get() == Some(&true)
+    }
+
+    /// The upload that is open, for one blob.
+    pub(super) fn upload(&self) -> Option<OpenUpload> {
+        let upload = self.upload.lock().unwrap_or_else(PoisonError::into_inner).take();
+        upload.filter(|_| self.seen.elapsed() < UPLOAD_LIFE)
+    }
+}
+
+/// Nobody waits for the answer: a registry may take long to list its tags, or refuse to.
+fn ask_whether_empty(to: &Reference, registry: &Client, is_empty: &Arc<OnceLock<bool>>) {
+    let (to, registry, is_empty) = (to.clone(), registry.clone(), Arc::clone(is_empty));
+    thread::spawn(move || {
+        if let Ok(has_tags) = registry.has_tags(&to) {
+            // Set here only.
+            let _ = is_empty.set(!has_tags);
+        }
+    });
+}
