@@ -2,6 +2,7 @@
 
 mod archive;
 mod assemble;
+mod attach;
 mod files;
 mod index;
 mod layout;

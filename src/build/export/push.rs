@@ -8,8 +8,9 @@ use std::thread;
 
 use super::super::error::BuildError;
 use super::super::materials::Materials;
-use super::super::request::{Outputs, Services};
+use super::super::request::{Attestations, Outputs, Services};
 use super::super::state::{Origin, StateLayer};
+use super::attach::attach;
 use super::{Image, Product};
 use crate::digest::Digest;
 use crate::image::{Descriptor, Reference};
@@ -24,11 +25,12 @@ struct Push<'a> {
     product: &'a Product,
     destination: &'a Reference,
     materials: &'a Materials<'a>,
+    attestations: &'a Attestations,
     services: &'a Services<'a>,
 }
 
-/// Pushes blobs, then manifests, then the index when there is one. Does nothing when the destination
-/// names this very document already.
+/// Pushes blobs, then manifests, then the index when there is one, then what is attached; the name comes last. When the
+/// destination names this very document already, only what is attached to it may be missing.
 pub(super) fn push(
     product: &Product,
     destination: &Reference,
@@ -36,7 +38,7 @@ pub(super) fn push(
     materials: &Materials<'_>,
     services: &Services<'_>,
 ) -> Result<(), BuildError> {
-    let push = Push { product, destination, materials, services };
+    let push = Push { product, destination, materials, attestations: &outputs.attestations, services };
     let mut attempt = 0;
     loop {
         match push.once() {
@@ -75,15 +77,25 @@ pub(in super::super) fn check_push(outputs: &Outputs, services: &Services<'_>) -
 impl Push<'_> {
     fn once(&self) -> Result<(), BuildError> {
         let digest = self.product.digest();
-        if self.names(self.destination)?.is_some_and(|there| there.digest == digest) {
-            return Ok(());
-        }
+        let is_named = self.names(self.destination)?.is_some_and(|there| there.digest == digest);
+        let by_digest = self.destination.with_digest(digest);
         // A registry that has the document has what it names: only the tag is missing.
-        if self.names(&self.destination.with_digest(digest))?.is_none() {
+        let is_there = is_named || self.names(&by_digest)?.is_some();
+        if !is_there {
             match self.product {
                 Product::Image(image) => self.push_blobs(image)?,
                 Product::Index { images, .. } => images.iter().try_for_each(|image| self.push_entry(image))?,
             }
+        }
+        if self.attestations.is_some() {
+            // Whoever finds the name finds the signature.
+            if !is_there {
+                self.push_document(&by_digest, self.product.media_type(), self.product.bytes())?;
+            }
+            attach(self.product, self.destination, self.attestations, self.services)?;
+        }
+        if is_named {
+            return Ok(());
         }
         self.push_document(self.destination, self.product.media_type(), self.product.bytes())
     }
