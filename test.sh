@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 say() { printf '\n== %s\n' "$*"; }
 
-packages=(build-essential musl-tools python3 openssl docker-registry busybox-static skopeo openssh-client podman runc runsc uidmap git zstd xz-utils bzip2 curl procps util-linux)
+packages=(build-essential musl-tools python3 python3-pip openssl docker-registry busybox-static skopeo openssh-client podman runc runsc uidmap git zstd xz-utils bzip2 curl procps util-linux)
 missing=()
 for package in "${packages[@]}"; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
@@ -38,6 +38,8 @@ say "under several profiles of containers"
 tests/profiles.sh "$bin"
 say "inside gVisor"
 tests/gvisor.sh "$bin"
+say "signatures, checked by others"
+tests/signatures.sh "$bin"
 golden=$(realpath -m ../shared/golden)
 if [ -d "$golden" ]; then
     say "golden suite"

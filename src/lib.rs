@@ -15,12 +15,14 @@ pub mod image;
 pub mod key;
 pub mod pattern;
 pub mod plan;
+pub mod signature;
 
 // Layers: codecs over readers and writers; a view is pure over its tables of contents.
 pub mod layer;
 pub mod view;
 
 // Edges.
+pub mod attest;
 pub mod cache;
 pub mod context;
 pub mod extract;

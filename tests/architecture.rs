@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 
 /// What each module may know of the crate. A new arrow is a decision: make it here, with a reason
 /// in `docs/design.md`.
-const ALLOWED: [(&str, &[&str]); 18] = [
+const ALLOWED: [(&str, &[&str]); 20] = [
     // Pure.
     ("digest", &[]),
     ("parallel", &[]),
+    ("signature", &["digest"]),
     ("dockerfile", &[]),
     ("pattern", &[]),
     ("image", &["digest"]),
@@ -26,13 +27,15 @@ const ALLOWED: [(&str, &[&str]); 18] = [
     ("extract", &["digest", "layer", "view"]),
     ("store", &["digest", "image", "key"]),
     ("registry", &["digest", "image"]),
-    ("cache", &["digest", "image", "key", "parallel", "registry", "report", "store"]),
+    ("attest", &["digest", "image", "registry", "signature"]),
+    ("cache", &["digest", "image", "key", "parallel", "registry", "report", "signature", "store"]),
     ("sandbox", &["plan"]),
     ("snapshot", &["digest", "layer", "sandbox", "view"]),
     // Everything meets.
     (
         "build",
         &[
+            "attest",
             "cache",
             "context",
             "digest",
@@ -47,6 +50,7 @@ const ALLOWED: [(&str, &[&str]); 18] = [
             "registry",
             "report",
             "sandbox",
+            "signature",
             "snapshot",
             "store",
             "view",
@@ -55,7 +59,7 @@ const ALLOWED: [(&str, &[&str]); 18] = [
 ];
 
 /// Pure modules see the world through their arguments only.
-const PURE: [&str; 6] = ["digest", "dockerfile", "image", "key", "pattern", "plan"];
+const PURE: [&str; 7] = ["digest", "dockerfile", "image", "key", "pattern", "plan", "signature"];
 
 /// What a pure module must not touch.
 const EFFECTS: [&str; 8] = [

@@ -1,6 +1,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::attest::AttestError;
 use crate::context::{ArchiveError, ContextError, FetchError, GitError, GitSourceError};
 use crate::dockerfile::lint::CheckOptionsError;
 use crate::dockerfile::{Listing, ParseError, Span};
@@ -213,6 +214,15 @@ pub enum BuildError {
         /// Why.
         #[source]
         source: RegistryError,
+    },
+    /// What is said about the image could not be attached to it: its name was not moved.
+    #[error("failed to sign {destination}")]
+    Attest {
+        /// Where it was to be pushed.
+        destination: String,
+        /// Why.
+        #[source]
+        source: AttestError,
     },
     /// A digest or name could not be sent to where it was asked for.
     #[error("failed to send the image's name to {place}: {reason}")]

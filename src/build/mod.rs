@@ -40,7 +40,8 @@ pub use check::{CheckReport, CheckRequest, check};
 pub use error::BuildError;
 pub use layouts::{ImageLayouts, LayoutError, LayoutFault};
 pub use request::{
-    BuildReport, BuildRequest, Caching, DockerfileText, ImageForm, Outputs, SandboxChoice, Secret, Services,
+    Attestations, BuildReport, BuildRequest, Caching, DockerfileText, ImageForm, Outputs, SandboxChoice, Secret,
+    Services,
 };
 pub use run::{RemoteMounts, RemoteMountsOptions};
 

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::BuildError;
@@ -17,6 +18,7 @@ use crate::plan::{PlanOptions, Source};
 use crate::registry::Client;
 use crate::report::Observer;
 use crate::sandbox;
+use crate::signature::SigningKey;
 use crate::store::Store;
 
 /// What to build and where to put it.
@@ -132,6 +134,22 @@ pub struct Outputs {
     /// Gets a file `images` after the push: a JSON object with `name` and `digest` per line, for Skaffold and
     /// Cloud Build (the variable `BUILDER_OUTPUT`).
     pub images_directory: Option<PathBuf>,
+    /// What lies beside the image in its registry.
+    pub attestations: Attestations,
+}
+
+/// What is said about the image where it is pushed to.
+#[derive(Debug, Clone, Default)]
+pub struct Attestations {
+    /// Signs the image and all else that is said about it (`--sign-key`).
+    pub signer: Option<Arc<SigningKey>>,
+}
+
+impl Attestations {
+    /// Whether there is anything to say.
+    pub(super) fn is_some(&self) -> bool {
+        self.signer.is_some()
+    }
 }
 
 /// What a build works with.

@@ -28,7 +28,7 @@ pub use mounts::{SavedMount, mount_tag};
 pub use registry::{RegistryCache, RegistryCacheOptions};
 pub use repository::{CacheRepository, RemoteRecord, RepositoryListing};
 pub use saver::BackgroundSaver;
-pub use signing::{Distrust, KeyError, SigningKey, Trust, TrustedKey};
+pub use signing::{Distrust, Trust};
 pub use tiered::TieredCache;
 
 use crate::digest::DiffId;

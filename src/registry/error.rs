@@ -47,6 +47,8 @@ pub enum Operation {
     DeleteManifest,
     /// Tag list.
     ListTags,
+    /// List of what refers to a manifest.
+    ListReferrers,
     /// The early look whether a push is allowed.
     CheckPush,
     /// A request that only some servers know.
@@ -69,6 +71,7 @@ impl fmt::Display for Operation {
             Self::PushManifest => "push manifest",
             Self::DeleteManifest => "delete manifest",
             Self::ListTags => "list tags of",
+            Self::ListReferrers => "list referrers of",
             Self::CheckPush => "check push permission for",
             Self::UseExtension => "use the cache server of",
             Self::Reach => "reach registry",

@@ -10,6 +10,7 @@
 //! | `credentials`, `helper` | Docker's config.json and its programs; clouds and pipelines |
 //! | `pull`, `blob`, `resolve` | reading manifests, blobs, whole images |
 //! | `push` | writing blobs and manifests |
+//! | `referrers` | manifests that are about another one |
 //! | `extension` | requests that only some servers know |
 //! | `web` | a client for servers that are no registries |
 //!
@@ -28,6 +29,7 @@ mod origin;
 mod proxy;
 mod pull;
 mod push;
+mod referrers;
 mod resolve;
 mod tls;
 mod token;

@@ -280,7 +280,7 @@ fn content_type(headers: &HeaderMap) -> Option<String> {
 ///
 /// # Source
 /// RFC 8288; OCI distribution-spec, "Listing Tags".
-fn next_link(value: &str) -> Option<&str> {
+pub(super) fn next_link(value: &str) -> Option<&str> {
     let is_next = |parameter: &str| {
         let (name, value) = parameter.split_once('=').unwrap_or_default();
         name.trim().eq_ignore_ascii_case("rel") && value.trim().trim_matches('"').eq_ignore_ascii_case("next")

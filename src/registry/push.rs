@@ -63,6 +63,13 @@ impl fmt::Debug for OpenUpload {
     }
 }
 
+/// A manifest that a registry took.
+pub(super) struct Stored {
+    pub digest: Digest,
+    /// The registry says that it keeps a list of what refers to the subject.
+    pub has_subject: bool,
+}
+
 impl Client {
     /// Makes a blob of another repository of the same registry available in `to`, without its
     /// bytes. False on any refusal: then it has to be pushed.
@@ -100,7 +107,8 @@ impl Client {
     /// # Errors
     /// [`Fault::DigestMismatch`] when `to` has another digest, or the server stored something else.
     pub fn push_manifest(&self, to: &Reference, media_type: &str, bytes: &[u8]) -> Result<Digest, RegistryError> {
-        self.core().put_manifest(to, media_type, bytes).map_err(|fault| fault.during(Operation::PushManifest, to))
+        let stored = self.core().put_manifest(to, media_type, bytes);
+        stored.map(|stored| stored.digest).map_err(|fault| fault.during(Operation::PushManifest, to))
     }
 
     /// Deletes a manifest of a cache repository by its digest, with all tags that name it. False when
@@ -203,7 +211,7 @@ impl Core {
         self.call(&target, &outgoing, &mut claim).map(|answered| discard(answered.response))
     }
 
-    fn put_manifest(&self, to: &Reference, media_type: &str, bytes: &[u8]) -> Result<Digest, Fault> {
+    pub(super) fn put_manifest(&self, to: &Reference, media_type: &str, bytes: &[u8]) -> Result<Stored, Fault> {
         let digest = to.digest().map_or_else(|| Digest::sha256(bytes), |named| digest_like(named, bytes));
         if let Some(expected) = to.digest().filter(|named| **named != digest) {
             return Err(Fault::DigestMismatch { expected: expected.clone(), actual: digest });
@@ -215,11 +223,13 @@ impl Core {
             ..Outgoing::new(Method::PUT, Purpose::Push)
         };
         let answered = self.call(&target, &outgoing, &mut claim(to))?;
-        let stored = header_text(answered.response.headers(), "docker-content-digest").and_then(|t| t.parse().ok());
+        let headers = answered.response.headers();
+        let stored = header_text(headers, "docker-content-digest").and_then(|t| t.parse().ok());
+        let has_subject = headers.contains_key("oci-subject");
         discard(answered.response);
         match stored {
             Some(actual) if differs(&digest, &actual) => Err(Fault::DigestMismatch { expected: digest, actual }),
-            _ => Ok(digest),
+            _ => Ok(Stored { digest, has_subject }),
         }
     }
 }

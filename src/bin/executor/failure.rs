@@ -8,9 +8,11 @@ use yadokari::store::StoreError;
 
 use crate::command_line::failure::{Source, chain, show};
 use crate::command_line::settings::SettingsError;
+use crate::key_pair::KeyPairError;
 use crate::login::LoginError;
 use crate::push::PushError;
 use crate::ssh::AgentError;
+use crate::verify::VerifyError;
 
 /// Why the executor gives up.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +41,10 @@ pub(crate) enum Failure {
     Login(#[from] LoginError),
     #[error("error: {}\n", chain(.0))]
     Push(#[from] PushError),
+    #[error("error: {}\n", chain(.0))]
+    Verify(#[from] VerifyError),
+    #[error("error: {}\n", chain(.0))]
+    KeyPair(#[from] KeyPairError),
     /// `doctor` said what is wrong.
     #[error("")]
     Doctor,

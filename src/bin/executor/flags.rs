@@ -3,6 +3,7 @@
 // Doc comments are help texts here: brackets mean optional parts.
 #![allow(rustdoc::broken_intra_doc_links)]
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -10,8 +11,10 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::cache::flags::CacheCommand;
 use crate::command_line::flags::{LogFlags, PullFlags, with_booleans};
 use crate::command_line::values::{AgeLimit, Bytes, KeyValue, boolean, parse_age, parse_bytes, parse_key_value};
+use crate::key_pair::KeyPairFlags;
 use crate::login::LoginFlags;
 use crate::push::PushFlags;
+use crate::verify::VerifyFlags;
 use crate::without_effect::WithoutEffect;
 
 /// Builds a container image from a Dockerfile inside an ordinary container, and pushes it.
@@ -47,6 +50,7 @@ pub(crate) fn command() -> clap::Command {
     with_booleans(CommandLine::command())
         .mut_subcommand("doctor", with_booleans)
         .mut_subcommand("push", with_booleans)
+        .mut_subcommand("verify", with_booleans)
         .mut_subcommand("cache", |cache| cache.mut_subcommands(with_booleans))
 }
 
@@ -62,6 +66,11 @@ pub(crate) enum Command {
     Login(Box<LoginFlags>),
     /// Push an image that is there already: an archive of `docker save`, or an OCI image layout.
     Push(Box<PushFlags>),
+    /// Verify the signature of an image, or an attestation, with public keys.
+    Verify(Box<VerifyFlags>),
+    /// Make a key pair for signatures, as cosign's command of this name: the password is YADOKARI_SIGN_PASSWORD,
+    /// else COSIGN_PASSWORD.
+    GenerateKeyPair(KeyPairFlags),
     /// List, explain, check and prune the layer cache.
     #[command(subcommand)]
     Cache(Box<CacheCommand>),
@@ -277,6 +286,11 @@ pub(crate) struct OutputFlags {
     /// How thoroughly: 1 to 12 with gzip, 1 to 22 with zstd; -1 for what is fast (1 and 3).
     #[arg(long, value_name = "LEVEL", default_value_t = -1, allow_negative_numbers = true)]
     pub(crate) compression_level: i32,
+    /// Private key that signs the image where it is pushed to, so that cosign and `executor verify` know it: as
+    /// `generate-key-pair` or openssl write it. YADOKARI_SIGN_PASSWORD, else COSIGN_PASSWORD, opens an encrypted one.
+    /// Nothing in the place of FILE: no signature.
+    #[arg(long, env = "YADOKARI_SIGN_KEY", value_name = "FILE")]
+    pub(crate) sign_key: Option<OsString>,
     /// Write an archive for `docker load`.
     #[arg(long, alias = "tarPath", value_name = "FILE")]
     pub(crate) tar_path: Option<PathBuf>,
@@ -332,7 +346,7 @@ pub(crate) struct CacheFlags {
     #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) explain_cache: bool,
     /// Private key that signs the records of this build (ECDSA P-256 or Ed25519, PEM as openssl or
-    /// cosign write it; COSIGN_PASSWORD opens an encrypted one).
+    /// cosign write it; YADOKARI_SIGN_PASSWORD, else COSIGN_PASSWORD, opens an encrypted one).
     #[arg(long, value_name = "FILE")]
     pub(crate) cache_sign_key: Option<PathBuf>,
     /// Public key whose records are taken; others are misses then. Repeatable.

@@ -70,6 +70,7 @@ pub(crate) fn credentials(line: &CommandLine, env: Environment<'_>) -> Vec<Crede
         let (key, value) = field.split_once('=')?;
         matches!(key, "src" | "source").then(|| PathBuf::from(value))
     });
+    let signing = line.output.sign_key.iter().map(PathBuf::from).chain(line.cache.cache_sign_key.clone());
     let keys = line.build.ssh.iter().filter_map(|spec| spec.split_once('=')).flat_map(|(_, paths)| paths.split(','));
     let certificates = &line.registry.pull.registry_client_cert;
     let certificates = certificates.iter().filter_map(|pair| pair.value.split_once(',')).map(|(_, key)| key);
@@ -77,5 +78,5 @@ pub(crate) fn credentials(line: &CommandLine, env: Environment<'_>) -> Vec<Crede
     let variables = VARIABLES.into_iter().filter_map(env).map(PathBuf::from);
     let others = IN_HOME.into_iter().map(|name| Path::new(&home).join(name)).chain(FIXED.map(PathBuf::from));
     let read_later = keys.chain(certificates).map(PathBuf::from).chain(variables).chain(others);
-    credential_files(env).into_iter().chain(secrets).map(once).chain(read_later.map(later)).collect()
+    credential_files(env).into_iter().chain(secrets).chain(signing).map(once).chain(read_later.map(later)).collect()
 }

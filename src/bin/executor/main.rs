@@ -15,6 +15,8 @@ mod flags;
 mod hide;
 #[cfg(test)]
 mod kaniko_flags;
+mod key_pair;
+mod keys;
 mod login;
 mod named;
 mod push;
@@ -22,6 +24,7 @@ mod remote_caches;
 mod session;
 mod settings;
 mod ssh;
+mod verify;
 mod without_effect;
 mod workplace;
 
@@ -71,6 +74,8 @@ fn run(line: CommandLine) -> Result<(), Failure> {
         }
         Some(Command::Login(flags)) => eprintln!("login kept in {}", login::run(&flags)?.display()),
         Some(Command::Push(flags)) => push::run(&flags)?,
+        Some(Command::Verify(flags)) => verify::run(&flags)?,
+        Some(Command::GenerateKeyPair(flags)) => key_pair::run(&flags)?,
         Some(Command::Cache(command)) => cache::run(&command)?,
         None if line.build.check => check::run(&line)?,
         None => session::build(&with_shell(line))?,

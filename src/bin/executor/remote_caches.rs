@@ -1,12 +1,9 @@
 //! Which caches there are besides the cache directory.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use yadokari::cache::{
-    KeyError, LayoutCache, LocalCache, RegistryCache, RegistryCacheOptions, SigningKey, TieredCache, Trust, TrustedKey,
-};
+use yadokari::cache::{LayoutCache, LocalCache, RegistryCache, RegistryCacheOptions, TieredCache, Trust};
 use yadokari::image::Reference;
 use yadokari::registry::Client;
 use yadokari::report::{Event, Observer};
@@ -16,6 +13,7 @@ use crate::cache_server::cache_server;
 use crate::command_line::failure::chain;
 use crate::command_line::settings::{Environment, SettingsError, usage};
 use crate::flags::{CacheFlags, CommandLine};
+use crate::keys;
 use crate::settings::reference;
 use crate::workplace::Workplace;
 
@@ -107,23 +105,9 @@ fn without_repetition(all: Vec<RemoteCache>) -> Vec<RemoteCache> {
 
 /// The keys that the flags name.
 pub(crate) fn trust(flags: &CacheFlags, env: Environment<'_>) -> Result<Arc<Trust>, SettingsError> {
-    let read = |path: &PathBuf| {
-        fs::read_to_string(path).map_err(|source| SettingsError::Read { what: "key", path: path.clone(), source })
-    };
-    let unusable = |flag: &str, path: &Path, error: KeyError| usage(format!("{flag} {}: {error}", path.display()));
-    let signer = match &flags.cache_sign_key {
-        Some(path) => {
-            let password = env("COSIGN_PASSWORD").unwrap_or_default();
-            let key = SigningKey::from_pem(&read(path)?, password.as_bytes());
-            Some(key.map_err(|error| unusable("--cache-sign-key", path, error))?)
-        }
-        None => None,
-    };
-    let trusted = flags
-        .cache_trusted_key
-        .iter()
-        .map(|path| TrustedKey::from_pem(&read(path)?).map_err(|error| unusable("--cache-trusted-key", path, error)));
-    Ok(Arc::new(Trust::new(signer, trusted.collect::<Result<_, _>>()?)))
+    let signer = flags.cache_sign_key.as_ref().map(|path| keys::signing_key("--cache-sign-key", path, env));
+    let trusted = flags.cache_trusted_key.iter().map(|path| keys::trusted_key("--cache-trusted-key", path));
+    Ok(Arc::new(Trust::new(signer.transpose()?, trusted.collect::<Result<_, _>>()?)))
 }
 
 /// The local cache with the remote ones behind it, and what keeps directories from being pruned

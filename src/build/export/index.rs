@@ -46,6 +46,16 @@ impl Product {
         Digest::sha256(self.bytes())
     }
 
+    /// What can be signed: the document that names are given to first, then the images that it lists.
+    pub(super) fn subjects(&self) -> Vec<Descriptor> {
+        let listed = match self {
+            Self::Image(_) => &[],
+            Self::Index { images, .. } => images.as_slice(),
+        };
+        let image = |image: &Image| Descriptor::of(image.manifest.media_type(), &image.manifest_bytes);
+        std::iter::once(self.descriptor()).chain(listed.iter().map(image)).collect()
+    }
+
     /// The document that names are given to.
     pub(super) fn bytes(&self) -> &[u8] {
         match self {

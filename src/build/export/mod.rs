@@ -2,6 +2,7 @@
 
 mod archive;
 mod assemble;
+mod attach;
 mod destinations;
 mod files;
 mod index;

@@ -10,8 +10,9 @@ use std::thread;
 
 use super::super::error::BuildError;
 use super::super::materials::Materials;
-use super::super::request::{Outputs, Services};
+use super::super::request::{Attestations, Outputs, Services};
 use super::super::state::{Origin, StateLayer};
+use super::attach::attach;
 use super::destinations::Destination;
 use super::{Image, Product};
 use crate::digest::Digest;
@@ -33,11 +34,12 @@ struct Push<'a> {
     /// As it was when the build began; `None` when it has to be asked again.
     known: Option<&'a Destination>,
     materials: &'a Materials<'a>,
+    attestations: &'a Attestations,
     services: &'a Services<'a>,
 }
 
-/// Pushes blobs, then manifests, then the index when there is one. Does nothing when the destination
-/// names this very document already.
+/// Pushes blobs, then manifests, then the index when there is one, then what is attached; the name comes last. When the
+/// destination names this very document already, only what is attached to it may be missing.
 pub(super) fn push(
     product: &Product,
     (destination, known): (&Reference, Option<&Destination>),
@@ -45,7 +47,7 @@ pub(super) fn push(
     materials: &Materials<'_>,
     services: &Services<'_>,
 ) -> Result<(), BuildError> {
-    let mut push = Push { product, destination, known, materials, services };
+    let mut push = Push { product, destination, known, materials, attestations: &outputs.attestations, services };
     let mut attempt = 0;
     loop {
         match push.once() {
@@ -69,26 +71,50 @@ pub(super) fn push(
 impl Push<'_> {
     fn once(&self) -> Result<(), BuildError> {
         let digest = self.product.digest();
-        let named = match self.known.and_then(|known| known.names(&digest)) {
-            Some(named) => named,
+        let is_named = match self.known.and_then(|known| known.names(&digest)) {
+            Some(is_named) => is_named,
             None => self.names(self.destination)?.is_some_and(|there| there.digest == digest),
         };
-        if named {
+        if is_named && !self.attestations.is_some() {
             return Ok(());
         }
-        let push_document = || self.push_document(self.destination, self.product.media_type(), self.product.bytes());
+        let by_digest = self.destination.with_digest(digest);
         // A registry that has the document has what it names: only the tag is missing.
-        if !self.is_empty() && self.names(&self.destination.with_digest(digest))?.is_some() {
-            return thread::scope(|scope| {
-                scope.spawn(|| drop(self.known.and_then(Destination::upload)));
-                push_document()
-            });
+        let is_there = is_named || (!self.is_empty() && self.names(&by_digest)?.is_some());
+        if is_there && !self.attestations.is_some() {
+            return self.push_name_beside_upload();
         }
+        if !is_there {
+            self.push_contents()?;
+        }
+        if self.attestations.is_some() {
+            // Whoever finds the name finds the signature.
+            if !is_there {
+                self.push_document(&by_digest, self.product.media_type(), self.product.bytes())?;
+            }
+            attach(self.product, self.destination, self.attestations, self.services)?;
+        }
+        if is_named { Ok(()) } else { self.push_name() }
+    }
+
+    /// All that the document names.
+    fn push_contents(&self) -> Result<(), BuildError> {
         match self.product {
-            Product::Image(image) => self.push_blobs(image)?,
-            Product::Index { images, .. } => each(images, IMAGES, |image| self.push_entry(image))?,
+            Product::Image(image) => self.push_blobs(image),
+            Product::Index { images, .. } => each(images, IMAGES, |image| self.push_entry(image)),
         }
-        push_document()
+    }
+
+    /// The tag alone; what was opened to ask whether a push is allowed is cancelled meanwhile.
+    fn push_name_beside_upload(&self) -> Result<(), BuildError> {
+        thread::scope(|scope| {
+            scope.spawn(|| drop(self.known.and_then(Destination::upload)));
+            self.push_name()
+        })
+    }
+
+    fn push_name(&self) -> Result<(), BuildError> {
+        self.push_document(self.destination, self.product.media_type(), self.product.bytes())
     }
 
     /// An index's image has no name, only its digest.

@@ -1,13 +1,14 @@
 //! Who may say what a step's result is: signatures of records and tables of contents.
 
-mod key;
 mod message;
 
-pub use key::{KeyError, SigningKey, TrustedKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use super::{Record, RecordSignature};
 use crate::digest::DiffId;
 use crate::image::Descriptor;
+use crate::signature::{SigningKey, TrustedKey};
 use message::{record_message, toc_message};
 
 /// Signs what is saved, and judges what is found.
@@ -44,12 +45,18 @@ impl Trust {
     /// The record with the signature that it gets here; none without a key. One that it had
     /// before was for other keys.
     pub(super) fn signed(&self, record: &Record) -> Record {
-        let signature = self.signer.as_ref().map(|signer| signer.sign(&record_message(record)));
+        let signature = self.sign(|| record_message(record));
         Record { signature, ..record.clone() }
     }
 
     pub(super) fn sign_toc(&self, layer: &DiffId, toc: &Descriptor) -> Option<RecordSignature> {
-        self.signer.as_ref().map(|signer| signer.sign(&toc_message(layer, toc)))
+        self.sign(|| toc_message(layer, toc))
+    }
+
+    fn sign(&self, message: impl FnOnce() -> Vec<u8>) -> Option<RecordSignature> {
+        let signer = self.signer.as_ref()?;
+        let value = STANDARD.encode(signer.sign(&message()));
+        Some(RecordSignature { key: signer.public().id().to_owned(), value })
     }
 
     /// Whether the record may be used. It must have been found under one of its own keys.
@@ -78,7 +85,9 @@ impl Trust {
         // A hostile name is not repeated in logs.
         let name = || signature.key.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
         let key = self.trusted.iter().find(|key| key.id() == signature.key);
-        match key.ok_or_else(|| Distrust::Stranger(name()))?.verifies(&message(), &signature.value) {
+        let key = key.ok_or_else(|| Distrust::Stranger(name()))?;
+        let value = STANDARD.decode(&signature.value).ok();
+        match value.is_some_and(|value| key.verifies(&message(), &value)) {
             true => Ok(()),
             false => Err(Distrust::Wrong(name())),
         }

@@ -4,13 +4,12 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use crypto_secretbox::aead::{Aead as _, KeyInit as _};
-use crypto_secretbox::{Nonce, XSalsa20Poly1305};
 use ed25519_dalek::Signer as _;
 use p256::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _, EncodePublicKey as _};
-use serde::Deserialize;
 
-use super::RecordSignature;
+use sha2::Digest as _;
+
+use super::sealed;
 use crate::digest::Digest;
 
 /// Larger files are no keys, in bytes.
@@ -29,7 +28,7 @@ pub enum KeyError {
     #[error("it is encrypted in a way that is not supported: {0}")]
     Encryption(String),
     /// The password does not open it.
-    #[error("the password does not open it (set COSIGN_PASSWORD)")]
+    #[error("the password does not open it (set YADOKARI_SIGN_PASSWORD or COSIGN_PASSWORD)")]
     Password,
 }
 
@@ -72,9 +71,10 @@ impl SigningKey {
         if text.len() > MAX_PEM {
             return Err(KeyError::NoKey("private"));
         }
-        for label in ["ENCRYPTED SIGSTORE PRIVATE KEY", "ENCRYPTED COSIGN PRIVATE KEY"] {
+        for label in [sealed::LABEL, "ENCRYPTED COSIGN PRIVATE KEY"] {
             if let Some(block) = pem_block(text, label) {
-                return Self::from_pkcs8(&decrypt(&pem_bytes(block).ok_or(KeyError::NoKey("private"))?, password)?);
+                let json = pem_bytes(block).ok_or(KeyError::NoKey("private"))?;
+                return Self::from_pkcs8(&sealed::open(&json, password)?);
             }
         }
         if let Some(block) = pem_block(text, "EC PRIVATE KEY") {
@@ -88,7 +88,7 @@ impl SigningKey {
         Self::from_pkcs8(&pem_bytes(block).ok_or(KeyError::NoKey("private"))?)
     }
 
-    fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
+    pub(super) fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
         if let Ok(key) = p256::ecdsa::SigningKey::from_pkcs8_der(der) {
             return Ok(Self(Private::P256(Box::new(key))));
         }
@@ -104,15 +104,19 @@ impl SigningKey {
         })
     }
 
-    pub(super) fn sign(&self, message: &[u8]) -> RecordSignature {
-        let value = match &self.0 {
+    /// The signature of `message`: always the same for the same key. ECDSA with SHA-256 as DER, or Ed25519's
+    /// 64 bytes.
+    ///
+    /// # Source
+    /// RFC 6979, RFC 8032.
+    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
+        match &self.0 {
             Private::P256(key) => {
                 let signature: p256::ecdsa::Signature = key.sign(message);
                 signature.to_der().as_bytes().to_vec()
             }
             Private::Ed25519(key) => key.sign(message).to_bytes().to_vec(),
-        };
-        RecordSignature { key: self.public().id, value: STANDARD.encode(value) }
+        }
     }
 }
 
@@ -132,32 +136,53 @@ impl TrustedKey {
     }
 
     fn of(public: Public) -> Self {
-        let der = match &public {
-            Public::P256(key) => key.to_public_key_der(),
-            Public::Ed25519(key) => key.to_public_key_der(),
-        };
-        // A key that was read can be written.
-        let der = der.map(|der| der.as_bytes().to_vec()).unwrap_or_default();
-        Self { public, id: Digest::sha256(&der).hex().to_owned() }
+        let id = Digest::sha256(&der(&public)).hex().to_owned();
+        Self { public, id }
     }
 
-    /// Hex of the SHA-256 of the key (SPKI, DER).
+    /// SPKI in PEM.
+    pub fn to_pem(&self) -> String {
+        pem("PUBLIC KEY", &der(&self.public))
+    }
+
+    /// SHA-256 of the key (SPKI, DER).
+    pub fn fingerprint(&self) -> [u8; 32] {
+        sha2::Sha256::digest(der(&self.public)).into()
+    }
+
+    /// The same in hex.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Whether `signature` (base64) is this key's over `message`.
-    pub(super) fn verifies(&self, message: &[u8], signature: &str) -> bool {
-        let Ok(bytes) = STANDARD.decode(signature) else { return false };
+    /// Whether `signature` is this key's over `message`.
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         match &self.public {
             Public::P256(key) => {
                 use p256::ecdsa::signature::Verifier as _;
-                p256::ecdsa::Signature::from_der(&bytes).is_ok_and(|signature| key.verify(message, &signature).is_ok())
+                p256::ecdsa::Signature::from_der(signature)
+                    .is_ok_and(|signature| key.verify(message, &signature).is_ok())
             }
-            Public::Ed25519(key) => ed25519_dalek::Signature::from_slice(&bytes)
+            Public::Ed25519(key) => ed25519_dalek::Signature::from_slice(signature)
                 .is_ok_and(|signature| key.verify_strict(message, &signature).is_ok()),
         }
     }
+}
+
+fn der(public: &Public) -> Vec<u8> {
+    let der = match public {
+        Public::P256(key) => key.to_public_key_der(),
+        Public::Ed25519(key) => key.to_public_key_der(),
+    };
+    // A key that was read can be written.
+    der.map(|der| der.as_bytes().to_vec()).unwrap_or_default()
+}
+
+/// A PEM block, 64 characters a line.
+pub(super) fn pem(label: &str, bytes: &[u8]) -> String {
+    let text = STANDARD.encode(bytes);
+    let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }
 
 /// From the first line of the block to its last; openssl writes parameters before a key.
@@ -171,57 +196,4 @@ fn pem_block<'a>(text: &'a str, label: &str) -> Option<&'a str> {
 fn pem_bytes(block: &str) -> Option<Vec<u8>> {
     let lines = block.lines().map(str::trim).filter(|line| !line.starts_with("-----"));
     STANDARD.decode(lines.collect::<String>()).ok()
-}
-
-/// # Source
-/// secure-systems-lab `encrypted`: the envelope of cosign's keys.
-#[derive(Deserialize)]
-struct Envelope {
-    kdf: Kdf,
-    cipher: Cipher,
-    ciphertext: String,
-}
-
-#[derive(Deserialize)]
-struct Kdf {
-    name: String,
-    params: Scrypt,
-    salt: String,
-}
-
-#[derive(Deserialize)]
-struct Scrypt {
-    #[serde(rename = "N")]
-    n: u64,
-    r: u32,
-    p: u32,
-}
-
-#[derive(Deserialize)]
-struct Cipher {
-    name: String,
-    nonce: String,
-}
-
-fn decrypt(json: &[u8], password: &[u8]) -> Result<Vec<u8>, KeyError> {
-    let unsupported = |what: &str| KeyError::Encryption(what.chars().take(64).collect());
-    let Envelope { kdf, cipher, ciphertext } = serde_json::from_slice(json).map_err(|_| unsupported("no envelope"))?;
-    if kdf.name != "scrypt" || cipher.name != "nacl/secretbox" {
-        return Err(unsupported(&format!("{} and {}", kdf.name, cipher.name)));
-    }
-    // Others could ask for any amount of memory.
-    let log_n = match (kdf.params.n, kdf.params.r, kdf.params.p) {
-        (32_768, 8, 1) => 15,
-        (65_536, 8, 1) => 16,
-        (131_072, 8, 1) => 17,
-        _ => return Err(unsupported("parameters of scrypt that cosign does not use")),
-    };
-    let decode = |text: &str| STANDARD.decode(text).map_err(|_| unsupported("no base64"));
-    let (salt, nonce, ciphertext) = (decode(&kdf.salt)?, decode(&cipher.nonce)?, decode(&ciphertext)?);
-    let nonce: [u8; 24] = nonce.try_into().map_err(|_| unsupported("a nonce of another length"))?;
-    let parameters = scrypt::Params::new(log_n, 8, 1, 32).map_err(|error| unsupported(&error.to_string()))?;
-    let mut key = [0; 32];
-    scrypt::scrypt(password, &salt, &parameters, &mut key).map_err(|error| unsupported(&error.to_string()))?;
-    let opened = XSalsa20Poly1305::new(&key.into()).decrypt(&Nonce::from(nonce), ciphertext.as_slice());
-    opened.map_err(|_| KeyError::Password)
 }

@@ -1,0 +1,36 @@
+//! What is said about an image and who says it: signatures and attestations beside it in its registry.
+//!
+//! | file | what it knows |
+//! |---|---|
+//! | `statement` | in-toto: a predicate about digests |
+//! | `bundle` | Sigstore's bundle: an envelope and which key to ask |
+//! | `simple` | the older payload that says no more than a digest |
+//! | `attach` | [`Attacher`]: referrers, their fallback tag, the signature tag |
+//! | `verify` | [`verify`]: what of it a key stands for |
+//!
+//! What a registry sends is believed after its digest and a signature were checked, and not before.
+
+mod attach;
+mod bundle;
+mod error;
+mod simple;
+mod statement;
+mod verify;
+
+pub use attach::Attacher;
+pub use bundle::BUNDLE;
+pub use error::{AttestError, Rejection};
+pub use statement::{IMAGE_SIGNATURE, PROVENANCE, SPDX, STATEMENT, statement};
+pub use verify::{Claim, Rejected, Verification, Verified, Way, verify};
+
+use crate::digest::Digest;
+
+/// `sha256-<hex>`, from which the tags beside an image are made.
+fn tag_of(digest: &Digest) -> String {
+    format!("{}-{}", digest.algorithm().name(), digest.hex())
+}
+
+/// The tag that names the older signatures of an image.
+fn signature_tag(digest: &Digest) -> String {
+    format!("{}.sig", tag_of(digest))
+}
