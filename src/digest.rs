@@ -161,9 +161,17 @@ impl fmt::Display for ChainId {
 /// # Source
 /// OCI image-spec, `config.md`, "Layer ChainID".
 pub fn chain_id(diff_ids: &[DiffId]) -> Option<ChainId> {
-    let (first, rest) = diff_ids.split_first()?;
-    let digest = rest.iter().fold(first.0.clone(), |chain, id| Digest::sha256(format!("{chain} {id}").as_bytes()));
-    Some(ChainId(digest))
+    diff_ids.iter().fold(None, |below, layer| Some(ChainId::on(below.as_ref(), layer)))
+}
+
+impl ChainId {
+    /// The chain ID of `layer` on top of the layers with the chain ID `below`.
+    pub fn on(below: Option<&Self>, layer: &DiffId) -> Self {
+        match below {
+            Some(below) => Self(Digest::sha256(format!("{below} {layer}").as_bytes())),
+            None => Self(layer.0.clone()),
+        }
+    }
 }
 
 /// BLAKE3-256 over a file's content; what cache keys and TOCs name contents by.

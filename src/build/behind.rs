@@ -8,6 +8,7 @@ use super::error::BuildError;
 use super::evaluate::StepPlace;
 use super::layers::LayerInWriting;
 use super::state::{StageState, StateLayer};
+use crate::digest::ContentHash;
 use crate::key::Keyed;
 use crate::store::Lease;
 
@@ -20,6 +21,8 @@ pub(super) struct Finishing<'scope> {
     pub(super) lease: Option<Box<Lease>>,
     /// From its start until its files were read.
     pub(super) took: Duration,
+    /// Of the stage with its layer.
+    pub(super) identity: Option<ContentHash>,
     pub(super) writing: LayerInWriting<'scope>,
 }
 

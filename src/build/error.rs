@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use crate::attest::AttestError;
 use crate::context::{ArchiveError, ContextError, FetchError, GitError, GitSourceError};
+use crate::digest::Digest;
 use crate::dockerfile::lint::CheckOptionsError;
 use crate::dockerfile::{Listing, ParseError, Span};
 use crate::extract::ExtractError;
@@ -246,6 +247,16 @@ pub enum BuildError {
 }
 
 impl BuildError {
+    /// The blob of the layer that could not be had or read, when it was that.
+    pub(super) fn lost_layer(&self) -> Option<Digest> {
+        match self {
+            Self::Step { source, .. } => source.lost_layer(),
+            Self::Fetch { layer, .. } | Self::Decode { layer, .. } => layer.parse().ok(),
+            Self::DiffId { layer, .. } | Self::Extract { layer, .. } => layer.parse().ok(),
+            _ => None,
+        }
+    }
+
     pub(super) fn git(error: GitError) -> Self {
         Self::Git(Box::new(error))
     }

@@ -23,6 +23,7 @@ use super::sources::Remotes;
 use super::state::{StageState, StateLayer};
 use super::variant::Variant;
 use crate::cache::Hit;
+use crate::digest::ContentHash;
 use crate::key::{CacheKey, stage_key};
 use crate::plan::{Base, Op, Plan, Source, StageIndex, Step};
 use crate::report::{CacheTier, StepNumber};
@@ -94,8 +95,9 @@ impl<'a> Evaluator<'a> {
     /// One look-up for everything: the stage record.
     fn whole_stage_hit(&self, index: StageIndex) -> Option<StageState> {
         let chain = self.plan().chain(index);
-        let steps: usize = chain.iter().map(|stage| self.plan().stages[stage.0].steps.len()).sum();
-        if steps == 0 {
+        let ops = chain.iter().flat_map(|stage| &self.plan().stages[stage.0].steps).map(|step| &step.op);
+        let (steps, covered) = (ops.clone().count(), ops.clone().all(|op| self.shop.records.covers(op)));
+        if steps == 0 || !covered {
             return None;
         }
         let hit = self.shop.records.look_up(&[stage_key(&self.keys(index).last())]).pop().flatten()?;
@@ -207,7 +209,7 @@ impl<'a> Evaluator<'a> {
     /// What is left to do once the blob of a step's layer is written. Whoever needs the same step waits in
     /// its flight.
     fn finish(&self, finishing: Finishing<'_>, flight: Flight<'_, CacheKey>) -> Option<StateLayer> {
-        let Finishing { place, content, lease, took, writing } = finishing;
+        let Finishing { place, content, lease, took, identity, writing } = finishing;
         let key = &place.keys.keyed.key;
         let written = writing.finish().map_err(|error| {
             self.shop.progress.failed(place.number);
@@ -217,7 +219,8 @@ impl<'a> Evaluator<'a> {
         let layer = written.ok()?;
         self.shop.materials.note_blob(&layer);
         self.shop.made.note(*key, layer.clone(), true);
-        self.conclude(place, &Outcome::Made { layer: Box::new(layer.clone()), content, _lease: lease }, took);
+        let outcome = Outcome::Made { layer: Box::new(layer.clone()), content, _lease: lease };
+        self.conclude(place, &outcome, identity, took);
         drop(flight);
         Some(layer)
     }
@@ -258,6 +261,7 @@ impl<'a> Evaluator<'a> {
     }
 
     fn take_hit(&self, state: &mut StageState, place: StepPlace<'_>, hit: Option<&Hit>) -> bool {
+        let hit = hit.filter(|hit| Records::fits(hit, &place.step.op, state));
         let Some((layer, tier)) = hit.and_then(Records::only_layer) else { return false };
         state.push(layer);
         self.shop.progress.cached(place.number, tier);
@@ -286,20 +290,21 @@ impl<'a> Evaluator<'a> {
         };
         let (outcome, writing) = result.inspect_err(|_| self.shop.progress.failed(place.number))?;
         state.diverged |= matches!(outcome, Outcome::Made { .. });
-        let took = started.elapsed();
+        let (took, identity) = (started.elapsed(), state.identity());
         match (outcome, writing) {
             (Outcome::Made { content, _lease: lease, .. }, Some(writing)) => {
-                Ok(Some(Finishing { place, content, lease, took, writing }))
+                Ok(Some(Finishing { place, content, lease, took, identity, writing }))
             }
             (outcome, _) => {
-                self.conclude(place, &outcome, took);
+                self.conclude(place, &outcome, identity, took);
                 Ok(None)
             }
         }
     }
 
-    fn conclude(&self, place: StepPlace<'_>, outcome: &Outcome, took: Duration) {
-        self.shop.records.save_step(place.keys, outcome, took);
+    /// `identity` is that of the stage with the step's layer.
+    fn conclude(&self, place: StepPlace<'_>, outcome: &Outcome, identity: Option<ContentHash>, took: Duration) {
+        self.shop.records.save_step(place.keys, outcome, identity, took);
         match outcome {
             Outcome::Hit { tier, .. } => self.shop.progress.cached(place.number, *tier),
             Outcome::Made { layer, .. } => {

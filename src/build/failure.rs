@@ -21,7 +21,7 @@ impl<'a> Failure<'a> {
     /// in its place only says that the build is over.
     pub(super) fn note(&self, error: BuildError) -> BuildError {
         self.first().get_or_insert(error);
-        self.cancel.cancel();
+        self.cancel.stop();
         BuildError::Stopped
     }
 

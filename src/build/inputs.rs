@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::copy::{Selected, select};
+use super::copy::{Member, Selected, select, split_last};
 use super::error::BuildError;
 use super::keys::image_key;
 use super::request::Services;
@@ -13,7 +13,7 @@ use crate::digest::ContentHash;
 use crate::key::{CacheKey, InputFile, InputKind, SourceInput};
 use crate::layer::EntryPath;
 use crate::plan::{CopyOp, CopySource, Mount, RunOp, Source, StageIndex};
-use crate::view::{Node, NodeKind};
+use crate::view::{LastLink, Node, NodeKind, View};
 
 /// Resolves the sources of ops for definition keys.
 pub(super) struct Inputs<'a> {
@@ -27,13 +27,12 @@ pub(super) struct Inputs<'a> {
 impl Inputs<'_> {
     /// What a COPY or ADD takes.
     pub(super) fn of_copy(&self, op: &CopyOp) -> Result<Vec<SourceInput>, BuildError> {
-        let tree = match &op.from {
-            Source::Context | Source::Named(_) => SourceInput::Files(self.selected_files(op)?),
-            Source::Stage(stage) => SourceInput::Definition(self.stage_key(*stage)),
-            Source::Image(image) => SourceInput::Definition(image_key(self.images, image)),
-        };
         let mut inputs = self.remotes.inputs(op)?;
-        inputs.push(tree);
+        match &op.from {
+            Source::Context | Source::Named(_) => inputs.extend(self.selected_files(op)?),
+            Source::Stage(stage) => inputs.push(SourceInput::Definition(self.stage_key(*stage))),
+            Source::Image(image) => inputs.push(SourceInput::Definition(image_key(self.images, image))),
+        }
         Ok(inputs)
     }
 
@@ -59,28 +58,57 @@ impl Inputs<'_> {
         self.stages[stage.0]
     }
 
-    fn selected_files(&self, op: &CopyOp) -> Result<Vec<InputFile>, BuildError> {
-        let Some(directory) = self.services.files(&op.from)? else { return Ok(Vec::new()) };
-        let mut paths: Vec<EntryPath> = Vec::new();
-        for selected in select(op, directory.view())?.iter().filter(|selected| is_path(op, selected)) {
-            paths.extend(selected.members.iter().map(|member| selected.origin(member)));
-        }
-        hashed(directory, paths)
+    fn selected_files(&self, op: &CopyOp) -> Result<Vec<SourceInput>, BuildError> {
+        let Some(directory) = self.services.files(&op.from)? else { return Ok(vec![SourceInput::Files(Vec::new())]) };
+        let all = select(op, directory.view())?;
+        let all: Vec<&Selected> = all.iter().filter(|selected| is_path(op, selected)).collect();
+        let origins = |selected: &&Selected| selected.members.iter().map(|m| selected.origin(m)).collect::<Vec<_>>();
+        let hashes = directory.hash_files(&all.iter().flat_map(origins).collect::<Vec<_>>())?;
+        let files = all.iter().flat_map(|selected| selected_members(selected, &hashes)).collect();
+        let links = all.iter().filter(|selected| split_last(&selected.root).1 != selected.name);
+        let links = links.map(|link| SourceInput::Link { name: link.name.clone(), path: link.root.clone() });
+        Ok(std::iter::once(SourceInput::Files(files)).chain(links).collect())
     }
 }
 
-/// All that `directory` has at `path`.
-pub(super) fn tree_files(directory: &ContextDirectory, path: &str) -> Result<Vec<InputFile>, BuildError> {
-    let tree = directory.view();
-    let root = path.trim_start_matches('/').as_bytes();
-    let mut paths: Vec<EntryPath> = tree.get(root).map(|_| root.to_vec()).into_iter().collect();
-    paths.extend(tree.walk(root).map(|(path, _)| path));
-    hashed(directory, paths)
+/// Of files that are one in the source only the first is a file, as in the layer.
+fn selected_members(selected: &Selected<'_>, hashes: &BTreeMap<EntryPath, ContentHash>) -> Vec<InputFile> {
+    let mut first: BTreeMap<u64, EntryPath> = BTreeMap::new();
+    let member = |member: &Member<'_>| {
+        let path = selected.origin(member);
+        let inode = if let NodeKind::File(file) = &member.node.kind { file.inode } else { None };
+        let mut input = input_file(path.clone(), &member.node, hashes);
+        if let Some(target) = inode.and_then(|inode| first.get(&inode)) {
+            input.kind = InputKind::Hardlink(target.clone());
+        } else if let Some(inode) = inode {
+            first.insert(inode, path);
+        }
+        input
+    };
+    selected.members.iter().map(member).collect()
 }
 
-fn hashed(directory: &ContextDirectory, paths: Vec<EntryPath>) -> Result<Vec<InputFile>, BuildError> {
-    let (tree, hashes) = (directory.view(), directory.hash_files(&paths)?);
-    Ok(paths.into_iter().filter_map(|path| tree.get(&path).map(|node| input_file(path, node, &hashes))).collect())
+/// All that `directory` has at `path`. Links on the way are followed, as they are for the mount itself.
+pub(super) fn tree_files(directory: &ContextDirectory, path: &str) -> Result<Vec<InputFile>, BuildError> {
+    let paths = tree_paths(directory.view(), path);
+    let hashes = directory.hash_files(&paths)?;
+    Ok(tree_inputs(directory.view(), paths, &hashes))
+}
+
+/// All that a stage has at `path`; the hashes are in its tables of contents.
+pub(super) fn stage_files(tree: &View, path: &str) -> Vec<InputFile> {
+    tree_inputs(tree, tree_paths(tree, path), &BTreeMap::new())
+}
+
+fn tree_paths(tree: &View, path: &str) -> Vec<EntryPath> {
+    let written = path.trim_start_matches('/').as_bytes();
+    let root = tree.resolve(written, LastLink::Follow).unwrap_or_else(|_| written.to_vec());
+    let top = tree.get(&root).map(|_| root.clone());
+    top.into_iter().chain(tree.walk(&root).map(|(path, _)| path)).collect()
+}
+
+fn tree_inputs(tree: &View, paths: Vec<EntryPath>, hashes: &BTreeMap<EntryPath, ContentHash>) -> Vec<InputFile> {
+    paths.into_iter().filter_map(|path| tree.get(&path).map(|node| input_file(path, node, hashes))).collect()
 }
 
 /// Heredocs are in the op itself.

@@ -52,6 +52,7 @@ pub(super) fn write_layer(
     let mut writer = services.store.blob_writer_hashed_elsewhere()?;
     let open = |content: &Content| materials.open(content);
     let encoded = encode(&changes, &open, materials.compression(), &mut writer)?;
+    materials.check_unchanged(&changes, &encoded.toc)?;
     // There may be very many, and the table of contents says it all.
     drop(changes);
     let blob = writer.commit(&encoded.blob.media_type, encoded.blob.digest)?;

@@ -13,16 +13,17 @@ use super::layers::toc_bytes;
 use super::request::Services;
 use super::state::{Contents, Origin, StageState, StateLayer};
 use crate::cache::LayerCache as _;
-use crate::context::{Archive, MemberKind};
+use crate::context::{Archive, ContextError, MemberKind};
 use crate::digest::{ChainId, ContentHash, DiffId};
 use crate::image::media_type;
 use crate::layer::{
-    Content, DecodeError, Entry, EntryKind, LayerCompression, Scanned, Toc, decompress, read_files, scan,
+    Change, ChangeKind, Content, DecodeError, Entry, EntryKind, EntryPath, LayerCompression, Scanned, Toc, decompress,
+    read_files, scan,
 };
 use crate::registry::Purpose;
 use crate::report::Event;
 use crate::sandbox::Cancel;
-use crate::view::{Node, NodeKind};
+use crate::view::{Node, NodeKind, View};
 
 /// Layers' contents, each got once per build.
 pub(super) struct Materials<'a> {
@@ -116,6 +117,41 @@ impl<'a> Materials<'a> {
         known.hashes.extend(files);
     }
 
+    /// Takes note of what files of a context held when the definition keys were made.
+    pub(super) fn note_hashes(&self, context: &View, hashes: &BTreeMap<EntryPath, ContentHash>) {
+        let content = |(path, hash): (&EntryPath, &ContentHash)| match &context.get(path)?.kind {
+            NodeKind::File(file) => Some((file.content.clone(), *hash)),
+            _ => None,
+        };
+        self.known().hashes.extend(hashes.iter().filter_map(content));
+    }
+
+    /// What went into a layer must be what the keys say of it: a file of this machine as it was hashed, a
+    /// file of another layer as its table of contents has it. Else the cache would give out the one for
+    /// the other.
+    pub(super) fn check_unchanged(&self, changes: &[Change], toc: &Toc) -> Result<(), BuildError> {
+        let mut known = self.known();
+        for (change, entry) in changes.iter().zip(&toc.entries) {
+            let (ChangeKind::File { content, .. }, EntryKind::File { hash, .. }) = (&change.kind, &entry.kind) else {
+                continue;
+            };
+            match content {
+                Content::Host(path) if known.hashes.get(content).is_some_and(|noted| noted != hash) => {
+                    return Err(ContextError::Changed { path: path.clone() }.into());
+                }
+                Content::Layer { layer, offset } => {
+                    let told = known.file_at(layer, *offset).map(|entry| &entry.kind);
+                    let is_other = matches!(told, Some(EntryKind::File { hash: told, .. }) if told != hash);
+                    if let (true, Some(layer)) = (is_other, known.layers.get(layer)) {
+                        return Err(fetch_error(layer, "a file in it is not what its table of contents says"));
+                    }
+                }
+                Content::Host(_) | Content::Bytes(_) => {}
+            }
+        }
+        Ok(())
+    }
+
     /// The hash of a file's bytes; those inside layers are known from the tables of contents.
     pub(super) fn content_hash(&self, content: &Content) -> Result<ContentHash, BuildError> {
         if let Some(hash) = self.known_hash(content) {
@@ -200,10 +236,13 @@ impl<'a> Materials<'a> {
 
     fn cached_toc(&self, layer: &StateLayer) -> Result<Option<Vec<u8>>, BuildError> {
         let Some(cache) = self.services.cache else { return Ok(None) };
-        match layer.record() {
-            Some(record) => cache.fetch_toc(record).map(Some).map_err(|error| fetch_error(layer, error)),
-            None => Ok(cache.layer_toc(&layer.diff_id)),
-        }
+        let Some(record) = layer.record() else { return Ok(cache.layer_toc(&layer.diff_id)) };
+        // It can be made again from the layer.
+        let lost = |error| {
+            let text = format!("the table of contents of layer {} is made again: {error}", layer.blob.digest);
+            self.services.observer.event(Event::Debug(text));
+        };
+        Ok(cache.fetch_toc(record).map_err(lost).ok())
     }
 
     fn scan_layer(&self, layer: &StateLayer) -> Result<Toc, BuildError> {
@@ -315,7 +354,11 @@ impl<'a> Materials<'a> {
             let mut file = File::create(path(offset))?;
             std::io::copy(reader, &mut file).map(drop)
         };
-        read_files(tar, wanted, &mut each).map_err(BuildError::file("copy files out of", layer.to_string()))?;
+        let failed = |error: std::io::Error| match self.known().layers.get(layer) {
+            Some(found) => fetch_error(found, error),
+            None => BuildError::file("copy files out of", layer.to_string())(error),
+        };
+        read_files(tar, wanted, &mut each).map_err(failed)?;
         let spooled =
             wanted.keys().map(|offset| (Content::Layer { layer: layer.clone(), offset: *offset }, path(*offset)));
         self.known().spooled.extend(spooled);

@@ -71,7 +71,24 @@ use variant::Variant;
 /// # Errors
 /// See [`BuildError`]; nothing was pushed then, and nothing half-written has a final name.
 pub fn build(request: &BuildRequest, services: &Services<'_>) -> Result<BuildReport, BuildError> {
-    carry_out(request, services).map_err(|error| error.located(&request.dockerfile.bytes))
+    loop {
+        match carry_out(request, services) {
+            Err(error) if may_do_without(&error, services) => {}
+            done => return done.map_err(|error| error.located(&request.dockerfile.bytes)),
+        }
+    }
+}
+
+/// Whether the build failed for a layer that a cache said to have. Then that is a miss, and all starts
+/// again: what was made so far is in the store.
+fn may_do_without(error: &BuildError, services: &Services<'_>) -> bool {
+    let (Some(cache), Some(layer)) = (services.cache, error.lost_layer()) else { return false };
+    let may = cache.give_up(&layer) && services.sandbox.cancel.go_on();
+    if may {
+        let text = format!("the cache has no usable layer {layer}, its step is done again: {}", resolve::chain(error));
+        services.observer.event(Event::Warning(text));
+    }
+    may
 }
 
 fn carry_out(request: &BuildRequest, services: &Services<'_>) -> Result<BuildReport, BuildError> {

@@ -9,6 +9,7 @@ use super::keys::StepKey;
 use super::request::{Caching, Services};
 use super::state::{StageState, StateLayer};
 use crate::cache::{Hit, LayerCache as _, Record, TieredCache};
+use crate::digest::ContentHash;
 use crate::key::{CacheKey, Keyed};
 use crate::plan::{Op, Stage};
 use crate::report::{CacheTier, Event, Observer};
@@ -121,14 +122,26 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// Saves a step's result under its definition key, and under its content key.
-    pub(super) fn save_step(&self, keys: &StepKey, outcome: &Outcome, took: Duration) {
+    /// Whether the result of a RUN was made on the very layers that `state` has. Where two builds made
+    /// different results of the same step, one after it may be of the other build: its layer does not
+    /// fit. What COPY and WORKDIR write depends on nothing like that. Older records do not say.
+    pub(super) fn fits(hit: &Hit, op: &Op, state: &StageState) -> bool {
+        match (op, hit.record.state, hit.record.layers.as_slice()) {
+            (Op::Run(_), Some(made), [layer]) => made == state.identity_with(&layer.diff_id),
+            _ => true,
+        }
+    }
+
+    /// Saves a step's result under its definition key, and under its content key. `identity` is that of
+    /// the stage with it.
+    pub(super) fn save_step(&self, keys: &StepKey, outcome: &Outcome, identity: Option<ContentHash>, took: Duration) {
         let record = match outcome {
             Outcome::Hit { hit, .. } => Record {
                 key: keys.keyed.key,
                 content_key: None,
                 parts: keys.keyed.parts.clone(),
                 instruction: keys.instruction.clone(),
+                state: identity,
                 ..hit.as_ref().clone()
             },
             Outcome::Made { layer, content, .. } => {
@@ -138,6 +151,7 @@ impl<'a> Records<'a> {
                 Record {
                     content_key: Some(content.key),
                     instruction: keys.instruction.clone(),
+                    state: identity,
                     duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
                     ..new_record(keys.keyed.key, keys.keyed.parts.clone(), vec![made.clone()])
                 }
@@ -173,6 +187,8 @@ impl<'a> Records<'a> {
 }
 
 fn new_record(key: CacheKey, parts: BTreeMap<String, String>, layers: Vec<crate::cache::RecordLayer>) -> Record {
+    // As old as what it is made of: a stage must not outlive its steps.
+    let created = layers.iter().map(|layer| layer.created).min().unwrap_or_else(now);
     Record {
         version: Record::VERSION,
         key,
@@ -181,7 +197,7 @@ fn new_record(key: CacheKey, parts: BTreeMap<String, String>, layers: Vec<crate:
         instruction: String::new(),
         layers,
         state: None,
-        created: now(),
+        created,
         duration_ms: 0,
         executor: concat!("yadokari ", env!("CARGO_PKG_VERSION")).into(),
         signature: None,

@@ -1,7 +1,7 @@
 //! The file system of a stage while it is being built.
 
 use crate::cache::RecordLayer;
-use crate::digest::{ContentHash, DiffId};
+use crate::digest::{ChainId, ContentHash, DiffId};
 use crate::image::media_type::{self, ImageFormat};
 use crate::image::{Descriptor, Reference};
 use crate::key::state_digest;
@@ -78,6 +78,8 @@ impl StateLayer {
 #[derive(Debug, Clone, Default)]
 pub(super) struct StageState {
     layers: Vec<StateLayer>,
+    /// Of the layers.
+    chain: Option<ChainId>,
     base_layers: usize,
     contents: Contents,
     /// Some step really ran.
@@ -110,7 +112,18 @@ impl Contents {
 impl StageState {
     /// A stage that starts from the layers of an image, base first; none for scratch.
     pub(super) fn of_image(layers: Vec<StateLayer>) -> Self {
-        Self { base_layers: layers.len(), layers, ..Self::default() }
+        let chain = layers.iter().fold(None, |below, layer| Some(ChainId::on(below.as_ref(), &layer.diff_id)));
+        Self { base_layers: layers.len(), layers, chain, ..Self::default() }
+    }
+
+    /// Names these very layers, as records note it.
+    pub(super) fn identity(&self) -> Option<ContentHash> {
+        self.chain.as_ref().map(identity)
+    }
+
+    /// What [`StageState::identity`] is with one layer more.
+    pub(super) fn identity_with(&self, layer: &DiffId) -> ContentHash {
+        identity(&ChainId::on(self.chain.as_ref(), layer))
     }
 
     /// Base first.
@@ -135,6 +148,7 @@ impl StageState {
 
     /// Adds the result of a step whose contents nobody has looked at.
     pub(super) fn push(&mut self, layer: StateLayer) {
+        self.chain = Some(ChainId::on(self.chain.as_ref(), &layer.diff_id));
         self.layers.push(layer);
     }
 
@@ -151,6 +165,10 @@ impl StageState {
     pub(super) fn push_written(&mut self, layer: StateLayer, toc: &Toc) {
         debug_assert_eq!(self.contents.layers, self.layers.len());
         self.contents.apply(&layer.diff_id, toc);
-        self.layers.push(layer);
+        self.push(layer);
     }
+}
+
+fn identity(chain: &ChainId) -> ContentHash {
+    ContentHash::of(chain.to_string().as_bytes())
 }

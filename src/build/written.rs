@@ -37,6 +37,9 @@ impl Evaluator<'_> {
             Some(directory) => selected_hashes(op, directory)?,
             None => BTreeMap::new(),
         };
+        if let Some(directory) = self.shop.services.files(&op.from)? {
+            self.shop.materials.note_hashes(directory.view(), &hashes);
+        }
         let sources = self.shop.remotes.prepare(op, source, hashes, self.shop.materials)?;
         Ok(plan_copy(op, &state.contents().view, &sources.with(source), now())?)
     }

@@ -26,6 +26,9 @@ pub enum CacheError {
     /// It failed too often in this build and is not asked any more.
     #[error("cache repository {0} is off for this build after repeated faults")]
     Off(String),
+    /// It took nothing; the user was told.
+    #[error("cache repository {0} takes nothing")]
+    Closed(String),
     /// To be saved, but neither in the cache nor in the local store.
     #[error("blob {0} cannot be saved: it is not in the local store")]
     NotStored(Digest),

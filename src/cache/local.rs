@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{CacheError, Hit, LayerCache, Record, Trust, chain, is_expired};
-use crate::digest::DiffId;
+use crate::digest::{DiffId, Digest};
 use crate::image::Descriptor;
 use crate::key::CacheKey;
 use crate::report::{CacheTier, Event, Observer};
@@ -76,6 +76,14 @@ impl LayerCache for LocalCache {
         let hits = keys.iter().zip(found).map(|(key, found)| self.judge(key, found)).collect();
         self.pass_on_notices();
         hits
+    }
+
+    fn forget(&self, blob: &Digest) {
+        if self.store.is_writable()
+            && let Err(error) = self.store.remove_blob(blob)
+        {
+            self.observer.event(Event::Warning(chain(&error)));
+        }
     }
 
     fn all_records(&self, limit: usize) -> Vec<Record> {

@@ -5,10 +5,12 @@
 //! that failed is an event.
 
 mod error;
+mod gate;
 mod layout;
 mod local;
 mod manifest;
 mod mounts;
+mod options;
 mod registry;
 mod repository;
 mod saver;
@@ -25,13 +27,14 @@ pub use error::CacheError;
 pub use layout::LayoutCache;
 pub use local::LocalCache;
 pub use mounts::{SavedMount, mount_tag};
-pub use registry::{RegistryCache, RegistryCacheOptions};
+pub use options::RegistryCacheOptions;
+pub use registry::RegistryCache;
 pub use repository::{CacheRepository, RemoteRecord, RepositoryListing};
 pub use saver::BackgroundSaver;
 pub use signing::{Distrust, Trust};
 pub use tiered::TieredCache;
 
-use crate::digest::DiffId;
+use crate::digest::{DiffId, Digest};
 use crate::image::Descriptor;
 use crate::key::CacheKey;
 use crate::report::CacheTier;
@@ -59,6 +62,11 @@ pub trait LayerCache: Send + Sync {
     /// Lets others make the result of `key`: this build does not.
     fn end_turn(&self, key: &CacheKey) {
         let _ = key;
+    }
+
+    /// Forgets a blob that turned out not to be what its records say.
+    fn forget(&self, blob: &Digest) {
+        let _ = blob;
     }
 
     /// Up to `limit` records, for explaining misses. Slow; a fault is an event and none.

@@ -6,45 +6,23 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::gate::{Gate, advice, is_of_registry};
 use super::manifest::{self, EMPTY_JSON, Form, Packed};
+use super::options::RegistryCacheOptions;
 use super::server::{CacheServer, Probe};
 use super::uploads::Uploads;
-use super::{
-    CacheError, CacheRepository, Distrust, Hit, LayerCache, Record, RepositoryListing, Trust, chain, is_expired,
-};
+use super::{CacheError, CacheRepository, Distrust, Hit, LayerCache, Record, RepositoryListing, chain, is_expired};
 use crate::digest::{DiffId, Digest};
 use crate::image::{Descriptor, Reference, media_type};
 use crate::key::CacheKey;
 use crate::parallel::in_parallel;
 use crate::registry::{Client, Fault, Purpose, RegistryError};
-use crate::report::{CacheTier, Direction, Event, Observer, Transfer};
+use crate::report::{Direction, Event, Observer, Transfer};
 use crate::store::{MAX_TOC_BYTES, Store};
 
 /// After this many faults that are the registry's (not one record's), it is not asked again: a
 /// cache that is down must not cost a time-out per step.
 const MAX_FAULTS: usize = 3;
-
-/// How a [`RegistryCache`] behaves.
-#[derive(Debug, Clone)]
-pub struct RegistryCacheOptions {
-    /// Older records are misses.
-    pub ttl: Option<Duration>,
-    /// Look-ups at the same time.
-    pub threads: usize,
-    /// What a hit is reported as.
-    pub tier: CacheTier,
-    /// Other repositories that may have a blob which the local store lacks; those of the same
-    /// registry are mounted from.
-    pub neighbours: Vec<Reference>,
-    /// Records and tables of contents that it does not take are misses.
-    pub trust: Arc<Trust>,
-}
-
-impl Default for RegistryCacheOptions {
-    fn default() -> Self {
-        Self { ttl: None, threads: 24, tier: CacheTier::Registry, neighbours: Vec::new(), trust: Arc::default() }
-    }
-}
 
 /// Records in a repository of a registry: `--cache-repo`.
 pub struct RegistryCache {
@@ -55,7 +33,12 @@ pub struct RegistryCache {
     observer: Arc<dyn Observer>,
     uploads: Uploads,
     faults: AtomicUsize,
+    reading: Gate,
+    writing: Gate,
     images_only: AtomicBool,
+    /// Said already: that it answers otherwise than with 404, that tags cannot be moved.
+    told_odd: AtomicBool,
+    told_immutable: AtomicBool,
     gone: Mutex<BTreeSet<Digest>>,
     server: Probe,
 }
@@ -77,26 +60,63 @@ impl RegistryCache {
             observer,
             uploads: Uploads::default(),
             faults: AtomicUsize::new(0),
+            reading: Gate::default(),
+            writing: Gate::default(),
             images_only: AtomicBool::new(false),
+            told_odd: AtomicBool::new(false),
+            told_immutable: AtomicBool::new(false),
             gone: Mutex::default(),
             server: Probe::default(),
         }
     }
 
     fn look_up_one(&self, key: &CacheKey) -> Option<Record> {
-        if self.is_off() {
+        if self.cannot_read() {
             return None;
         }
         self.record(key).unwrap_or_else(|error| {
-            let what = format!("cache look-up of {key} failed, taken as a miss");
-            // Those that were under way when it went off have nothing new to say.
-            if self.faults.load(Ordering::Relaxed) <= MAX_FAULTS {
-                self.warn(&what, &error);
-            } else {
-                self.debug(format!("{what}: {}", chain(&error)));
-            }
+            self.note_unread(&format!("cache look-up of {key} failed, taken as a miss"), &error);
             None
         })
+    }
+
+    /// Says what is new in a failure to read.
+    fn note_unread(&self, what: &str, error: &CacheError) {
+        let name = self.repository.name();
+        let fault = if let CacheError::Registry(error) = error { Some(error) } else { None };
+        let is_odd = fault.is_some_and(|error| matches!(*error.fault, Fault::Refused(_)));
+        if fault.is_some_and(|error| self.reading.closes(error)) {
+            self.warn(&format!("cache repository {name} cannot be read, nothing of it is used"), error);
+        } else if is_odd && !self.told_odd.swap(true, Ordering::Relaxed) {
+            let text = format!("cache repository {name} refuses look-ups, these are misses: {}", chain(error));
+            self.observer.event(Event::Info(text));
+        } else if is_odd || self.reading.is_closed() || self.faults.load(Ordering::Relaxed) > MAX_FAULTS {
+            // Those that were under way when it went off have nothing new to say.
+            self.debug(format!("{what}: {}", chain(error)));
+        } else {
+            self.warn(what, error);
+        }
+    }
+
+    fn cannot_read(&self) -> bool {
+        self.is_off() || self.reading.is_closed()
+    }
+
+    /// Saves, until the repository turns out to take nothing; that is said once.
+    fn write(&self, save: impl FnOnce() -> Result<(), CacheError>) -> Result<(), CacheError> {
+        let closed = || CacheError::Closed(self.repository.name());
+        if self.writing.is_closed() {
+            return Err(closed());
+        }
+        let saved = save();
+        let Err(CacheError::Registry(error)) = &saved else { return saved };
+        if self.writing.closes(error) {
+            let (name, advice) = (self.repository.name(), advice(&error.fault));
+            let text =
+                format!("cache repository {name} takes nothing, results are not saved there: {}{advice}", chain(error));
+            self.observer.event(Event::Warning(text));
+        }
+        if self.writing.is_closed() { Err(closed()) } else { saved }
     }
 
     fn record(&self, key: &CacheKey) -> Result<Option<Record>, CacheError> {
@@ -123,7 +143,7 @@ impl RegistryCache {
 
     /// The cache-server, when there is one and it works.
     fn server(&self) -> Option<&CacheServer> {
-        (!self.is_off()).then(|| self.server.get(&self.client, &self.repository)).flatten()
+        (!self.cannot_read()).then(|| self.server.get(&self.client, &self.repository)).flatten()
     }
 
     /// All keys in one request; `None` when the registry has no such request, or it failed.
@@ -152,21 +172,49 @@ impl RegistryCache {
     }
 
     fn save_under(&self, record: &Record, key: &CacheKey) -> Result<(), CacheError> {
-        if self.record(key)?.is_some() {
+        // Where nothing can be read, a result that is there already is written again.
+        if !self.reading.is_closed() && self.known(key)? {
             return Ok(());
         }
         self.push_manifest(&key.to_string(), |form| manifest::pack_record(record, form))
     }
 
-    /// Pushes as an artifact; where that is refused, as an image, from then on.
+    /// Whether a usable record is there. A registry that refuses to say so has none.
+    fn known(&self, key: &CacheKey) -> Result<bool, CacheError> {
+        match self.record(key) {
+            Err(CacheError::Registry(error)) if matches!(*error.fault, Fault::Refused(_)) => Ok(false),
+            Err(_) if self.reading.is_closed() => Ok(false),
+            found => Ok(found?.is_some()),
+        }
+    }
+
+    /// As [`RegistryCache::push_either`]; where tags cannot be moved, what stands there stays.
     pub(super) fn push_manifest(&self, tag: &str, pack: impl Fn(Form) -> Packed) -> Result<(), CacheError> {
+        match self.push_either(tag, pack) {
+            Err(CacheError::Registry(error)) if error.is_immutable_tag() => {
+                if !self.told_immutable.swap(true, Ordering::Relaxed) {
+                    let (name, reason) = (self.repository.name(), chain(&error));
+                    let text =
+                        format!("{name} has immutable tags, records that are old or damaged stay there: {reason}");
+                    self.observer.event(Event::Info(text));
+                }
+                Ok(())
+            }
+            pushed => pushed,
+        }
+    }
+
+    /// Pushes as an artifact; where that is refused, as an image, from then on.
+    fn push_either(&self, tag: &str, pack: impl Fn(Form) -> Packed) -> Result<(), CacheError> {
         if !self.images_only.load(Ordering::Relaxed) {
             match self.push_packed(tag, &pack(Form::Artifact)) {
-                Err(CacheError::Registry(error)) if matches!(*error.fault, Fault::Refused(_)) => {
-                    let name = self.repository.name();
-                    let reason = chain(&error);
-                    self.observer.event(Event::Info(format!("{name} takes no artifacts, saving images: {reason}")));
-                    self.images_only.store(true, Ordering::Relaxed);
+                Err(CacheError::Registry(error))
+                    if matches!(*error.fault, Fault::Refused(_)) && !error.is_immutable_tag() =>
+                {
+                    if !self.images_only.swap(true, Ordering::Relaxed) {
+                        let (name, reason) = (self.repository.name(), chain(&error));
+                        self.observer.event(Event::Info(format!("{name} takes no artifacts, saving images: {reason}")));
+                    }
                 }
                 pushed => return pushed,
             }
@@ -306,25 +354,6 @@ impl RegistryCache {
     }
 }
 
-/// True for what will meet the next request as well.
-fn is_of_registry(fault: &Fault) -> bool {
-    matches!(
-        fault,
-        Fault::Unauthorized { .. }
-            | Fault::Denied(_)
-            | Fault::RateLimited(_)
-            | Fault::Unavailable(_)
-            | Fault::Connect { .. }
-            | Fault::HostNotFound { .. }
-            | Fault::Timeout { .. }
-            | Fault::Tls { .. }
-            | Fault::Interrupted { .. }
-            | Fault::Forbidden { .. }
-            | Fault::Credentials(_)
-            | Fault::Configuration(_)
-    )
-}
-
 /// Reads a table of contents of bounded size.
 pub(super) fn read_toc(mut reader: Box<dyn Read + Send>, toc: &Descriptor) -> Result<Vec<u8>, CacheError> {
     let (digest, size, limit) = (toc.digest.clone(), toc.size, MAX_TOC_BYTES);
@@ -348,6 +377,12 @@ impl LayerCache for RegistryCache {
         in_parallel(keys, self.options.threads, |key| self.look_up_one(key).map(|record| Hit { record, tier }))
     }
 
+    /// Records that name it are misses from now on.
+    fn forget(&self, blob: &Digest) {
+        self.gone().insert(blob.clone());
+        self.uploads.forget(blob);
+    }
+
     fn all_records(&self, limit: usize) -> Vec<Record> {
         let listed = CacheRepository::new(self.client.clone(), self.repository.clone()).list(limit);
         let listing = listed.unwrap_or_else(|error| {
@@ -358,7 +393,7 @@ impl LayerCache for RegistryCache {
     }
 
     fn save(&self, record: &Record) -> Result<(), CacheError> {
-        let saved = self.push_record(record);
+        let saved = self.write(|| self.push_record(record));
         self.end_turn(&record.key);
         saved
     }
@@ -374,24 +409,26 @@ impl LayerCache for RegistryCache {
     }
 
     fn layer_toc(&self, layer: &DiffId) -> Option<Vec<u8>> {
-        if self.is_off() {
+        if self.cannot_read() {
             return None;
         }
         self.toc(layer).unwrap_or_else(|error| {
-            self.warn(&format!("look-up of the table of contents of {layer} failed"), &error);
+            self.note_unread(&format!("look-up of the table of contents of {layer} failed"), &error);
             None
         })
     }
 
     fn save_layer_toc(&self, layer: &DiffId, toc: &Descriptor) -> Result<(), CacheError> {
-        self.require_on()?;
         let Some(tag) = manifest::toc_tag(layer) else { return Ok(()) };
-        self.push_stored(toc)?;
-        if self.toc_descriptor(layer)?.is_some() {
-            return Ok(());
-        }
-        let signature = self.options.trust.sign_toc(layer, toc);
-        self.push_manifest(&tag, |form| manifest::pack_toc(layer, toc, signature.as_ref(), form))
+        self.write(|| {
+            self.require_on()?;
+            self.push_stored(toc)?;
+            if self.toc_descriptor(layer).is_ok_and(|known| known.is_some()) {
+                return Ok(());
+            }
+            let signature = self.options.trust.sign_toc(layer, toc);
+            self.push_manifest(&tag, |form| manifest::pack_toc(layer, toc, signature.as_ref(), form))
+        })
     }
 
     fn open(&self, blob: &Descriptor) -> Result<Option<Box<dyn Read + Send>>, CacheError> {
@@ -399,9 +436,8 @@ impl LayerCache for RegistryCache {
         match self.client.fetch_blob(&self.repository, blob, Purpose::Push) {
             Ok(reader) => Ok(Some(Box::new(reader))),
             Err(error) if matches!(*error.fault, Fault::NotFound(_)) => {
-                // Garbage collection took it: records that name it are misses from now on.
-                self.gone().insert(blob.digest.clone());
-                self.uploads.forget(&blob.digest);
+                // Garbage collection took it.
+                self.forget(&blob.digest);
                 Ok(None)
             }
             error => self.ask(error).map(|reader| Some(Box::new(reader) as Box<dyn Read + Send>)),

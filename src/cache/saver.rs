@@ -107,6 +107,8 @@ fn work(cache: &dyn LayerCache, jobs: &Mutex<Receiver<Job>>, outcome: &Mutex<Out
         let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
         match saved {
             Ok(()) => outcome.saved += 1,
+            // Told already.
+            Err(CacheError::Closed(_)) => {}
             // A hit of another cache, whose layers were never needed here.
             Err(CacheError::NotStored(digest)) => outcome.unneeded.push(digest),
             Err(error) => outcome.failures.push(error),

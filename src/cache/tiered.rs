@@ -1,13 +1,14 @@
+use std::collections::BTreeSet;
 use std::io::Read;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use super::registry::read_toc;
 use super::{BackgroundSaver, CacheError, Hit, LayerCache, LocalCache, Record, RecordLayer, Trust, chain};
-use crate::digest::DiffId;
+use crate::digest::{DiffId, Digest};
 use crate::image::{Descriptor, media_type};
 use crate::key::CacheKey;
 use crate::report::{Event, Observer};
@@ -23,6 +24,15 @@ pub struct TieredCache {
     observer: Arc<dyn Observer>,
     asked: Asked,
     trust: Arc<Trust>,
+    promised: Mutex<Promised>,
+}
+
+/// The blobs that hits have named.
+#[derive(Default)]
+struct Promised {
+    all: BTreeSet<Digest>,
+    /// Those that could not be had, or were not what they should be.
+    broken: BTreeSet<Digest>,
 }
 
 /// How often remote caches were waited for.
@@ -42,7 +52,14 @@ struct Remote {
 impl TieredCache {
     /// Over the local cache alone.
     pub fn new(local: LocalCache, observer: Arc<dyn Observer>) -> Self {
-        Self { local, remotes: Vec::new(), observer, asked: Asked::default(), trust: Arc::default() }
+        Self {
+            local,
+            remotes: Vec::new(),
+            observer,
+            asked: Asked::default(),
+            trust: Arc::default(),
+            promised: Mutex::default(),
+        }
     }
 
     /// Signs what is saved as `trust` says. Who judges what is found are the caches themselves.
@@ -63,7 +80,36 @@ impl TieredCache {
 
     /// As [`LayerCache::look_up`], in the local cache alone.
     pub fn look_up_local(&self, keys: &[CacheKey]) -> Vec<Option<Hit>> {
-        self.local.look_up(keys)
+        self.promise(self.local.look_up(keys))
+    }
+
+    /// Takes note that a blob which a hit named cannot be had, or is not what it should be: records that
+    /// name it are misses from now on, and may be saved again. False for a blob of which that is known,
+    /// and for one that no hit has named.
+    pub fn give_up(&self, blob: &Digest) -> bool {
+        let mut promised = self.promised();
+        let is_new = promised.all.contains(blob) && promised.broken.insert(blob.clone());
+        drop(promised);
+        if is_new {
+            self.local.forget(blob);
+            self.remotes.iter().for_each(|remote| remote.cache.forget(blob));
+        }
+        is_new
+    }
+
+    fn promised(&self) -> MutexGuard<'_, Promised> {
+        self.promised.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The hits whose blobs are not known to be broken.
+    fn promise(&self, mut hits: Vec<Option<Hit>>) -> Vec<Option<Hit>> {
+        let mut promised = self.promised();
+        for found in &mut hits {
+            found.take_if(|hit| hit.record.blobs().any(|blob| promised.broken.contains(&blob.digest)));
+            let blobs = found.iter().flat_map(|hit| hit.record.blobs());
+            promised.all.extend(blobs.map(|blob| blob.digest.clone()));
+        }
+        hits
     }
 
     /// Notes that the local records under `keys` were of use though nobody looked them up: a stage
@@ -186,7 +232,7 @@ fn is_decided<T>(answers: &[Option<Vec<Option<T>>>], number: usize) -> bool {
 
 impl LayerCache for TieredCache {
     fn look_up(&self, keys: &[CacheKey]) -> Vec<Option<Hit>> {
-        let mut hits = self.local.look_up(keys);
+        let mut hits = self.look_up_local(keys);
         let left: Vec<usize> = (0..keys.len()).filter(|number| hits[*number].is_none()).collect();
         if left.is_empty() {
             return hits;
@@ -196,7 +242,7 @@ impl LayerCache for TieredCache {
         self.asked.keys.fetch_add(wanted.len(), Ordering::Relaxed);
         let count = wanted.len();
         let found = self.ask_all(count, move |cache| cache.look_up(&wanted));
-        for (number, hit) in left.iter().zip(found) {
+        for (number, hit) in left.iter().zip(self.promise(found)) {
             hits[*number] = hit;
         }
         let found = left.iter().filter(|number| hits[**number].is_some()).count();

@@ -47,6 +47,14 @@ pub enum InputKind {
 pub enum SourceInput {
     /// The very files.
     Files(Vec<InputFile>),
+    /// A match of a wildcard that is a link: it is copied under its own name, not under that of the
+    /// file that it leads to.
+    Link {
+        /// Last component.
+        name: Vec<u8>,
+        /// Where it leads.
+        path: Vec<u8>,
+    },
     /// Whatever the stage or image under this key has at the op's paths.
     Definition(CacheKey),
     /// A download: its address and what identifies its bytes.
@@ -65,6 +73,10 @@ impl SourceInput {
     pub(super) fn add_to(&self, frame: &mut Frame) {
         match self {
             Self::Files(files) => add_files(frame, files),
+            Self::Link { name, path } => {
+                frame.field("link", name).field("leads to", path);
+                frame.note(format!("link {}", String::from_utf8_lossy(name)), short_hash(path));
+            }
             Self::Definition(key) => {
                 frame.part("from", &key.to_string());
             }

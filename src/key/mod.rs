@@ -4,7 +4,7 @@
 //! |---|---|
 //! | root | chain ID of the base layers, platform |
 //! | run | parent, salt, argv, script, environment, user, working directory, mounts, network |
-//! | copy (definition) | parent, salt, sources with what they are, destination, flags |
+//! | copy (definition) | parent, salt, sources with what they are and the names of links among them, destination, flags |
 //! | workdir | parent, salt, path, user |
 //! | content of a written layer (COPY, ADD, WORKDIR) | salt, every member that the layer will have: path, type, mode, owner, content hash, link target, xattrs |
 //! | stage | the key of its last step |
@@ -16,8 +16,12 @@
 //! content key is a hash over what they are about to write, ancestors included: it says exactly
 //! what they touch, and nothing else.
 //!
-//! Thrown out on purpose: modification times, the order of build arguments, proxies, secrets'
-//! values, display names, where a file came from once its content is known.
+//! The *content key* of a RUN also has the files of stages that it mounts, where its definition key has
+//! these stages' keys.
+//!
+//! Thrown out on purpose: modification times, the order of `--build-arg`s, proxies, secrets'
+//! values, display names, where a file came from once its content is known. Variables keep the order
+//! of the Dockerfile: a process sees it.
 //!
 //! A changed field or order needs a new [`KEY_VERSION`]; golden values in the tests keep it so.
 

@@ -14,6 +14,8 @@ pub struct Cancel(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     cancelled: bool,
+    /// Until [`Cancel::go_on`].
+    stopped: bool,
     running: Vec<(u64, UnixStream)>,
     next: u64,
 }
@@ -30,21 +32,34 @@ impl Cancel {
     pub fn cancel(&self) {
         let mut state = self.state();
         state.cancelled = true;
-        for (_, channel) in state.running.drain(..) {
-            let _ = channel.shutdown(Shutdown::Both);
-        }
+        state.end_all();
     }
 
-    /// Whether [`Self::cancel`] was called.
+    /// The same, until [`Self::go_on`].
+    pub fn stop(&self) {
+        let mut state = self.state();
+        state.stopped = true;
+        state.end_all();
+    }
+
+    /// Takes back a [`Self::stop`]. False when [`Self::cancel`] was called.
+    pub fn go_on(&self) -> bool {
+        let mut state = self.state();
+        state.stopped = false;
+        !state.cancelled
+    }
+
+    /// Whether [`Self::cancel`] or [`Self::stop`] was called.
     pub fn is_cancelled(&self) -> bool {
-        self.state().cancelled
+        let state = self.state();
+        state.cancelled || state.stopped
     }
 
     /// Registers a step by its channel.
     pub(super) fn register(&self, channel: &UnixStream) -> Result<Running, SandboxError> {
         let channel = channel.try_clone().map_err(SandboxError::setup(|| "copy a socket".into()))?;
         let mut state = self.state();
-        if state.cancelled {
+        if state.cancelled || state.stopped {
             return Err(SandboxError::Cancelled);
         }
         let number = state.next;
@@ -55,6 +70,14 @@ impl Cancel {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn end_all(&mut self) {
+        for (_, channel) in self.running.drain(..) {
+            let _ = channel.shutdown(Shutdown::Both);
+        }
     }
 }
 

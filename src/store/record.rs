@@ -25,7 +25,7 @@ pub struct Record {
     pub instruction: String,
     /// Base first. A step has one or none ("no change"), a stage all that it adds to its base.
     pub layers: Vec<RecordLayer>,
-    /// Identity of the file system after it (see [`crate::key`]).
+    /// Names the layers up to this one: the BLAKE3 hash of their chain ID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<ContentHash>,
     /// Seconds since the epoch.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::layout::read_small;
 use super::{Record, RecordError, Store, StoreError, chain};
+use crate::digest::Digest;
 use crate::key::CacheKey;
 
 /// For fewer keys, opening the index takes longer than reading the files. On a local disk it is
@@ -97,6 +98,19 @@ impl Store {
         match fs::remove_file(&path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", &path)(e)),
             _ => self.layout.sync_parent(&path),
+        }
+    }
+
+    /// Removes a blob, so that the records that name it are none; one that is not there is fine.
+    ///
+    /// # Errors
+    /// [`StoreError::ReadOnly`] and [`StoreError::Io`].
+    pub fn remove_blob(&self, digest: &Digest) -> Result<(), StoreError> {
+        self.require_writable("a removal")?;
+        let path = self.blob_path(digest);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", &path)(e)),
+            _ => Ok(()),
         }
     }
 

@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod fetched;
+pub mod front;
 pub mod web;
 
 use std::fs;

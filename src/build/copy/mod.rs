@@ -148,7 +148,7 @@ fn join(directory: &[u8], name: &[u8]) -> EntryPath {
 }
 
 /// The directory and the name in it; both empty for the root.
-fn split_last(path: &[u8]) -> (&[u8], &[u8]) {
+pub(super) fn split_last(path: &[u8]) -> (&[u8], &[u8]) {
     let slash = path.iter().rposition(|byte| *byte == b'/');
     slash.map_or((b"", path), |at| (&path[..at], &path[at + 1..]))
 }

@@ -13,13 +13,14 @@ use std::thread::Scope;
 
 use super::error::BuildError;
 use super::evaluate::{Evaluator, StepPlace};
+use super::inputs::{mounted_source, stage_files};
 use super::layers::{LayerInWriting, NewLayer, reset_times, write_layer, write_layer_behind};
 use super::records::{Outcome, now};
 use super::state::StageState;
 use super::turn::Content;
-use crate::key::run_content_key;
+use crate::key::{Keyed, SourceInput, run_content_key};
 use crate::layer::Change;
-use crate::plan::RunOp;
+use crate::plan::{RunOp, Source};
 use crate::sandbox::{Exit, Process, Stream};
 use crate::view::with_ancestors;
 
@@ -43,8 +44,7 @@ impl Evaluator<'_> {
     ) -> Result<(Outcome, Option<LayerInWriting<'scope>>), BuildError> {
         self.learn(state)?;
         let covered = self.shop.records.covers(&place.step.op);
-        let content =
-            covered.then(|| run_content_key(state.contents().state.as_ref(), self.shop.salt, op, &place.keys.mounted));
+        let content = if covered { Some(self.run_content_key(state, op, &place.keys.mounted)?) } else { None };
         let lease = match self.content(state, content.as_ref(), place)? {
             Content::Hit(hit) => return Ok((hit, None)),
             Content::Missing(lease) => lease,
@@ -70,6 +70,17 @@ impl Evaluator<'_> {
     fn is_last(&self, place: StepPlace<'_>) -> bool {
         let steps = &self.variant.plan.stages[place.stage.0].steps;
         steps.last().is_some_and(|last| std::ptr::eq(last, place.step))
+    }
+
+    /// What is mounted of stages is there by now: their files count, not how they were made.
+    fn run_content_key(&self, state: &StageState, op: &RunOp, mounted: &[SourceInput]) -> Result<Keyed, BuildError> {
+        let sources = op.mounts.iter().filter_map(mounted_source).zip(mounted);
+        let inputs = sources.map(|((from, path), known)| match from {
+            Source::Stage(_) => Ok(SourceInput::Files(stage_files(&self.source_view(from)?, path))),
+            Source::Context | Source::Named(_) | Source::Image(_) => Ok(known.clone()),
+        });
+        let inputs = inputs.collect::<Result<Vec<_>, BuildError>>()?;
+        Ok(run_content_key(state.contents().state.as_ref(), self.shop.salt, op, &inputs))
     }
 
     /// Opens a shell on the terminal, where the step failed and with all that it had.
