@@ -122,13 +122,6 @@ const QUIRKS: &[Quirk] = &[
         information: None,
         saves: true,
     },
-    Quirk {
-        name: "manifests cannot be put (a broken one)",
-        rule: |asked| asked.is("PUT", "/manifests/").then(|| no(500, "UNKNOWN", "internal error")).flatten(),
-        warning: Some("results were not saved in the cache"),
-        information: None,
-        saves: false,
-    },
 ];
 
 const STEPS: usize = 6;
