@@ -9,8 +9,7 @@ use jiff::Span;
 use crate::access::Grant;
 use crate::access_log::LogLevel;
 use crate::configuration::Settings;
-use crate::eviction::Policy;
-use crate::mirror::MirrorFlags;
+use crate::eviction::{Time, TimeToLive};
 
 /// An OCI registry that shares image layers and cache records among build runners.
 #[derive(Debug, Parser)]
@@ -58,12 +57,6 @@ pub(crate) struct ServeFlags {
     #[command(flatten)]
     settings: Settings,
 
-    #[command(flatten)]
-    pub(crate) policy: Policy,
-
-    #[command(flatten)]
-    pub(crate) mirrors: MirrorFlags,
-
     /// Log faults of the server only; the same as --log error
     #[arg(long, conflicts_with = "log")]
     quiet: bool,
@@ -77,8 +70,15 @@ pub(crate) struct GcFlags {
     #[arg(long, value_name = "DIR")]
     pub(crate) data: PathBuf,
 
-    #[command(flatten)]
-    pub(crate) policy: Policy,
+    /// Remove what was not used for so long: 30d, or REPOSITORY=30d; units s, m, h, d
+    ///
+    /// May be given several times; the first one that fits a repository counts.
+    #[arg(long, value_name = "[REPOSITORY=]TIME", env = "CACHE_SERVER_TTL", value_delimiter = ',')]
+    pub(crate) ttl: Vec<TimeToLive>,
+
+    /// Keep blobs that no manifest names for so long after their upload
+    #[arg(long, value_name = "TIME", env = "CACHE_SERVER_GRACE", default_value = "1h")]
+    pub(crate) grace: Time,
 }
 
 /// What to check.

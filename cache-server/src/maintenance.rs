@@ -9,7 +9,8 @@ use crate::storage::{Collected, RepositoryStats, Stats, Storage};
 
 /// `cache-server gc`.
 pub(crate) fn collect(flags: &GcFlags) -> Result<(), Box<dyn Error>> {
-    let storage = Storage::open_existing(&flags.data, flags.policy.clone())?;
+    let policy = Policy { times_to_live: flags.ttl.clone(), grace: flags.grace.0, ..Policy::default() };
+    let storage = Storage::open_existing(&flags.data, policy)?;
     let mut collected = storage.collect()?;
     let strays = storage.remove_strays()?;
     collected.files += strays.files;

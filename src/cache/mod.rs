@@ -5,6 +5,7 @@
 //! that failed is an event.
 
 mod error;
+mod hot;
 mod layout;
 mod local;
 mod manifest;
@@ -22,6 +23,7 @@ use std::time::{Duration, SystemTime};
 
 pub use crate::store::{Record, RecordError, RecordLayer, RecordSignature};
 pub use error::CacheError;
+pub use hot::{HotImage, HotSet};
 pub use layout::LayoutCache;
 pub use local::LocalCache;
 pub use mounts::{SavedMount, mount_tag};
