@@ -8,6 +8,7 @@ mod demand;
 mod document;
 mod error;
 mod eviction;
+mod exchange;
 mod flags;
 mod handover;
 mod hasher;
@@ -72,6 +73,8 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(5 * 60);
 fn main() -> ExitCode {
     let result = match Flags::parse().command {
         Command::Serve(flags) => serve(*flags),
+        Command::Export(flags) => maintenance::export(&flags),
+        Command::Import(flags) => maintenance::import(&flags),
         Command::Gc(flags) => maintenance::collect(&flags),
         Command::Stats(flags) => maintenance::stats(&flags),
         Command::Verify(flags) => maintenance::verify(&flags),

@@ -17,7 +17,7 @@ use yadokari::digest::Digest;
 use yadokari::image::media_type;
 
 const THREADS: u64 = 8;
-const REQUESTS: u64 = 500;
+const REQUESTS: u64 = 2500;
 const MAX_RESIDENT_BYTES: u64 = 150 << 20;
 
 /// Numbers that depend on the seed only.

@@ -86,7 +86,9 @@ fn attribute(span: &Value, name: &str) -> Value {
 fn each_request_is_a_span_in_its_clients_trace() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let collector = Collector::start();
-    let mut registry = start(directory.path(), |command| drop(command.args(["--otlp-endpoint", &collector.url])));
+    let mut registry = start(directory.path(), |command| {
+        command.args(["--otlp-endpoint", &collector.url]);
+    });
     let joined = format!("00-{TRACE}-00f067aa0ba902b7-01");
     let unsampled = format!("00-{TRACE}-00f067aa0ba902b8-00");
     registry.push_blob("team/app", b"content");
@@ -144,7 +146,9 @@ fn a_collector_that_never_answers_holds_nobody_up() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let silent = TcpListener::bind("127.0.0.1:0").expect("bound");
     let url = format!("http://{}", silent.local_addr().expect("an address"));
-    let mut registry = start(directory.path(), |command| drop(command.args(["--otlp-endpoint", &url])));
+    let mut registry = start(directory.path(), |command| {
+        command.args(["--otlp-endpoint", &url]);
+    });
     for _ in 0..5000 / 50 {
         std::thread::scope(|scope| {
             (0..50).for_each(|_| drop(scope.spawn(|| assert_eq!(registry.get("/v2/").status, 200))));

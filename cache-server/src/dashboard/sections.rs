@@ -105,7 +105,7 @@ pub(super) fn hottest(hottest: &[Wanted]) -> String {
         let name = thing(wanted.repository.as_str(), &wanted.reference.to_string());
         row(&[name], &[format!("{:.1}", wanted.weight)])
     });
-    table("Asked for most", &["manifest or record"], &["requests; old ones count less"], rows.collect())
+    table("Asked for most", &["manifest or record"], &["requests, half after a day"], rows.collect())
 }
 
 pub(super) fn largest(largest: &[Large]) -> String {
@@ -135,7 +135,7 @@ pub(super) fn mirrors(mirrors: &[(String, MirrorState)], now: Timestamp) -> Stri
         let figures = [state.answers.to_string(), state.failures.to_string(), bytes(state.bytes)];
         row(&[escape(name), works], &figures)
     });
-    table("Mirrors", &["registry", "state"], &["answers", "failures", "fetched"], rows.collect())
+    wide(&table("Mirrors", &["registry", "state"], &["answers", "failures", "fetched"], rows.collect()))
 }
 
 pub(super) fn misses(view: &View, now: Timestamp) -> String {

@@ -159,7 +159,7 @@ impl Leases {
             .collect();
         drop(state);
         let count = running.len();
-        running.sort_by(|a, b| b.age.cmp(&a.age));
+        running.sort_by_key(|lease| std::cmp::Reverse(lease.age));
         running.truncate(limit);
         (running, count)
     }

@@ -71,7 +71,7 @@ pub(crate) fn saved(found: &[Found]) -> Saved {
 }
 
 fn leading_number(text: &[u8]) -> u64 {
-    let digits = text.iter().take_while(|byte| byte.is_ascii_digit());
+    let digits = text.trim_ascii_start().iter().take_while(|byte| byte.is_ascii_digit());
     digits.fold(0_u64, |number, digit| number.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
 }
 
@@ -90,6 +90,8 @@ mod tests {
             "annotations": { "dev.yadokari.record": record },
         });
         let image = json!({ "config": { "size": 1 }, "layers": [] });
+        let spaced = serde_json::to_string_pretty(&manifest).expect("JSON").into_bytes();
+        assert_eq!(saved(&[Found { number: 0, digest: Digest::sha256(b""), manifest: spaced }]).bytes, 142);
         let found = |number: usize, value: &serde_json::Value| Found {
             number,
             digest: Digest::sha256(b""),

@@ -258,9 +258,16 @@ impl Tables<'_> {
         for tag in names_under(&self.tagged, repository, digest)? {
             self.evicted.insert((repository, tag.as_str()), now)?;
         }
-        while self.evicted.len()? > MAX_EVICTED {
-            // Any will do: cache keys are in no order of time.
-            self.evicted.pop_first()?;
+        // Any will do: cache keys are in no order of time.
+        let surplus = self.evicted.len()?.saturating_sub(MAX_EVICTED);
+        let mut forgotten = Vec::new();
+        for row in self.evicted.iter()?.take(usize::try_from(surplus).unwrap_or(usize::MAX)) {
+            let (key, _) = row?;
+            let (repository, tag) = key.value();
+            forgotten.push((repository.to_owned(), tag.to_owned()));
+        }
+        for (repository, tag) in forgotten {
+            self.evicted.remove((repository.as_str(), tag.as_str()))?;
         }
         Ok(())
     }
