@@ -36,7 +36,7 @@ struct Counts {
 }
 
 impl Demand {
-    /// A request at `second`, since 1970, that found something.
+    /// A request at `second`, since 1970.
     pub(crate) fn note(&self, repository: &RepositoryName, reference: &Reference, second: f64) {
         self.lock().note(repository, reference, second);
     }

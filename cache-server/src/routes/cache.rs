@@ -61,8 +61,8 @@ pub(super) async fn look_up(
     let bytes = registry.blocking(move |storage| {
         let (found, seen) = storage.look_up(&name, &tags, ANSWER_BYTES)?;
         let now = hot::now();
-        let asked = found.iter().filter_map(|found| tags.get(found.number));
-        asked.for_each(|tag| demand.note(&name, &Reference::Tag(tag.clone()), now));
+        // Also what is not here: whoever misses it makes it.
+        tags.iter().take(seen).for_each(|tag| demand.note(&name, &Reference::Tag(tag.clone()), now));
         activity.looked_up(&LookedUp {
             second: now as i64,
             repository: &name,

@@ -17,7 +17,7 @@ use crate::storage::{Storage, StorageError};
 
 const DEFAULT_ENTRIES: usize = 100;
 const MAX_ENTRIES: usize = 1000;
-/// Names looked at for each image that is listed: what is gone, and parts of others, are left out.
+/// Names looked at for each that is listed: what is not here, and parts of others, are left out.
 const CANDIDATES: usize = 4;
 /// Tags of tables of contents, which records name: `docs/format.md`.
 const TOC_PREFIX: &str = "toc-";
@@ -29,7 +29,8 @@ pub(super) async fn list(registry: &Registry, call: &Call, repository: &Reposito
     let limit =
         call.parameters.get("n").map_or(Ok(DEFAULT_ENTRIES), |_| call.parameters.page_limit())?.min(MAX_ENTRIES);
     let second = now();
-    let records = registry.demand.top(limit, second, |name, reference| name == repository && is_key(reference));
+    let records =
+        registry.demand.top(limit * CANDIDATES, second, |name, reference| name == repository && is_key(reference));
     let shown = |name: &RepositoryName, reference: &Reference| {
         let readable =
             || registry.mirrors.covers(name) || may_read(call, &Need::Repository(Action::Pull, name.clone()));
@@ -44,6 +45,7 @@ pub(super) async fn list(registry: &Registry, call: &Call, repository: &Reposito
         let mut complete = Vec::new();
         for wanted in records {
             if let Reference::Tag(tag) = &wanted.reference
+                && complete.len() < limit
                 && storage.has_complete(&name, tag)?
             {
                 complete.push(json!({ "key": tag.as_str(), "weight": wanted.weight }));
@@ -59,7 +61,8 @@ pub(super) fn now() -> f64 {
     Timestamp::now().as_second() as f64
 }
 
-fn is_key(reference: &Reference) -> bool {
+/// Whether a reference can be a record's key.
+pub(super) fn is_key(reference: &Reference) -> bool {
     let Reference::Tag(tag) = reference else { return false };
     let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     tag.as_str().len() == KEY_DIGITS && tag.as_str().bytes().all(is_digit)

@@ -33,8 +33,11 @@ pub(super) async fn get(
         Some((head, bytes)) => Some((head, if call.is_head() { Body::empty() } else { bytes.into() })),
         None => find(registry, repository, wanted.clone(), call.is_head()).await?,
     };
+    // A record that is not here is wanted all the same: whoever misses it makes it.
+    if found.is_some() || hot::is_key(&wanted) {
+        registry.demand.note(repository, &wanted, hot::now());
+    }
     let (head, body) = found.ok_or_else(|| unknown(repository, reference))?;
-    registry.demand.note(repository, &wanted, hot::now());
     match not_modified(&call.headers, &head.digest)? {
         Some(response) => Ok(response),
         None => answer(&head, body),
