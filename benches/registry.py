@@ -4,7 +4,8 @@
 usage: registry.py --cache-server PATH [--runs N] [--seconds S] [--connections C] [--only NAME]... [--work DIR]
 
 manifests: GETs of one manifest by tag; blobs: GETs of a blob of 1 MiB; upload, download: 1 GiB in one request each. The two
-servers take turns, so that whatever else the machine does hits both; figures are medians of the runs. Needs from Debian:
+servers take turns, so that whatever else the machine does hits both; figures are medians of the runs. "CPU s" is what the
+server's process used for it: it says what bounds a figure when others use the machine. Needs from Debian:
 docker-registry wrk curl. WORK should be a tmpfs. Client and servers share the machine, so figures in a row are of one machine
 and say little alone; the ratios are what counts.
 """
@@ -36,6 +37,12 @@ class Server:
         """Peak resident memory in MB."""
         with open(f"/proc/{self.process.pid}/status") as f:
             return int(re.search(r"VmHWM:\s+(\d+)", f.read()).group(1)) / 1000
+
+    def cpu(self):
+        """Seconds of CPU time so far, of the process and for it in the kernel."""
+        with open(f"/proc/{self.process.pid}/stat") as f:
+            fields = f.read().rsplit(") ", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def send(self, method, path, body=None, kind=None):
         url = path if path.startswith("http") else f"http://{self.address}{path}"
@@ -108,8 +115,12 @@ def measure(servers, args, work):
                 note(f"{what}/s", server, rate)
                 note(f"{what} p99 ms", server, p99)
             if path:
+                before = server.cpu()
                 note("upload GB/s", server, upload(server, path, digest))
+                between = server.cpu()
+                note("upload CPU s", server, between - before)
                 note("download GB/s", server, curl(f"http://{server.address}/v2/bench/blobs/{digest}"))
+                note("download CPU s", server, server.cpu() - between)
     for server in servers:
         note("peak RSS MB", server, server.rss())
     return results
@@ -157,6 +168,7 @@ def main():
 
 
 def report(results):
+    print(f"load {' '.join(f'{load:.1f}' for load in os.getloadavg())}, {os.cpu_count()} cores")
     print(f"{'':16} {'cache-server':>14} {'docker-registry':>16} {'ratio':>8}")
     for what, values in results.items():
         ours, theirs = (statistics.median(values[name]) for name in ("cache-server", "docker-registry"))

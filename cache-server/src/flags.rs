@@ -9,8 +9,8 @@ use jiff::Span;
 use crate::access::Grant;
 use crate::access_log::LogLevel;
 use crate::configuration::Settings;
-use crate::eviction::Policy;
-use crate::mirror::MirrorFlags;
+use crate::eviction::{Time, TimeToLive};
+use crate::name::RepositoryName;
 
 /// An OCI registry that shares image layers and cache records among build runners.
 #[derive(Debug, Parser)]
@@ -33,6 +33,10 @@ pub(crate) enum Command {
     Verify(VerifyFlags),
     /// Say what takes the space in the data of a server that is not running
     Stats(StatsFlags),
+    /// Write the data of a server that is not running to an archive
+    Export(ExportFlags),
+    /// Store what an archive holds in the data of a server that is not running
+    Import(ImportFlags),
     /// Print the version
     Version,
 }
@@ -58,12 +62,6 @@ pub(crate) struct ServeFlags {
     #[command(flatten)]
     settings: Settings,
 
-    #[command(flatten)]
-    pub(crate) policy: Policy,
-
-    #[command(flatten)]
-    pub(crate) mirrors: MirrorFlags,
-
     /// Log faults of the server only; the same as --log error
     #[arg(long, conflicts_with = "log")]
     quiet: bool,
@@ -77,8 +75,15 @@ pub(crate) struct GcFlags {
     #[arg(long, value_name = "DIR")]
     pub(crate) data: PathBuf,
 
-    #[command(flatten)]
-    pub(crate) policy: Policy,
+    /// Remove what was not used for so long: 30d, or REPOSITORY=30d; units s, m, h, d
+    ///
+    /// May be given several times; the first one that fits a repository counts.
+    #[arg(long, value_name = "[REPOSITORY=]TIME", env = "CACHE_SERVER_TTL", value_delimiter = ',')]
+    pub(crate) ttl: Vec<TimeToLive>,
+
+    /// Keep blobs that no manifest names for so long after their upload
+    #[arg(long, value_name = "TIME", env = "CACHE_SERVER_GRACE", default_value = "1h")]
+    pub(crate) grace: Time,
 }
 
 /// What to check.
@@ -107,6 +112,48 @@ pub(crate) struct StatsFlags {
     /// Write one JSON document instead of lines
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What to take elsewhere.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The archive is an OCI image layout, which other tools read: `skopeo list-tags` and `skopeo copy` know it as
+oci-archive:FILE:REPOSITORY:TAG. Cache records are manifests in it like all others. What is incomplete is left out.
+
+It needs the directory for itself: stop the server first.")]
+pub(crate) struct ExportFlags {
+    /// Directory of the server's data
+    #[arg(long, value_name = "DIR", env = "CACHE_SERVER_DATA")]
+    pub(crate) data: PathBuf,
+
+    /// Take this repository only; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(crate) repository: Vec<RepositoryName>,
+
+    /// Archive to write; - is standard output
+    #[arg(value_name = "FILE")]
+    pub(crate) archive: PathBuf,
+}
+
+/// What to bring here.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Every digest is checked. What is here stays; tags that are in the archive move.
+What was stored before a failure stays, and the next import goes on from there.
+
+It needs the directory for itself: stop the server first.")]
+pub(crate) struct ImportFlags {
+    /// Directory of the server's data; made if absent
+    #[arg(long, value_name = "DIR", env = "CACHE_SERVER_DATA")]
+    pub(crate) data: PathBuf,
+
+    /// Repository for images whose names in the archive say none
+    #[arg(long, value_name = "NAME")]
+    pub(crate) repository: Option<RepositoryName>,
+
+    /// Archive to read: an OCI image layout in a tar; - is standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) archive: PathBuf,
 }
 
 impl ServeFlags {

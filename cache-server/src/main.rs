@@ -4,10 +4,13 @@ mod access;
 mod access_log;
 mod configuration;
 mod dashboard;
+mod demand;
 mod document;
 mod error;
 mod eviction;
+mod exchange;
 mod flags;
+mod handover;
 mod hasher;
 mod leases;
 mod lifecycle;
@@ -21,6 +24,7 @@ mod records;
 mod routes;
 mod server;
 mod storage;
+mod telemetry;
 mod tls;
 mod token_command;
 mod watched;
@@ -41,12 +45,14 @@ use access_log::{AccessLog, LogLevel};
 use configuration::{Configuration, ConfigurationError};
 use error::with_causes;
 use flags::{Command, Flags, ServeFlags};
+use leases::Leases;
 use lifecycle::Lifecycle;
 use metrics::Metrics;
 use mirror::Mirrors;
 use routes::Registry;
 use server::ListenError;
 use storage::{Collected, Storage, StorageError};
+use telemetry::Tracer;
 use watched::Reload;
 
 #[global_allocator]
@@ -56,6 +62,8 @@ const FAILURE: u8 = 1;
 const WRONG_USAGE: u8 = 2;
 /// Upload sessions that nobody wrote to for so long are removed.
 const STALE_UPLOAD_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+/// More than one, so that requests do not wait for a thread that the system has put aside.
+const WORKERS_PER_CORE: usize = 2;
 /// Each keeps some memory of its own, and the disk does not get faster by more.
 const BLOCKING_THREADS: usize = 64;
 /// How soon a changed certificate, user or token counts.
@@ -65,6 +73,8 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(5 * 60);
 fn main() -> ExitCode {
     let result = match Flags::parse().command {
         Command::Serve(flags) => serve(*flags),
+        Command::Export(flags) => maintenance::export(&flags),
+        Command::Import(flags) => maintenance::import(&flags),
         Command::Gc(flags) => maintenance::collect(&flags),
         Command::Stats(flags) => maintenance::stats(&flags),
         Command::Verify(flags) => maintenance::verify(&flags),
@@ -89,13 +99,14 @@ fn exit_code(error: &(dyn Error + 'static)) -> u8 {
 }
 
 fn serve(flags: ServeFlags) -> Result<(), Box<dyn Error>> {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from) * WORKERS_PER_CORE;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    runtime.enable_all().max_blocking_threads(BLOCKING_THREADS).build()?.block_on(run(flags))
+    runtime.enable_all().worker_threads(workers).max_blocking_threads(BLOCKING_THREADS);
+    runtime.build()?.block_on(run(flags))
 }
 
 async fn run(flags: ServeFlags) -> Result<(), Box<dyn Error>> {
     let (config, check_only) = (flags.config.clone(), flags.check_config);
-    let (policy, mirrors) = (flags.policy.clone(), flags.mirrors.clone());
     let configuration = Configuration::resolve(flags.into_settings(), config.as_deref()).await?;
     let log = configuration.log;
     for warning in configuration.warnings() {
@@ -103,7 +114,7 @@ async fn run(flags: ServeFlags) -> Result<(), Box<dyn Error>> {
     }
     let access = Arc::new(Access::open(configuration.access)?);
     let tls = configuration.tls.map(|files| files.watch().map(Arc::new)).transpose()?;
-    let mirrors = Arc::new(Mirrors::new(&mirrors)?);
+    let mirrors = Arc::new(Mirrors::new(&configuration.mirrors)?);
     if check_only {
         return Ok(say("the configuration is valid")?);
     }
@@ -111,7 +122,7 @@ async fn run(flags: ServeFlags) -> Result<(), Box<dyn Error>> {
     let signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let hangup = signal(SignalKind::hangup())?;
     let listener = server::listen(configuration.listen).await?;
-    let storage = Arc::new(Storage::open(&configuration.data, policy)?);
+    let storage = Arc::new(Storage::open(&configuration.data, configuration.policy)?);
     say(&format!("listening on {}://{}", configuration.address.scheme, listener.local_addr()?))?;
     // After listening, for it may take long.
     let sweeper = tokio::spawn(sweep(Arc::clone(&storage), log));
@@ -119,13 +130,18 @@ async fn run(flags: ServeFlags) -> Result<(), Box<dyn Error>> {
     watched.extend(tls.iter().map(|tls| Arc::clone(tls) as Arc<dyn Reload>));
     let reloader = tokio::spawn(reload(watched, Arc::clone(&access), hangup, log));
     let lifecycle = Lifecycle::default();
+    let metrics = Arc::new(Metrics::new());
+    let tracer = configuration.telemetry.map(|settings| Tracer::start(settings, metrics.lost_spans()).map(Arc::new));
+    let tracer = tracer.transpose()?;
     let registry = Registry {
         storage,
-        leases: Arc::default(),
+        leases: Arc::new(Leases::new()),
         mirrors,
         access,
-        metrics: Arc::new(Metrics::new()),
+        metrics,
+        tracer: tracer.clone(),
         activity: Arc::default(),
+        demand: Arc::default(),
         lifecycle: lifecycle.clone(),
         address: Arc::new(configuration.address),
         log,
@@ -136,6 +152,9 @@ async fn run(flags: ServeFlags) -> Result<(), Box<dyn Error>> {
     let finished = server::serve(listener, tls, registry, configuration.limits, stopped).await;
     sweeper.abort();
     reloader.abort();
+    if let Some(tracer) = tracer {
+        spawn_blocking(move || tracer.stop()).await?;
+    }
     if !finished {
         log.event(LogLevel::Error, "stopped with requests still running");
     }

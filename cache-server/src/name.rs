@@ -24,7 +24,7 @@ pub(crate) struct RepositoryName(Box<str>);
 pub(crate) struct Tag(Box<str>);
 
 /// What a manifest is asked for by.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Reference {
     /// By name.
     Tag(Tag),

@@ -23,9 +23,10 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::access_log::{LogLevel, Peer};
+use crate::handover::{HandingOver, Handover};
 use crate::metrics::Counted;
 use crate::patient::Patient;
-use crate::routes::{Registry, answer};
+use crate::routes::{From, Registry, answer};
 use crate::watched::Watched;
 
 /// A connection may stay idle, or take for its headers, this long.
@@ -143,11 +144,15 @@ impl Connection {
     async fn converse(self, tls: Option<Arc<Watched<ServerConfig>>>, registry: Registry) {
         // Without it small answers wait for acknowledgements; a socket that cannot is served too.
         let _ = self.stream.set_nodelay(true);
-        let Some(tls) = tls else { return exchange(self.stream, self.peer, self.stopping, registry).await };
+        let Some(tls) = tls else {
+            let handover = Handover::default();
+            let stream = HandingOver::new(self.stream, handover.clone());
+            return exchange(stream, Some(handover), self.peer, self.stopping, registry).await;
+        };
         let handshake = TlsAcceptor::from(tls.get()).accept(self.stream);
         // Whoever fails it sees that; it is no request, so there is nothing to log.
         if let Ok(Ok(stream)) = timeout(HANDSHAKE_LIMIT, handshake).await {
-            exchange(stream, self.peer, self.stopping, registry).await;
+            exchange(stream, None, self.peer, self.stopping, registry).await;
         }
     }
 }
@@ -155,17 +160,18 @@ impl Connection {
 /// Requests and answers on one connection.
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin,
+    handover: Option<Handover>,
     peer: Peer,
     mut stopping: watch::Receiver<bool>,
     registry: Registry,
 ) {
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-        let registry = registry.clone();
-        async move { Ok::<_, Infallible>(answer(registry, peer, request.map(Body::new)).await) }
+        let (registry, from) = (registry.clone(), From { peer, handover: handover.clone() });
+        async move { Ok::<_, Infallible>(answer(registry, from, request.map(Body::new)).await) }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_LIMIT);
-    builder.max_buf_size(READ_BUFFER_BYTES).max_headers(MAX_HEADERS);
+    builder.max_buf_size(READ_BUFFER_BYTES).max_headers(MAX_HEADERS).writev(true);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(Patient::new(stream)), service));
     tokio::select! {
         // Whatever ended it, the client saw it; the access log has the request.

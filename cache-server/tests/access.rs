@@ -10,6 +10,8 @@ mod registry;
 mod clients;
 #[path = "access/credentials.rs"]
 mod credentials;
+#[path = "access/newer.rs"]
+mod newer;
 #[path = "access/oidc.rs"]
 mod oidc;
 #[path = "access/sessions.rs"]

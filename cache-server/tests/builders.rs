@@ -139,6 +139,30 @@ fn a_builder_that_gives_up_lets_the_next_one_try() {
 }
 
 #[test]
+fn a_builder_that_lost_its_turn_saves_nothing_and_goes_on() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let data = directory.path().join("data");
+    let start = |address: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cache-server"));
+        command.args(["serve", "--listen", address, "--quiet", "--data"]).arg(&data);
+        Registry::start_command(command, &data)
+    };
+    let mut registry = start("127.0.0.1:0");
+    let address = registry.address().to_owned();
+    let (late, next) = (Builder::new(&address), Builder::new(&address));
+    assert!(!late.cache.await_turn(&key("step"), Duration::ZERO));
+    // Leases do not outlive the server, and the next one to ask gets it.
+    registry.signal("KILL");
+    registry.wait();
+    let _registry = start(&address);
+    assert!(!next.cache.await_turn(&key("step"), Duration::ZERO));
+    late.save("step");
+    assert_eq!(late.has(&["step"]), [false]);
+    next.save("step");
+    assert_eq!(late.has(&["step"]), [true]);
+}
+
+#[test]
 fn without_a_server_nobody_waits() {
     // Nobody listens on it: it is bound and closed again.
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("an address");

@@ -183,6 +183,81 @@ fn a_record_ends_the_wait_for_it() {
 }
 
 #[test]
+fn two_hundred_builders_of_one_step_build_it_once() {
+    const BUILDERS: usize = 200;
+    let registry = Registry::start();
+    let (made, present) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..BUILDERS {
+            scope.spawn(|| {
+                loop {
+                    let answer = lease(&registry, &key(1), &json!({ "wait_ms": 20_000, "ttl_ms": 60_000 }));
+                    match answer["state"].as_str() {
+                        Some("granted") => {
+                            std::thread::sleep(Duration::from_millis(300));
+                            registry.push_image("a", &key(1));
+                            made.fetch_add(1, Ordering::SeqCst);
+                            break;
+                        }
+                        Some("present") => {
+                            present.fetch_add(1, Ordering::SeqCst);
+                            break;
+                        }
+                        other => assert_eq!(other, Some("held")),
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!((made.into_inner(), present.into_inner()), (1, BUILDERS - 1));
+}
+
+fn hot(registry: &Registry, query: &str) -> (Vec<String>, Vec<String>) {
+    let found = registry.get(&format!("/v2/cache/_yadokari/hot{query}"));
+    assert_eq!(found.status, 200, "{found:?}");
+    let list = |name: &str| found.json()[name].as_array().expect("a list").clone();
+    let image = |entry: &Value| {
+        format!("{}:{}", entry["repository"].as_str().expect("one"), entry["reference"].as_str().expect("one"))
+    };
+    let records = list("records").iter().map(|entry| entry["key"].as_str().expect("one").to_owned()).collect();
+    (list("images").iter().map(image).collect(), records)
+}
+
+#[test]
+fn the_hot_set_is_what_is_asked_for_most() {
+    let registry = Registry::start();
+    for tag in ["v1", "v2", "v3"] {
+        registry.push_image("team/base", tag);
+    }
+    (1..=3).for_each(|number| drop(registry.push_image("cache", &key(number))));
+    registry.push_image("other", &key(4));
+    // Pushing is not asking.
+    assert_eq!(hot(&registry, ""), (vec![], vec![]));
+    (0..2).for_each(|_| assert_eq!(registry.get("/v2/team/base/manifests/v2").status, 200));
+    registry.get("/v2/team/base/manifests/v1");
+    registry.get("/v2/team/base/manifests/absent");
+    look_up(&registry, "cache", &[key(3), key(9)]);
+    look_up(&registry, "cache", &[key(3), key(1)]);
+    look_up(&registry, "other", &[key(4)]);
+    let images = vec!["team/base:v2".to_owned(), "team/base:v1".to_owned()];
+    assert_eq!(hot(&registry, ""), (images.clone(), vec![key(3), key(1)]));
+    assert_eq!(hot(&registry, "?n=1"), (images[..1].to_vec(), vec![key(3)]));
+    registry.get("/v2/cache/_yadokari/hot?n=x").is_error(400, "PAGINATION_NUMBER_INVALID");
+    // What is gone is not wanted any more, and a child of an index comes with that.
+    let child = registry.push_image("team/base", "child");
+    let index = json!({
+        "schemaVersion": 2, "mediaType": media_type::OCI_INDEX,
+        "manifests": [{ "mediaType": media_type::OCI_MANIFEST, "digest": child, "size": 1 }],
+    });
+    assert_eq!(registry.put_manifest("team/base", "index", &index).status, 201);
+    registry.delete("/v2/team/base/manifests/v2");
+    registry.delete("/v2/team/base/manifests/child");
+    (0..3).for_each(|_| assert_eq!(registry.get("/v2/team/base/manifests/index").status, 200));
+    (0..3).for_each(|_| assert_eq!(registry.get(&format!("/v2/team/base/manifests/{child}")).status, 200));
+    assert_eq!(hot(&registry, "").0, ["team/base:index", "team/base:v1"]);
+}
+
+#[test]
 fn pinned_images_outlive_newer_ones() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let data = directory.path().join("data");

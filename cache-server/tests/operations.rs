@@ -49,6 +49,63 @@ fn a_configuration_is_checked_without_serving() {
 }
 
 #[test]
+fn every_setting_is_checked_wherever_it_comes_from() {
+    let base = "data = \"d\"\nlisten = \"127.0.0.1:0\"\n";
+    let good = "max-bytes = \"20GiB\"\nquota = [\"a/*=1GiB\", \"b=5\"]\nttl = [\"a/*=1h\", \"30d\"]\n\
+                grace = \"10m\"\nmirror = [\"docker.io=https://registry-1.docker.io\"]\nmirror-tag-ttl = 60\n";
+    assert_eq!(check(&format!("{base}{good}"), &[]).status.code(), Some(0));
+    let variables = [
+        ("CACHE_SERVER_MAX_BYTES", "20GiB"),
+        ("CACHE_SERVER_QUOTA", "a/*=1GiB,b=5"),
+        ("CACHE_SERVER_TTL", "a/*=1h,30d"),
+        ("CACHE_SERVER_GRACE", "10m"),
+        ("CACHE_SERVER_MIRROR", "docker.io=https://registry-1.docker.io,quay.io=https://quay.io"),
+        ("CACHE_SERVER_MIRROR_TAG_TTL", "60"),
+    ];
+    let output = check(base, &variables);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    for (line, message) in [
+        ("max-bytes = \"20GX\"", ":3: unknown unit \"GX\""),
+        ("max-bytes = true", ":3: "),
+        ("quota = [\"A=1\"]", ":3: \"A\" is neither the name of a repository"),
+        ("ttl = [\"1w\"]", ":3: unknown unit \"w\""),
+        ("grace = -1", ":3: "),
+        ("mirror = [\"docker.io\"]", ":3: \"docker.io\" is not NAME=http[s]://HOST"),
+        ("mirrors = []", "did you mean `mirror`?"),
+    ] {
+        let output = check(&format!("{base}{line}"), &[]);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && text.contains(message), "{line}: {text}");
+    }
+    for (name, _) in variables {
+        let output = check(base, &[(name, "nonsense=")]);
+        assert_eq!(output.status.code(), Some(2), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn a_cap_of_the_file_or_the_environment_counts() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let config = directory.path().join("config.toml");
+    fs::write(&config, "max-bytes = \"4MiB\"\nquota = [\"small=1MiB\"]").expect("written");
+    let registry = Registry::start_with(&["--config", config.to_str().expect("UTF-8")]);
+    let post = |registry: &Registry, repository: &str, size: usize| {
+        let content = noise(size);
+        let target = format!("/v2/{repository}/blobs/uploads/?digest={}", Digest::sha256(&content));
+        registry.send("POST", &target, &[], &content).status
+    };
+    assert_eq!(post(&registry, "a", 5 << 20), 413);
+    assert_eq!(post(&registry, "small", 2 << 20), 413);
+    assert_eq!(post(&registry, "small", 1 << 19), 201);
+    let data = directory.path().join("data");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cache-server"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--quiet", "--data"]).arg(&data);
+    command.env("CACHE_SERVER_MAX_BYTES", "2MiB").env("CACHE_SERVER_CONFIG", &config);
+    let registry = Registry::start_command(command, &data);
+    assert_eq!(post(&registry, "a", 3 << 20), 413);
+}
+
+#[test]
 fn health_and_readiness() {
     let registry = Registry::start();
     assert_eq!(registry.get("/healthz").body, b"ok\n");

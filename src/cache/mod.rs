@@ -6,6 +6,7 @@
 
 mod error;
 mod gate;
+mod hot;
 mod layout;
 mod local;
 mod manifest;
@@ -24,6 +25,7 @@ use std::time::{Duration, SystemTime};
 
 pub use crate::store::{Record, RecordError, RecordLayer, RecordSignature};
 pub use error::CacheError;
+pub use hot::{HotImage, HotSet};
 pub use layout::LayoutCache;
 pub use local::LocalCache;
 pub use mounts::{SavedMount, mount_tag};

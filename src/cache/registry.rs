@@ -176,7 +176,14 @@ impl RegistryCache {
         if !self.reading.is_closed() && self.known(key)? {
             return Ok(());
         }
-        self.push_manifest(&key.to_string(), |form| manifest::pack_record(record, form))
+        let fence = self.server.found().and_then(|server| server.fence(key));
+        match self.push_fenced(&key.to_string(), fence, |form| manifest::pack_record(record, form)) {
+            Err(CacheError::Registry(error)) if fence.is_some() && is_overtaken(&error) => {
+                self.debug(format!("record {key} is not saved: another build took over its step"));
+                Ok(())
+            }
+            saved => saved,
+        }
     }
 
     /// Whether a usable record is there. A registry that refuses to say so has none.
@@ -190,7 +197,11 @@ impl RegistryCache {
 
     /// As [`RegistryCache::push_either`]; where tags cannot be moved, what stands there stays.
     pub(super) fn push_manifest(&self, tag: &str, pack: impl Fn(Form) -> Packed) -> Result<(), CacheError> {
-        match self.push_either(tag, pack) {
+        self.push_fenced(tag, None, pack)
+    }
+
+    fn push_fenced(&self, tag: &str, fence: Option<u64>, pack: impl Fn(Form) -> Packed) -> Result<(), CacheError> {
+        match self.push_either(tag, fence, pack) {
             Err(CacheError::Registry(error)) if error.is_immutable_tag() => {
                 if !self.told_immutable.swap(true, Ordering::Relaxed) {
                     let (name, reason) = (self.repository.name(), chain(&error));
@@ -205,9 +216,10 @@ impl RegistryCache {
     }
 
     /// Pushes as an artifact; where that is refused, as an image, from then on.
-    fn push_either(&self, tag: &str, pack: impl Fn(Form) -> Packed) -> Result<(), CacheError> {
+    fn push_either(&self, tag: &str, fence: Option<u64>, pack: impl Fn(Form) -> Packed) -> Result<(), CacheError> {
         if !self.images_only.load(Ordering::Relaxed) {
-            match self.push_packed(tag, &pack(Form::Artifact)) {
+            match self.push_packed(tag, fence, &pack(Form::Artifact)) {
+                Err(CacheError::Registry(error)) if fence.is_some() && is_overtaken(&error) => return Err(error.into()),
                 Err(CacheError::Registry(error))
                     if matches!(*error.fault, Fault::Refused(_)) && !error.is_immutable_tag() =>
                 {
@@ -219,17 +231,21 @@ impl RegistryCache {
                 pushed => return pushed,
             }
         }
-        self.push_packed(tag, &pack(Form::Image))
+        self.push_packed(tag, fence, &pack(Form::Image))
     }
 
-    fn push_packed(&self, tag: &str, packed: &Packed) -> Result<(), CacheError> {
+    fn push_packed(&self, tag: &str, fence: Option<u64>, packed: &Packed) -> Result<(), CacheError> {
         let manifest = &packed.manifest;
         self.push_bytes(&manifest.config, &packed.config)?;
         for layer in manifest.layers.iter().filter(|layer| layer.media_type == media_type::OCI_EMPTY) {
             self.push_bytes(layer, EMPTY_JSON)?;
         }
         let target = self.repository.with_tag(tag);
-        self.ask(self.client.push_manifest(&target, manifest.media_type(), &manifest.to_bytes()))?;
+        let (media_type, bytes) = (manifest.media_type(), manifest.to_bytes());
+        self.ask(match fence {
+            Some(fence) => self.client.push_fenced_manifest(&target, media_type, &bytes, fence),
+            None => self.client.push_manifest(&target, media_type, &bytes),
+        })?;
         Ok(())
     }
 
@@ -352,6 +368,11 @@ impl RegistryCache {
     fn warn(&self, what: &str, error: &CacheError) {
         self.observer.event(Event::Warning(format!("{what}: {}", chain(error))));
     }
+}
+
+/// A cache-server says so when somebody else has got the lease under which a record was made.
+fn is_overtaken(error: &RegistryError) -> bool {
+    matches!(&*error.fault, Fault::Refused(answer) if answer.status == 409)
 }
 
 /// Reads a table of contents of bounded size.

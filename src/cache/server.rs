@@ -32,8 +32,15 @@ const LONG_POLL: Duration = Duration::from_secs(20);
 pub(super) struct CacheServer {
     client: Client,
     repository: Reference,
-    /// A turn ends when its sender goes.
-    turns: Mutex<BTreeMap<CacheKey, Sender<()>>>,
+    turns: Mutex<BTreeMap<CacheKey, Turn>>,
+}
+
+/// A lease that is kept alive until this goes.
+#[derive(Debug)]
+struct Turn {
+    _end: Sender<()>,
+    /// Tells the server which of several holders saves: those before the last one come too late.
+    fence: u64,
 }
 
 /// Finds out once whether a registry is a cache-server.
@@ -72,7 +79,7 @@ enum Answer {
     /// It is there.
     Present,
     /// It is ours to make.
-    Granted { lease: String },
+    Granted { lease: String, fence: u64 },
     /// Somebody else is still at it.
     Held,
 }
@@ -128,8 +135,8 @@ impl CacheServer {
             let wait = end.saturating_duration_since(Instant::now()).min(LONG_POLL);
             match self.ask(key, wait) {
                 Some(Answer::Present) => return true,
-                Some(Answer::Granted { lease }) => {
-                    self.begin_turn(key, lease);
+                Some(Answer::Granted { lease, fence }) => {
+                    self.begin_turn(key, &lease, fence);
                     return false;
                 }
                 Some(Answer::Held) if Instant::now() < end => {}
@@ -144,6 +151,11 @@ impl CacheServer {
         self.turns().remove(key);
     }
 
+    /// The fencing token of the turn that was had last for `key`, if any.
+    pub(super) fn fence(&self, key: &CacheKey) -> Option<u64> {
+        self.turns().get(key).map(|turn| turn.fence)
+    }
+
     fn ask(&self, key: &CacheKey, wait: Duration) -> Option<Answer> {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         // Numbers only: nothing can fail.
@@ -155,11 +167,11 @@ impl CacheServer {
     }
 
     /// Renews the lease until the turn ends, and gives it back then.
-    fn begin_turn(&self, key: &CacheKey, lease: String) {
+    fn begin_turn(&self, key: &CacheKey, lease: &str, fence: u64) {
         let (client, repository) = (self.client.clone(), self.repository.clone());
         let path = format!("_yadokari/leases/{key}?lease={lease}&ttl_ms={}", LEASE.as_millis());
-        let (turn, ended) = channel();
-        self.turns().insert(*key, turn);
+        let (end, ended) = channel();
+        self.turns().insert(*key, Turn { _end: end, fence });
         thread::spawn(move || {
             let call = |action| client.call_extension((&repository, "pull,push"), action, &path, b"", MAX_LEASE_BYTES);
             while ended.recv_timeout(HEARTBEAT) == Err(RecvTimeoutError::Timeout) {
@@ -173,7 +185,7 @@ impl CacheServer {
         });
     }
 
-    fn turns(&self) -> MutexGuard<'_, BTreeMap<CacheKey, Sender<()>>> {
+    fn turns(&self) -> MutexGuard<'_, BTreeMap<CacheKey, Turn>> {
         self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

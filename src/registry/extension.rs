@@ -15,6 +15,8 @@ const MAX_DISCOVERY_BYTES: u64 = 1 << 20;
 /// What is done to an extension's resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
+    /// GET.
+    Get,
     /// POST.
     Post,
     /// PUT.
@@ -72,6 +74,7 @@ impl Client {
         limit: u64,
     ) -> Result<Option<Vec<u8>>, RegistryError> {
         let method = match action {
+            Action::Get => Method::GET,
             Action::Post => Method::POST,
             Action::Put => Method::PUT,
             Action::Delete => Method::DELETE,
@@ -80,7 +83,7 @@ impl Client {
             let target = self.core().target(repository, Purpose::Push, path)?;
             let outgoing = Outgoing {
                 headers: vec![(header::CONTENT_TYPE, "application/json".to_owned())],
-                payload: Payload::Bytes(body),
+                payload: if action == Action::Get { Payload::None } else { Payload::Bytes(body) },
                 ..Outgoing::new(method, Purpose::Push)
             };
             let mut claim = Claim::new(repository, actions, Purpose::Push);

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use ureq::http::{Method, header};
+use ureq::http::{HeaderName, Method, header};
 
 use super::auth::Claim;
 use super::blob::{blob_name, digest_like};
@@ -16,6 +16,8 @@ use super::transport::{Outgoing, Payload, SourceReader, UPLOAD_PATIENCE, discard
 use crate::digest::{Algorithm, Digest};
 use crate::image::{Descriptor, Reference};
 
+/// The fencing token of a lease; a cache-server refuses what comes with one that is not the last.
+const FENCE: HeaderName = HeaderName::from_static("yadokari-fence");
 /// Blobs up to this many bytes go in the closing request: one round trip less.
 const SMALL_BYTES: u64 = 4 << 20;
 /// Chunk size after a 413; proxies that limit bodies commonly allow 100 MB.
@@ -107,7 +109,32 @@ impl Client {
     /// # Errors
     /// [`Fault::DigestMismatch`] when `to` has another digest, or the server stored something else.
     pub fn push_manifest(&self, to: &Reference, media_type: &str, bytes: &[u8]) -> Result<Digest, RegistryError> {
-        let stored = self.core().put_manifest(to, media_type, bytes);
+        self.put_manifest(to, media_type, bytes, None)
+    }
+
+    /// The same for a record that was made under a lease of a cache-server with the fencing token
+    /// `fence`; see `cache-server/openapi.yaml`.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] (409) when somebody else holds a later lease.
+    pub fn push_fenced_manifest(
+        &self,
+        to: &Reference,
+        media_type: &str,
+        bytes: &[u8],
+        fence: u64,
+    ) -> Result<Digest, RegistryError> {
+        self.put_manifest(to, media_type, bytes, Some((FENCE, fence.to_string())))
+    }
+
+    fn put_manifest(
+        &self,
+        to: &Reference,
+        media_type: &str,
+        bytes: &[u8],
+        header: Option<(HeaderName, String)>,
+    ) -> Result<Digest, RegistryError> {
+        let stored = self.core().put_manifest(to, media_type, bytes, header);
         stored.map(|stored| stored.digest).map_err(|fault| fault.during(Operation::PushManifest, to))
     }
 
@@ -211,17 +238,22 @@ impl Core {
         self.call(&target, &outgoing, &mut claim).map(|answered| discard(answered.response))
     }
 
-    pub(super) fn put_manifest(&self, to: &Reference, media_type: &str, bytes: &[u8]) -> Result<Stored, Fault> {
+    pub(super) fn put_manifest(
+        &self,
+        to: &Reference,
+        media_type: &str,
+        bytes: &[u8],
+        header: Option<(HeaderName, String)>,
+    ) -> Result<Stored, Fault> {
         let digest = to.digest().map_or_else(|| Digest::sha256(bytes), |named| digest_like(named, bytes));
         if let Some(expected) = to.digest().filter(|named| **named != digest) {
             return Err(Fault::DigestMismatch { expected: expected.clone(), actual: digest });
         }
         let target = self.target(to, Purpose::Push, &format!("manifests/{}", to.target()))?;
-        let outgoing = Outgoing {
-            headers: vec![(header::CONTENT_TYPE, media_type.to_owned())],
-            payload: Payload::Bytes(bytes),
-            ..Outgoing::new(Method::PUT, Purpose::Push)
-        };
+        let mut headers = vec![(header::CONTENT_TYPE, media_type.to_owned())];
+        headers.extend(header);
+        let payload = Payload::Bytes(bytes);
+        let outgoing = Outgoing { headers, payload, ..Outgoing::new(Method::PUT, Purpose::Push) };
         let answered = self.call(&target, &outgoing, &mut claim(to))?;
         let headers = answered.response.headers();
         let stored = header_text(headers, "docker-content-digest").and_then(|t| t.parse().ok());

@@ -47,7 +47,7 @@ impl Client {
     /// As [`Client::push_manifest`].
     pub fn push_referrer(&self, repository: &Reference, media_type: &str, bytes: &[u8]) -> Result<bool, RegistryError> {
         let name = repository.with_digest(Digest::sha256(bytes));
-        let stored = self.core().put_manifest(&name, media_type, bytes);
+        let stored = self.core().put_manifest(&name, media_type, bytes, None);
         stored.map(|stored| stored.has_subject).map_err(|fault| fault.during(Operation::PushManifest, &name))
     }
 }

@@ -23,7 +23,7 @@ pub(crate) fn run(
     line: &CommandLine,
     form: Option<OverlayForm>,
     interval: Duration,
-    observer: &dyn Observer,
+    observer: &Arc<dyn Observer>,
 ) -> Result<(), Failure> {
     let stop = Stop::on_signal(0);
     let metrics = Arc::new(Metrics::new());
@@ -37,7 +37,7 @@ pub(crate) fn run(
         match result {
             Err(Failure::Interrupted) => break,
             Err(failure) if failure.is_usage() => return Err(failure),
-            result => report(result, observer),
+            result => report(result, observer.as_ref()),
         }
         let pause = jittered(interval);
         observer.event(Event::Info(format!("looking again in {}", human_duration(pause))));

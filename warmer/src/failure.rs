@@ -27,6 +27,8 @@ pub(crate) enum Failure {
     Store(#[from] StoreError),
     #[error("error: {}\n", chain(.0))]
     Registry(#[from] RegistryError),
+    #[error("error: {0} does not say what its runners ask for: is it a cache-server of this version?\n")]
+    NoHotSet(String),
     #[error("error: failed to listen on {address}: {source}\n")]
     Listen { address: String, source: std::io::Error },
     #[error("error: --extract is of no use here: {0}\n")]

@@ -25,6 +25,13 @@ pub(crate) struct CommandLine {
     /// Value of an ARG of the Dockerfile; a bare NAME takes it from the environment. Repeatable.
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) build_arg: Vec<String>,
+    /// Cache-server for --hot: http[s]://HOST[:PORT][/REPOSITORY]; REPOSITORY is `cache` by default.
+    #[arg(long, env = "YADOKARI_CACHE_SERVER", value_name = "URL")]
+    pub(crate) cache_server: Option<String>,
+    /// Also fetch what the runners of --cache-server ask for most: this many base images, through its
+    /// mirrors, and as many records of its REPOSITORY.
+    #[arg(long, value_name = "NUMBER", requires = "cache_server")]
+    pub(crate) hot: Option<usize>,
     /// Where images are kept; made when missing.
     #[arg(short, long, value_name = "DIRECTORY", default_value = "/cache")]
     pub(crate) cache_dir: PathBuf,

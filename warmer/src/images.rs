@@ -23,8 +23,8 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// Reads the Dockerfile, if one is named.
-    pub(crate) fn read(line: &CommandLine, env: Environment<'_>) -> Result<Self, Failure> {
+    /// Reads the Dockerfile, if one is named; `more` are wanted besides.
+    pub(crate) fn read(line: &CommandLine, env: Environment<'_>, more: &BTreeSet<Reference>) -> Result<Self, Failure> {
         let platforms: Vec<_> = line.custom_platform.iter().map(|text| settings::platform(text)).collect();
         let platforms = platforms.into_iter().collect::<Result<BTreeSet<_>, _>>()?;
         let build_args = settings::build_args(&line.build_arg, env);
@@ -35,7 +35,8 @@ impl Wanted {
             variants.push(host);
         }
         let file = line.dockerfile.as_deref().map(read_dockerfile).transpose()?;
-        let wanted = Self { images: line.image.clone(), file, variants };
+        let images = line.image.iter().chain(more).cloned().collect();
+        let wanted = Self { images, file, variants };
         // What is wrong in the Dockerfile comes before anything happens.
         wanted.images(&BTreeMap::new())?;
         Ok(wanted)

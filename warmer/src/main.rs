@@ -11,6 +11,7 @@ mod daemon;
 mod extraction;
 mod failure;
 mod flags;
+mod hot;
 mod images;
 #[cfg(test)]
 mod kaniko_flags;

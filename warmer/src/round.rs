@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use yadokari::digest::DiffId;
-use yadokari::image::{Descriptor, ImageConfig, Platform};
+use yadokari::image::{Descriptor, ImageConfig, Platform, Reference};
 use yadokari::parallel::in_parallel;
 use yadokari::plan::ImageRef;
-use yadokari::registry::Client;
+use yadokari::registry::{Client, ClientOptions};
 use yadokari::report::{Event, Observer};
 use yadokari::store::{Access, Store};
 
@@ -21,6 +22,7 @@ use crate::command_line::values::Bytes;
 use crate::extraction::OverlayForm;
 use crate::failure::Failure;
 use crate::flags::CommandLine;
+use crate::hot::Hot;
 use crate::images::Wanted;
 use crate::prune::prune;
 use crate::stop::Stop;
@@ -53,19 +55,27 @@ impl Tally {
 pub(crate) fn run(
     line: &CommandLine,
     form: Option<OverlayForm>,
-    observer: &dyn Observer,
+    observer: &Arc<dyn Observer>,
     stop: &Stop,
 ) -> Result<Tally, Failure> {
-    let wanted = Wanted::read(line, &env)?;
-    let client = Client::new(client_options(&line.pull, &env)?, credentials(env)?)?;
-    let store = open_store(&line.cache_dir)?;
+    let mut options = client_options(&line.pull, &env)?;
+    let hot = hot(line, &mut options, observer.as_ref())?;
+    let hot_images = hot.as_ref().map(Hot::images).unwrap_or_default();
+    let wanted = Wanted::read(line, &env, &hot_images)?;
+    let client = Client::new(options, credentials(env)?)?;
+    let store = Arc::new(open_store(&line.cache_dir)?);
     // What is written now is named only when an image is whole: nobody may remove it before.
     let declared = store.declare_build();
-    let blobs = Blobs::new(&client, &store, observer, stop, line.force);
+    let blobs = Blobs::new(&client, &store, observer.as_ref(), stop, line.force);
     let (ttl, force) = (line.cache_ttl.0, line.force);
-    let warmer = Warmer { client: &client, store: &store, observer, blobs, ttl, force };
-    let mut round = Round { warmer, warmed: BTreeMap::new(), failed: BTreeSet::new() };
+    let warmer = Warmer { client: &client, store: &store, observer: observer.as_ref(), blobs, ttl, force };
+    let asked_for = line.image.iter().cloned().collect();
+    let optional = &hot_images - &asked_for;
+    let mut round = Round { warmer, warmed: BTreeMap::new(), failed: BTreeSet::new(), optional };
     round.fetch_images(&wanted)?;
+    if let Some(hot) = &hot {
+        hot.fetch_records(&round.warmer.blobs, &store, observer);
+    }
     if let Some(form) = form {
         round.extract_layers(form);
     }
@@ -76,9 +86,22 @@ pub(crate) fn run(
     }
     let mut tally = round.tally();
     if let Some(Bytes(limit)) = line.max_bytes {
-        tally.removed_bytes = prune(&store, &round.wanted(), limit, observer)?;
+        tally.removed_bytes = prune(&store, &round.wanted(), limit, observer.as_ref())?;
     }
     Ok(tally)
+}
+
+/// What the cache-server says; where it cannot be asked and there is other work, that is a warning.
+fn hot(line: &CommandLine, options: &mut ClientOptions, observer: &dyn Observer) -> Result<Option<Hot>, Failure> {
+    let has_more = !line.image.is_empty() || line.dockerfile.is_some();
+    match Hot::find(line, options) {
+        Err(failure @ (Failure::Registry(_) | Failure::NoHotSet(_))) if has_more => {
+            let text = failure.to_string();
+            observer.event(Event::Warning(text.trim_start_matches("error: ").trim_end().to_owned()));
+            Ok(None)
+        }
+        found => found,
+    }
 }
 
 fn open_store(directory: &Path) -> Result<Store, Failure> {
@@ -91,6 +114,8 @@ struct Round<'a> {
     warmer: Warmer<'a>,
     warmed: BTreeMap<ImageRef, Warmed>,
     failed: BTreeSet<ImageRef>,
+    /// Failing to fetch these is no failure: runners want them, but nobody asked for them here.
+    optional: BTreeSet<Reference>,
 }
 
 impl Round<'_> {
@@ -185,7 +210,7 @@ impl Round<'_> {
             cached: count(Outcome::AlreadyCached),
             renewed: count(Outcome::Renewed),
             stored: count(Outcome::Stored),
-            failed: self.failed.len(),
+            failed: self.failed.iter().filter(|image| !self.optional.contains(&image.reference)).count(),
             fetched_bytes: self.warmer.blobs.fetched_bytes(),
             removed_bytes: 0,
         }

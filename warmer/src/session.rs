@@ -1,5 +1,6 @@
 //! One run of the program.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use yadokari::report::{Event, Observer};
@@ -18,23 +19,23 @@ const LEAST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Carries out the command line.
 pub(crate) fn run(line: &CommandLine) -> Result<(), Failure> {
-    if line.image.is_empty() && line.dockerfile.is_none() {
-        return Err(usage("nothing to fetch: name an --image, or a --dockerfile").into());
+    if line.image.is_empty() && line.dockerfile.is_none() && line.hot.is_none() {
+        return Err(usage("nothing to fetch: name an --image, a --dockerfile, or a --cache-server with --hot").into());
     }
     let form = line.extract.then(OverlayForm::find).transpose()?;
     let observer = display::observer(&line.log, &env);
     switches::note(observer.as_ref());
     match &line.interval {
         Some(interval) if interval.0 < LEAST_INTERVAL => Err(usage("--interval: at least 1s").into()),
-        Some(interval) => daemon::run(line, form, interval.0, observer.as_ref()),
-        None => once(line, form, observer.as_ref()),
+        Some(interval) => daemon::run(line, form, interval.0, &observer),
+        None => once(line, form, &observer),
     }
 }
 
-fn once(line: &CommandLine, form: Option<OverlayForm>, observer: &dyn Observer) -> Result<(), Failure> {
+fn once(line: &CommandLine, form: Option<OverlayForm>, observer: &Arc<dyn Observer>) -> Result<(), Failure> {
     let stop = Stop::on_signal(INTERRUPTED);
     let tally = round::run(line, form, observer, &stop)?;
-    tell(&tally, observer);
+    tell(&tally, observer.as_ref());
     let (failed, tried) = (tally.failed, tally.tried());
     if failed > 0 { Err(Failure::Images { failed, tried }) } else { Ok(()) }
 }

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use yadokari::cache::CacheError;
 use yadokari::digest::{DiffId, Digest};
 use yadokari::extract::ExtractError;
 use yadokari::image::{Descriptor, Document, ImageConfig, Manifest, Reference};
@@ -62,6 +63,8 @@ pub(crate) enum WarmError {
     Registry(#[from] RegistryError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Cache(#[from] CacheError),
     #[error("failed to store {document} {digest}")]
     Write { document: &'static str, digest: Digest, source: std::io::Error },
     #[error("failed to fetch blob {digest}")]

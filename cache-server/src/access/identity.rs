@@ -64,6 +64,14 @@ impl Identity {
     /// Says whether the caller may do what `need` says.
     pub(crate) fn may(&self, need: &Need) -> bool {
         match need {
+            // Records are manifests: who may fetch them one by one may ask for many at once, and who
+            // may store them may say that it is about to.
+            Need::Repository(Action::ReadKeys, repository) => {
+                self.grants.allow(Action::ReadKeys, repository) || self.grants.allow(Action::Pull, repository)
+            }
+            Need::Repository(Action::WriteKeys, repository) => {
+                self.grants.allow(Action::WriteKeys, repository) || self.grants.allow(Action::Push, repository)
+            }
             Need::Repository(action, repository) => self.grants.allow(*action, repository),
             Need::Catalog => self.sees_catalog,
         }

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
@@ -21,7 +21,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::dashboard::{Activity, Event, Subject};
 use crate::error::Fault;
-use crate::metrics::{Counted, Finished, Metrics};
+use crate::metrics::{Counted, Finished, Metrics, known_method};
+use crate::telemetry::{Span, SpanContext, Tracer};
 use line::Line;
 
 /// How much is logged.
@@ -60,6 +61,7 @@ pub(crate) struct Peer(pub(crate) SocketAddr);
 pub(crate) struct Observers {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) activity: Arc<Activity>,
+    pub(crate) tracer: Option<Arc<Tracer>>,
 }
 
 /// One request under way; dropped when it is over, it is counted and writes its line.
@@ -69,6 +71,8 @@ pub(crate) struct Measurement {
     observers: Observers,
     _in_flight: Counted,
     start: Instant,
+    /// Its span, and when that began.
+    span: Option<(SpanContext, SystemTime)>,
     peer: Peer,
     method: Method,
     path: String,
@@ -103,11 +107,14 @@ impl AccessLog {
     /// Starts the clock, and counts the bytes of the request's body as they are read.
     pub(crate) fn measure(self, request: Request, peer: Peer, observers: Observers) -> (Request, Measurement) {
         let received = Arc::new(AtomicU64::new(0));
+        let traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+        let span = observers.tracer.as_ref().map(|_| (SpanContext::of(traceparent), SystemTime::now()));
         let measurement = Measurement {
             log: self,
             _in_flight: observers.metrics.request(),
             observers,
             start: Instant::now(),
+            span,
             peer,
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
@@ -166,6 +173,23 @@ impl Measurement {
         });
     }
 
+    /// No header, no query and no path: those may hold what is secret.
+    fn trace(&self) {
+        let (Some(tracer), Some((context, start))) = (&self.observers.tracer, self.span) else { return };
+        tracer.take(Span {
+            context,
+            method: known_method(&self.method).to_owned(),
+            route: self.route,
+            repository: self.subject.as_ref().map(|subject| subject.repository.to_string()),
+            status: self.status().as_u16(),
+            peer: self.peer.0.ip().to_string(),
+            received: self.received.load(Ordering::Relaxed),
+            sent: self.outcome.as_ref().map_or(0, |outcome| outcome.sent),
+            start,
+            end: start + self.start.elapsed(),
+        });
+    }
+
     fn write(&self) {
         let fault = self.outcome.as_ref().and_then(|outcome| outcome.fault.as_ref());
         let level = if fault.is_some() { LogLevel::Error } else { LogLevel::Info };
@@ -192,6 +216,7 @@ impl Measurement {
 impl Drop for Measurement {
     fn drop(&mut self) {
         self.count();
+        self.trace();
         self.write();
     }
 }

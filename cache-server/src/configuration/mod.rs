@@ -18,13 +18,17 @@ pub(crate) use settings::{OidcSettings, Settings};
 use crate::access::{AccessSettings, Anonymous, KeyError, KeyLocation, KeySet, Kind, Provider, default_rules};
 use crate::access_log::AccessLog;
 use crate::access_log::{LogFormat, LogLevel};
+use crate::eviction::{DEFAULT_GRACE, Policy};
+use crate::mirror::MirrorSettings;
 use crate::routes::Address;
 use crate::server::{self, Limits, ListenError};
+use crate::telemetry::{TelemetryError, TelemetrySettings};
 use crate::tls::TlsFiles;
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:5000";
 const DEFAULT_CONNECTIONS: usize = 1024;
 const DEFAULT_SHUTDOWN: Duration = Duration::from_secs(60);
+const DEFAULT_TAG_TTL: Duration = Duration::from_secs(300);
 const KEY_BYTES: usize = 32;
 /// Issuers that serve everyone: a token of theirs says nothing until its owner is known.
 const PUBLIC_ISSUERS: [&str; 2] = ["https://token.actions.githubusercontent.com", "https://gitlab.com"];
@@ -38,6 +42,9 @@ pub(crate) struct Configuration {
     pub(crate) tls: Option<TlsFiles>,
     pub(crate) address: Address,
     pub(crate) limits: Limits,
+    pub(crate) policy: Policy,
+    pub(crate) mirrors: MirrorSettings,
+    pub(crate) telemetry: Option<TelemetrySettings>,
     pub(crate) shutdown_delay: Duration,
     pub(crate) log: AccessLog,
 }
@@ -49,6 +56,8 @@ pub(crate) enum ConfigurationError {
     File(#[from] FileError),
     #[error(transparent)]
     Listen(#[from] ListenError),
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
     #[error("no data directory: pass --data DIR")]
     NoData,
     #[error(
@@ -122,6 +131,12 @@ impl Configuration {
                 connections,
                 shutdown: settings.shutdown_timeout.map_or(DEFAULT_SHUTDOWN, |seconds| seconds.0),
             },
+            policy: policy(&settings),
+            telemetry: TelemetrySettings::find(settings.otlp_endpoint.as_deref(), |name| std::env::var(name).ok())?,
+            mirrors: MirrorSettings {
+                upstreams: settings.mirror.clone().unwrap_or_default(),
+                tag_ttl: settings.mirror_tag_ttl.map_or(DEFAULT_TAG_TTL, |time| time.0),
+            },
             shutdown_delay: settings.shutdown_delay.map_or(Duration::ZERO, |seconds| seconds.0),
             log: AccessLog::new(settings.log.unwrap_or(LogLevel::Info), settings.log_format.unwrap_or(LogFormat::Text)),
             access: access(settings, listen)?,
@@ -146,6 +161,15 @@ impl Configuration {
 
 fn is_loopback(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
+}
+
+fn policy(settings: &Settings) -> Policy {
+    Policy {
+        max_bytes: settings.max_bytes.map(|size| size.0),
+        quotas: settings.quota.clone().unwrap_or_default(),
+        times_to_live: settings.ttl.clone().unwrap_or_default(),
+        grace: settings.grace.map_or(DEFAULT_GRACE, |time| time.0),
+    }
 }
 
 fn access(settings: Settings, listen: SocketAddr) -> Result<AccessSettings, ConfigurationError> {

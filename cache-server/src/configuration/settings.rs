@@ -9,6 +9,8 @@ use serde::Deserialize;
 use super::duration::Seconds;
 use crate::access::{Anonymous, Grant, Kind, Rule};
 use crate::access_log::{LogFormat, LogLevel};
+use crate::eviction::{Quota, Size, Time, TimeToLive};
+use crate::mirror::Upstream;
 use crate::name::RepositoryName;
 
 /// Settings as given; what is absent is decided later.
@@ -78,6 +80,56 @@ pub(crate) struct Settings {
     /// After SIGTERM, running requests may take so long [default: 60s]
     #[arg(long, value_name = "DURATION", env = "CACHE_SERVER_SHUTDOWN_TIMEOUT")]
     pub(crate) shutdown_timeout: Option<Seconds>,
+
+    /// Use no more than this much of the disk: 500MB, 20GiB, or bytes
+    ///
+    /// Room is set aside before an upload is accepted. To make room, manifests are removed as a
+    /// whole, those first that were not used for long and were cheap to build for their size.
+    #[arg(long, value_name = "SIZE", env = "CACHE_SERVER_MAX_BYTES")]
+    pub(crate) max_bytes: Option<Size>,
+
+    /// Let a repository hold no more than this: REPOSITORY=SIZE, a trailing /* stands for all below
+    ///
+    /// May be given several times, in the variable with commas between; the first one that fits a
+    /// repository counts.
+    #[arg(long, value_name = "REPOSITORY=SIZE", env = "CACHE_SERVER_QUOTA", value_delimiter = ',')]
+    pub(crate) quota: Option<Vec<Quota>>,
+
+    /// Remove what was not used for so long: 30d, or REPOSITORY=30d; units s, m, h, d
+    ///
+    /// May be given several times, in the variable with commas between; the first one that fits a
+    /// repository counts.
+    #[arg(long, value_name = "[REPOSITORY=]TIME", env = "CACHE_SERVER_TTL", value_delimiter = ',')]
+    pub(crate) ttl: Option<Vec<TimeToLive>>,
+
+    /// Keep blobs that no manifest names for so long after their upload [default: 1h]
+    #[arg(long, value_name = "TIME", env = "CACHE_SERVER_GRACE")]
+    pub(crate) grace: Option<Time>,
+
+    // Doc comments are help texts here.
+    #[allow(rustdoc::bare_urls)]
+    /// Mirror a registry: docker.io=https://registry-1.docker.io
+    ///
+    /// May be given several times, in the variable with commas between. Its images are then at
+    /// docker.io/NAME here, and at NAME for requests with ?ns=docker.io, as containerd sends them.
+    /// What is asked for under a name that nobody pushed to comes from the mirror of docker.io, as
+    /// Docker's registry-mirrors want it. Credentials for the registry come from Docker's
+    /// configuration file.
+    #[arg(long, value_name = "NAME=URL", env = "CACHE_SERVER_MIRROR", value_delimiter = ',')]
+    pub(crate) mirror: Option<Vec<Upstream>>,
+
+    /// Ask a mirrored registry after so long what a tag names now [default: 5m]
+    #[arg(long, value_name = "TIME", env = "CACHE_SERVER_MIRROR_TAG_TTL")]
+    pub(crate) mirror_tag_ttl: Option<Time>,
+
+    // Doc comments are help texts here.
+    #[allow(rustdoc::bare_urls)]
+    /// Send a span for each request to this collector, by OTLP over HTTP: http://collector:4318
+    ///
+    /// The standard variables OTEL_EXPORTER_OTLP_ENDPOINT, _TRACES_ENDPOINT, _HEADERS, OTEL_SERVICE_NAME
+    /// and OTEL_RESOURCE_ATTRIBUTES count, too; this wins. Requests join the trace of their client.
+    #[arg(long, value_name = "URL", env = "CACHE_SERVER_OTLP_ENDPOINT")]
+    pub(crate) otlp_endpoint: Option<String>,
 
     /// What to log on standard error [default: info]
     #[arg(long, value_enum, value_name = "LEVEL", env = "CACHE_SERVER_LOG")]
@@ -152,6 +204,13 @@ impl Settings {
             max_connections: self.max_connections.or(other.max_connections),
             shutdown_delay: self.shutdown_delay.or(other.shutdown_delay),
             shutdown_timeout: self.shutdown_timeout.or(other.shutdown_timeout),
+            max_bytes: self.max_bytes.or(other.max_bytes),
+            quota: self.quota.or(other.quota),
+            ttl: self.ttl.or(other.ttl),
+            grace: self.grace.or(other.grace),
+            mirror: self.mirror.or(other.mirror),
+            mirror_tag_ttl: self.mirror_tag_ttl.or(other.mirror_tag_ttl),
+            otlp_endpoint: self.otlp_endpoint.or(other.otlp_endpoint),
             log: self.log.or(other.log),
             log_format: self.log_format.or(other.log_format),
             users: self.users.or(other.users),

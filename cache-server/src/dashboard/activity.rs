@@ -5,13 +5,15 @@ use std::sync::{Mutex, PoisonError};
 
 use axum::http::StatusCode;
 
-use crate::name::RepositoryName;
+use crate::name::{RepositoryName, Tag};
 
 /// Minutes that are remembered.
 pub(super) const MINUTES: usize = 120;
 /// Repositories, and manifests, whose use is counted; of more, only the total is.
 const MAX_COUNTED: usize = 2000;
 const MAX_MISSES: usize = 20;
+/// Of one look-up: a build that begins anew misses everything.
+const MISSES_OF_ONE: usize = 4;
 
 /// Counts requests; shared by all connections.
 #[derive(Debug, Default)]
@@ -47,6 +49,9 @@ pub(super) struct Traffic {
     /// Bytes of bodies.
     pub(super) received: u64,
     pub(super) sent: u64,
+    /// Of records that were found: bytes of their layers, and milliseconds that their steps took.
+    pub(super) saved_bytes: u64,
+    pub(super) saved_millis: u64,
 }
 
 /// A manifest that was asked for and not found.
@@ -67,6 +72,26 @@ pub(crate) struct Subject {
     pub(crate) manifest: Option<String>,
 }
 
+/// What a look-up of many keys found.
+#[derive(Debug)]
+pub(crate) struct LookedUp<'a> {
+    pub(crate) second: i64,
+    pub(crate) repository: &'a RepositoryName,
+    pub(crate) identity: &'a str,
+    pub(crate) found: Saved,
+    pub(crate) missed: &'a [&'a Tag],
+}
+
+/// What records spare whoever finds them.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Saved {
+    pub(crate) records: u64,
+    /// Bytes of their layers.
+    pub(crate) bytes: u64,
+    /// Milliseconds that their steps took.
+    pub(crate) millis: u64,
+}
+
 /// A request that is over.
 #[derive(Debug)]
 pub(crate) struct Event<'a> {
@@ -81,6 +106,10 @@ pub(crate) struct Event<'a> {
 impl Activity {
     pub(crate) fn record(&self, event: &Event<'_>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).record(event);
+    }
+
+    pub(crate) fn looked_up(&self, look_up: &LookedUp<'_>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).looked_up(look_up);
     }
 
     pub(super) fn recent(&self) -> Recent {
@@ -105,6 +134,22 @@ impl Recent {
         }
     }
 
+    /// Its request is counted by itself; here are the keys.
+    fn looked_up(&mut self, look_up: &LookedUp<'_>) {
+        let traffic = Traffic {
+            hits: look_up.found.records,
+            misses: look_up.missed.len() as u64,
+            saved_bytes: look_up.found.bytes,
+            saved_millis: look_up.found.millis,
+            ..Traffic::default()
+        };
+        self.minute(look_up.second.div_euclid(60)).add(traffic);
+        count(&mut self.repositories, look_up.repository, traffic);
+        for tag in look_up.missed.iter().take(MISSES_OF_ONE) {
+            self.note_miss(look_up.second, look_up.repository, tag.as_str(), look_up.identity);
+        }
+    }
+
     fn minute(&mut self, number: i64) -> &mut Traffic {
         // A clock that was set back: the time of what came before is as good.
         if self.minutes.back().is_none_or(|last| last.number < number) {
@@ -118,12 +163,13 @@ impl Recent {
     }
 
     fn miss(&mut self, event: &Event<'_>, subject: &Subject) {
-        self.misses.push_front(Miss {
-            second: event.second,
-            repository: subject.repository.clone(),
-            reference: subject.manifest.clone().unwrap_or_default(),
-            identity: event.identity.into(),
-        });
+        let reference = subject.manifest.as_deref().unwrap_or_default();
+        self.note_miss(event.second, &subject.repository, reference, event.identity);
+    }
+
+    fn note_miss(&mut self, second: i64, repository: &RepositoryName, reference: &str, identity: &str) {
+        let (reference, identity) = (reference.to_owned(), identity.to_owned());
+        self.misses.push_front(Miss { second, repository: repository.clone(), reference, identity });
         self.misses.truncate(MAX_MISSES);
     }
 }
@@ -138,6 +184,7 @@ impl Traffic {
             misses: u64::from(looked_up && event.status == StatusCode::NOT_FOUND),
             received: event.received,
             sent: event.sent,
+            ..Self::default()
         }
     }
 
@@ -147,6 +194,8 @@ impl Traffic {
         self.misses += other.misses;
         self.received += other.received;
         self.sent += other.sent;
+        self.saved_bytes += other.saved_bytes;
+        self.saved_millis += other.saved_millis;
     }
 
     /// Share of look-ups that found something, if there were any.

@@ -2,18 +2,20 @@
 
 mod activity;
 mod page;
+mod sections;
+mod text;
+mod view;
 
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 
-pub(crate) use activity::{Activity, Event, Subject};
-
-use crate::metrics::Metrics;
+pub(crate) use activity::{Activity, Event, LookedUp, Saved, Subject};
+pub(crate) use view::View;
 
 /// The page as it is now.
-pub(crate) fn answer(activity: &Activity, metrics: &Metrics) -> Response {
-    let html = page::render(&activity.recent(), &metrics.gauges(), Timestamp::now());
+pub(crate) fn answer(view: &View) -> Response {
+    let html = page::render(view, Timestamp::now());
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),

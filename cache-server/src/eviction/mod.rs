@@ -2,36 +2,23 @@
 
 mod values;
 
-use clap::Args;
 use std::time::Duration;
 
-pub(crate) use values::{Quota, TimeToLive};
-use values::{bytes, duration};
+pub(crate) use values::{Quota, Size, Time, TimeToLive, from_text};
+
+/// Blobs that no manifest names stay for so long after their upload.
+pub(crate) const DEFAULT_GRACE: Duration = Duration::from_secs(3600);
 
 /// What is kept, and how much of it.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone)]
 pub(crate) struct Policy {
-    /// Use no more than this much of the disk: 500MB, 20GiB, or bytes
-    ///
-    /// Room is set aside before an upload is accepted. To make room, manifests are removed as a
-    /// whole, those first that were not used for long and were cheap to build for their size.
-    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    /// Bytes of the disk that may be used.
     pub(crate) max_bytes: Option<u64>,
-
-    /// Let a repository hold no more than this: REPOSITORY=SIZE, a trailing /* stands for all below
-    ///
-    /// May be given several times; the first one that fits a repository counts.
-    #[arg(long = "quota", value_name = "REPOSITORY=SIZE")]
+    /// The first one that fits a repository counts.
     pub(crate) quotas: Vec<Quota>,
-
-    /// Remove what was not used for so long: 30d, or REPOSITORY=30d; units s, m, h, d
-    ///
-    /// May be given several times; the first one that fits a repository counts.
-    #[arg(long = "ttl", value_name = "[REPOSITORY=]TIME")]
+    /// The first one that fits a repository counts.
     pub(crate) times_to_live: Vec<TimeToLive>,
-
-    /// Keep blobs that no manifest names for so long after their upload
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1h")]
+    /// For blobs that no manifest names.
     pub(crate) grace: Duration,
 }
 
@@ -50,7 +37,6 @@ impl Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        let grace = Duration::from_secs(3600);
-        Self { max_bytes: None, quotas: Vec::new(), times_to_live: Vec::new(), grace }
+        Self { max_bytes: None, quotas: Vec::new(), times_to_live: Vec::new(), grace: DEFAULT_GRACE }
     }
 }

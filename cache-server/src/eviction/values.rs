@@ -1,6 +1,8 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde::{Deserialize, Deserializer};
+
 /// Which repositories a rule is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Of {
@@ -9,6 +11,14 @@ pub(crate) enum Of {
     /// Those whose names start with it; it ends with a slash.
     Below(String),
 }
+
+/// A number of bytes: `500MB`, `20GiB`, or a plain number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Size(pub(crate) u64);
+
+/// A time: `90s`, `5m`, `1h`, `30d`, or a plain number of seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Time(pub(crate) Duration);
 
 /// `--quota`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +41,61 @@ impl Of {
             Self::One(name) => name == repository,
             Self::Below(prefix) => repository.starts_with(prefix.as_str()),
         }
+    }
+}
+
+/// Reads what has a text form from a text, or from a number, which is a text without a unit.
+pub(crate) fn from_text<'de, D: Deserializer<'de>, T: FromStr<Err = String>>(deserializer: D) -> Result<T, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a text or a whole number")]
+    enum Written {
+        Number(u64),
+        Text(String),
+    }
+    let text = match Written::deserialize(deserializer)? {
+        Written::Number(number) => number.to_string(),
+        Written::Text(text) => text,
+    };
+    text.parse().map_err(serde::de::Error::custom)
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Quota {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for TimeToLive {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer)
+    }
+}
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        bytes(text).map(Self)
+    }
+}
+
+impl FromStr for Time {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        duration(text).map(Self)
     }
 }
 
@@ -68,7 +133,7 @@ impl FromStr for TimeToLive {
 }
 
 /// A number of bytes with an optional unit.
-pub(super) fn bytes(text: &str) -> Result<u64, String> {
+fn bytes(text: &str) -> Result<u64, String> {
     let (number, unit) = split(text);
     let factor: u64 = match unit {
         "" | "B" => 1,
@@ -86,7 +151,7 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
 }
 
 /// A number with the unit s, m, h or d; seconds without one.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split(text);
     let factor = match unit {
         "" | "s" => 1,

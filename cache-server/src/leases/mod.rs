@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
@@ -19,7 +20,7 @@ const MAX_LEASES: usize = 100_000;
 const TIDY_FROM: usize = 1024;
 
 /// All leases.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Leases(Mutex<State>);
 
 #[derive(Debug, Default)]
@@ -34,6 +35,7 @@ type Key = (RepositoryName, Tag);
 #[derive(Debug)]
 struct Held {
     lease: Lease,
+    since: Instant,
     expires: Instant,
     ended: Arc<Notify>,
 }
@@ -47,6 +49,16 @@ pub(crate) struct Lease {
     pub(crate) fence: u64,
 }
 
+/// A lease that somebody holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Running {
+    pub(crate) repository: RepositoryName,
+    pub(crate) tag: Tag,
+    pub(crate) age: Duration,
+    /// Until it ends, unless it is renewed.
+    pub(crate) left: Duration,
+}
+
 /// What a client that asked for a lease should do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Acquired {
@@ -57,6 +69,12 @@ pub(crate) enum Acquired {
 }
 
 impl Leases {
+    /// Fencing tokens begin with the time in microseconds, so that none of an earlier run is greater.
+    pub(crate) fn new() -> Self {
+        let last_fence = u64::try_from(Timestamp::now().as_microsecond()).unwrap_or(0);
+        Self(Mutex::new(State { last_fence, ..State::default() }))
+    }
+
     /// Asks for the lease of `key` for `time`, until `deadline`. Returns early, with
     /// [`Acquired::Held`], when a lease that it waited for has ended well.
     pub(crate) async fn acquire(&self, key: Key, time: Duration, deadline: Instant) -> Acquired {
@@ -84,7 +102,8 @@ impl Leases {
         state.granted += 1;
         let lease = Lease { id: Uuid::new_v4(), fence: state.last_fence };
         if state.held.len() < MAX_LEASES {
-            let before = state.held.insert(key.clone(), Held { lease, expires: now + time, ended: Arc::default() });
+            let before =
+                state.held.insert(key.clone(), Held { lease, since: now, expires: now + time, ended: Arc::default() });
             before.inspect(|held| held.ended.notify_waiters());
         }
         Ok(lease)
@@ -123,6 +142,26 @@ impl Leases {
         let state = self.lock();
         let held = state.held.get(&(repository.clone(), tag.clone()));
         held.is_some_and(|held| held.expires > now && held.lease.fence > fence)
+    }
+
+    /// Up to `limit` leases that are held now, the oldest first, and how many there are in all.
+    pub(crate) fn running(&self, limit: usize) -> (Vec<Running>, usize) {
+        let now = Instant::now();
+        let state = self.lock();
+        let held = state.held.iter().filter(|(_, held)| held.expires > now);
+        let mut running: Vec<Running> = held
+            .map(|((repository, tag), held)| Running {
+                repository: repository.clone(),
+                tag: tag.clone(),
+                age: now.saturating_duration_since(held.since),
+                left: held.expires.saturating_duration_since(now),
+            })
+            .collect();
+        drop(state);
+        let count = running.len();
+        running.sort_by_key(|lease| std::cmp::Reverse(lease.age));
+        running.truncate(limit);
+        (running, count)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -15,7 +15,7 @@ fn granted(acquired: Acquired) -> Lease {
 
 #[tokio::test(start_paused = true)]
 async fn one_holds_it_until_it_is_given_back() {
-    let leases = Leases::default();
+    let leases = Leases::new();
     let at_once = || Instant::now();
     let first = granted(leases.acquire(key("x"), LONG, at_once()).await);
     assert_eq!(leases.acquire(key("x"), LONG, at_once()).await, Acquired::Held);
@@ -32,7 +32,7 @@ async fn one_holds_it_until_it_is_given_back() {
 
 #[tokio::test(start_paused = true)]
 async fn the_lease_of_a_dead_holder_passes_on() {
-    let leases = Leases::default();
+    let leases = Leases::new();
     let first = granted(leases.acquire(key("x"), Duration::from_secs(10), Instant::now()).await);
     let start = Instant::now();
     let second = granted(leases.acquire(key("x"), LONG, start + LONG).await);
@@ -42,7 +42,7 @@ async fn the_lease_of_a_dead_holder_passes_on() {
 
 #[tokio::test(start_paused = true)]
 async fn a_heartbeat_keeps_it() {
-    let leases = Leases::default();
+    let leases = Leases::new();
     let lease = granted(leases.acquire(key("x"), Duration::from_secs(10), Instant::now()).await);
     for _ in 0..5 {
         tokio::time::sleep(Duration::from_secs(9)).await;
@@ -53,7 +53,7 @@ async fn a_heartbeat_keeps_it() {
 
 #[tokio::test]
 async fn whoever_waits_hears_of_the_end() {
-    let leases = Arc::new(Leases::default());
+    let leases = Arc::new(Leases::new());
     granted(leases.acquire(key("x"), LONG, Instant::now()).await);
     let waiting: Vec<_> = (0..20)
         .map(|_| {
@@ -70,4 +70,19 @@ async fn whoever_waits_hears_of_the_end() {
         grants += usize::from(matches!(task.await.expect("no panic"), Acquired::Granted(_)));
     }
     assert!(grants <= 1);
+}
+
+#[tokio::test]
+async fn a_later_server_gives_greater_fences() {
+    let mut last = 0;
+    for _ in 0..3 {
+        let leases = Leases::new();
+        for tag in ["x", "y", "z"] {
+            let fence = granted(leases.acquire(key(tag), LONG, Instant::now()).await).fence;
+            assert!(fence > last);
+            last = fence;
+        }
+        // A server does not start within a microsecond of another one's lease.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }

@@ -33,6 +33,7 @@ pub(crate) struct Metrics {
     uploads: Gauge<i64, AtomicI64>,
     connections: Gauge<i64, AtomicI64>,
     connection_limit: Gauge<u64, AtomicU64>,
+    lost_spans: Counter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -85,6 +86,7 @@ impl Metrics {
             uploads: Gauge::default(),
             connections: Gauge::default(),
             connection_limit: Gauge::default(),
+            lost_spans: Counter::default(),
         };
         metrics.register();
         metrics
@@ -103,6 +105,7 @@ impl Metrics {
         registry.register("http_requests_in_flight", "Requests being answered", self.in_flight.clone());
         registry.register("uploads_in_flight", "Requests whose body is being stored", self.uploads.clone());
         registry.register("connections", "Open connections", self.connections.clone());
+        registry.register("spans_lost", "Spans of requests that the collector did not get", self.lost_spans.clone());
         registry.register("connections_limit", "Connections open at most", self.connection_limit.clone());
     }
 
@@ -111,6 +114,11 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+
+    /// Counts the spans that no collector gets.
+    pub(crate) fn lost_spans(&self) -> Counter {
+        self.lost_spans.clone()
     }
 
     pub(crate) fn gauges(&self) -> Gauges {
@@ -182,7 +190,7 @@ fn latency_histogram() -> Histogram {
 }
 
 /// A client may send any word as method; labels are few.
-fn known_method(method: &Method) -> &'static str {
+pub(crate) fn known_method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::HEAD => "HEAD",

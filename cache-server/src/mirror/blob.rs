@@ -72,6 +72,7 @@ impl Mirrors {
         // Not one of the threads that serve: it may take long.
         std::thread::spawn(move || {
             let carried = carry(&storage, &place, &wanted, upload, &sender);
+            place.source.watch.note(&carried, size);
             lock(&mirrors.flights).remove(&key);
             // Whoever reads has the file open; whoever comes now finds the blob.
             sender.send_replace(if carried.is_ok() { Progress::Stored } else { Progress::Failed });

@@ -6,7 +6,7 @@ use yadokari::digest::Digest;
 use yadokari::image::Reference as ImageReference;
 use yadokari::registry::{Client, Fault, Purpose};
 
-use super::{FetchError, Mirrors, Place, lock};
+use super::{FetchError, Mirrors, Place, Watch, lock};
 use crate::document::Document;
 use crate::name::{Reference, Tag};
 use crate::storage::{NewManifest, Storage};
@@ -20,6 +20,7 @@ pub(crate) struct Source {
     pub(super) client: Client,
     /// The repository.
     pub(super) reference: ImageReference,
+    pub(super) watch: Watch,
 }
 
 /// How a manifest came to be here, or did not.
@@ -67,7 +68,9 @@ impl Mirrors {
         let (storage, here, wanted) = (Arc::clone(storage), place.clone(), reference.clone());
         let (asked, had) = (known.clone(), known.is_some());
         let fetched = spawn_blocking(move || fetch(&storage, &here, &wanted, asked.as_ref())).await;
-        match fetched.unwrap_or_else(|error| Err(std::io::Error::other(error).into())) {
+        let fetched = fetched.unwrap_or_else(|error| Err(std::io::Error::other(error).into()));
+        place.source.watch.note(&fetched, 0);
+        match fetched {
             Ok(()) => {
                 self.note_current(place, reference);
                 Ok(Freshness::Fresh)
@@ -95,7 +98,7 @@ impl Mirrors {
 
 /// Asks the registry; stores what it has unless that is `known`, and forgets a tag that it has no more.
 fn fetch(storage: &Storage, place: &Place, reference: &Reference, known: Option<&Digest>) -> Result<(), FetchError> {
-    let Source { client, reference: repository } = &place.source;
+    let Source { client, reference: repository, .. } = &place.source;
     let (wanted, tags): (ImageReference, Vec<Tag>) = match reference {
         Reference::Tag(tag) => (repository.with_tag(tag.as_str()), vec![tag.clone()]),
         Reference::Digest(digest) => (repository.with_digest(digest.clone()), Vec::new()),

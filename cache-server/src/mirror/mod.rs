@@ -5,13 +5,13 @@
 
 mod blob;
 mod manifest;
+mod state;
 mod upstream;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use clap::Args;
 use tokio::sync::Mutex as AsyncMutex;
 use yadokari::digest::Digest;
 use yadokari::registry::RegistryError;
@@ -20,25 +20,16 @@ use crate::name::RepositoryName;
 use crate::storage::StorageError;
 pub(crate) use blob::Flight;
 pub(crate) use manifest::{Freshness, Source};
+pub(crate) use state::MirrorState;
+use state::Watch;
 pub(crate) use upstream::{MirrorError, Upstream};
 
 /// What is mirrored.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct MirrorFlags {
-    // Doc comments are help texts here.
-    #[allow(rustdoc::bare_urls)]
-    /// Mirror a registry: docker.io=https://registry-1.docker.io
-    ///
-    /// May be given several times. Its images are then at docker.io/NAME here, and at NAME for
-    /// requests with ?ns=docker.io, as containerd sends them. What is asked for under a name that
-    /// nobody pushed to comes from the mirror of docker.io, as Docker's registry-mirrors want it.
-    /// Credentials for the registry come from Docker's configuration file.
-    #[arg(long = "mirror", value_name = "NAME=URL")]
+#[derive(Debug, Clone)]
+pub(crate) struct MirrorSettings {
     pub(crate) upstreams: Vec<Upstream>,
-
-    /// Ask a mirrored registry after so long what a tag names now; seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
-    pub(crate) mirror_tag_ttl: u64,
+    /// A tag is asked for again after so long.
+    pub(crate) tag_ttl: Duration,
 }
 
 /// A repository here, and a tag or digest.
@@ -60,6 +51,7 @@ pub(crate) struct Mirrors {
 struct Mirrored {
     upstream: Upstream,
     client: yadokari::registry::Client,
+    watch: Watch,
 }
 
 /// A repository here, and what it is a copy of.
@@ -88,13 +80,13 @@ pub(crate) enum FetchError {
 impl Mirrors {
     /// # Errors
     /// [`MirrorError`] for credentials or settings that cannot be used.
-    pub(crate) fn new(flags: &MirrorFlags) -> Result<Self, MirrorError> {
-        let places = flags.upstreams.iter().map(|upstream| {
+    pub(crate) fn new(settings: &MirrorSettings) -> Result<Self, MirrorError> {
+        let places = settings.upstreams.iter().map(|upstream| {
             let client = upstream.client()?;
-            Ok(Mirrored { upstream: upstream.clone(), client })
+            Ok(Mirrored { upstream: upstream.clone(), client, watch: Watch::default() })
         });
         let places = places.collect::<Result<_, MirrorError>>()?;
-        Ok(Self { places, tag_ttl: Duration::from_secs(flags.mirror_tag_ttl), ..Self::default() })
+        Ok(Self { places, tag_ttl: settings.tag_ttl, ..Self::default() })
     }
 
     /// The mirror that a request for `repository` is about; `namespace` is its `ns` parameter.
@@ -123,6 +115,18 @@ impl Mirrors {
         self.place(repository, None).is_some()
     }
 
+    /// The registry and the repository there that `repository` is a copy of.
+    pub(crate) fn origin(&self, repository: &RepositoryName) -> Option<(&str, String)> {
+        let (prefix, path) = repository.as_str().split_once('/')?;
+        let mirrored = self.places.iter().find(|mirrored| mirrored.upstream.prefix() == prefix)?;
+        Some((mirrored.upstream.name(), path.to_owned()))
+    }
+
+    /// How each mirrored registry has been doing: its name, and that.
+    pub(crate) fn states(&self) -> Vec<(String, MirrorState)> {
+        self.places.iter().map(|mirrored| (mirrored.upstream.name().to_owned(), mirrored.watch.state())).collect()
+    }
+
     fn named(&self, name: &str) -> Option<&Mirrored> {
         self.places.iter().find(|mirrored| mirrored.upstream.name() == name)
     }
@@ -132,7 +136,11 @@ impl Mirrored {
     fn place(&self, path: &str) -> Option<Place> {
         let repository = format!("{}/{path}", self.upstream.prefix()).parse().ok()?;
         let reference = self.upstream.reference(path)?;
-        Some(Place { repository, namespace: None, source: Source { client: self.client.clone(), reference } })
+        Some(Place {
+            repository,
+            namespace: None,
+            source: Source { client: self.client.clone(), reference, watch: self.watch.clone() },
+        })
     }
 }
 

@@ -77,6 +77,12 @@ impl FromStr for Upstream {
     }
 }
 
+impl<'de> serde::Deserialize<'de> for Upstream {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        crate::eviction::from_text(deserializer)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,7 @@ use yadokari::digest::Digest;
 use super::content::{self, entity_tag, fixed, not_modified};
 use super::{Call, DOCKER_CONTENT_DIGEST, Registry, value};
 use crate::error::{ApiError, Code};
+use crate::handover::Handover;
 use crate::name::RepositoryName;
 use crate::range::Selection;
 use crate::storage::Blob;
@@ -24,10 +25,10 @@ pub(super) async fn get(
         return head(registry, call, repository, digest).await;
     }
     let (name, wanted) = (repository.clone(), digest.clone());
-    let range = range(call, digest);
+    let (range, handover) = (range(call, digest), call.handover.clone());
     let opened = registry.blocking(move |storage| {
         let blob = storage.open_blob(&name, &wanted)?;
-        Ok(blob.map(|blob| Opened::select(blob, range.as_deref())))
+        Ok(blob.map(|blob| Opened::select(blob, range.as_deref(), handover)))
     });
     let opened = opened.await?.ok_or_else(|| unknown(repository, digest))?;
     if let Some(response) = not_modified(&call.headers, digest)? {
@@ -86,12 +87,12 @@ struct Opened {
 }
 
 impl Opened {
-    fn select(blob: Blob, range: Option<&str>) -> Self {
+    fn select(blob: Blob, range: Option<&str>, handover: Option<Handover>) -> Self {
         let size = blob.size;
         let selection = Selection::of(range, size);
         let body = match selection {
-            Selection::Whole => content::body(blob, 0, size),
-            Selection::Part { first, last } => content::body(blob, first, last - first + 1),
+            Selection::Whole => content::body(blob, 0, size, handover),
+            Selection::Part { first, last } => content::body(blob, first, last - first + 1, handover),
             Selection::Unsatisfiable => Ok(Body::empty()),
         };
         Self { size, selection, body }

@@ -1,5 +1,6 @@
 //! The cache API: an extension of the registry's, as `openapi.yaml` describes it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -13,11 +14,12 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::receive::collect;
-use super::{Call, Registry};
+use super::{Call, Registry, hot};
+use crate::dashboard::LookedUp;
 use crate::error::{ApiError, Code};
 use crate::leases::Acquired;
 use crate::name::{NameError, Reference, RepositoryName, Tag};
-use crate::records::{LookUp, MAX_KEYS, answer};
+use crate::records::{LookUp, MAX_KEYS, answer, missed, saved};
 use crate::storage::{FOR_EVER, millis, millis_now};
 
 const MAX_BODY_BYTES: u64 = 2 << 20;
@@ -34,8 +36,8 @@ pub(super) fn discover() -> Response {
     let extension = json!({
         "name": "_yadokari",
         "url": "docs/cache-server.md",
-        "description": "batch look-up of records, leases, pins",
-        "endpoints": ["_yadokari/lookup", "_yadokari/leases", "_yadokari/pins"],
+        "description": "batch look-up of records, leases, pins, what is wanted most",
+        "endpoints": ["_yadokari/lookup", "_yadokari/leases", "_yadokari/pins", "_yadokari/hot"],
     });
     axum::Json(json!({ "extensions": [extension] })).into_response()
 }
@@ -43,6 +45,7 @@ pub(super) fn discover() -> Response {
 /// POST: the records under many keys at once.
 pub(super) async fn look_up(
     registry: &Registry,
+    call: &Call,
     repository: &RepositoryName,
     body: &mut Body,
 ) -> Result<Response, ApiError> {
@@ -53,8 +56,20 @@ pub(super) async fn look_up(
     }
     let tags = keys.iter().map(|key| key.parse()).collect::<Result<Vec<Tag>, NameError>>()?;
     let name = repository.clone();
+    let (demand, activity) = (Arc::clone(&registry.demand), Arc::clone(&registry.activity));
+    let identity = Arc::clone(call.identity.name());
     let bytes = registry.blocking(move |storage| {
         let (found, seen) = storage.look_up(&name, &tags, ANSWER_BYTES)?;
+        let now = hot::now();
+        // Also what is not here: whoever misses it makes it.
+        tags.iter().take(seen).for_each(|tag| demand.note(&name, &Reference::Tag(tag.clone()), now));
+        activity.looked_up(&LookedUp {
+            second: now as i64,
+            repository: &name,
+            identity: &identity,
+            found: saved(&found),
+            missed: &missed(&tags, &found, seen),
+        });
         Ok(answer(&tags, &found, seen))
     });
     Ok(([(CONTENT_TYPE, "application/json")], bytes.await?).into_response())

@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::StatusCode;
@@ -18,9 +19,12 @@ use yadokari::digest::Digest;
 
 use super::{DOCKER_CONTENT_DIGEST, empty, value};
 use crate::error::ApiError;
+use crate::handover::{Handover, PART_BYTES, Source};
 
 /// Read at a time: so much a connection holds in memory.
 const CHUNK_BYTES: u64 = 256 << 10;
+/// Fewer bytes are copied as quickly as they are handed over.
+const HANDOVER_BYTES: u64 = 64 << 10;
 
 /// The entity tag of what `digest` names.
 pub(super) fn entity_tag(digest: &Digest) -> String {
@@ -43,11 +47,50 @@ fn names_tag(list: &str, tag: &str) -> bool {
     list.split(',').map(str::trim).any(|item| item == "*" || item.strip_prefix("W/").unwrap_or(item) == tag)
 }
 
-/// `length` bytes of a blob from `first`. Blocks: it reads the first chunk at once.
-pub(super) fn body<B: Borrow<File> + Send + 'static>(blob: B, first: u64, length: u64) -> io::Result<Body> {
+/// `length` bytes of a blob from `first`. Blocks: what is not handed over is read at once, as far as
+/// the first chunk goes.
+pub(super) fn body<B: Borrow<File> + Send + Sync + 'static>(
+    blob: B,
+    first: u64,
+    length: u64,
+    handover: Option<Handover>,
+) -> io::Result<Body> {
+    if let Some(handover) = handover.filter(|_| length >= HANDOVER_BYTES) {
+        return Ok(handed_over(Arc::new(blob), handover, (first, length)));
+    }
     let chunk = read_chunk(blob.borrow(), first, length)?;
     let read = chunk.len() as u64;
     Ok(if read == length { chunk.into() } else { stream(blob, chunk, (first + read, length - read)) })
+}
+
+/// The `left` bytes of a file from `offset`: what is in memory goes to the connection as it is.
+fn handed_over(source: Source, handover: Handover, rest: (u64, u64)) -> Body {
+    let chunks = try_unfold((source, handover, rest), |(source, handover, (offset, left))| async move {
+        if left == 0 {
+            return Ok::<_, io::Error>(None);
+        }
+        let file: &File = (*source).borrow();
+        // At most a part: fits any usize.
+        let length = left.min(PART_BYTES as u64) as usize;
+        let chunk = if is_cached(file, offset) && is_cached(file, offset + length as u64 - 1) {
+            handover.part(&source, offset, length)
+        } else {
+            let reading = Arc::clone(&source);
+            spawn_blocking(move || read_chunk((*reading).borrow(), offset, left)).await??
+        };
+        let read = chunk.len() as u64;
+        Ok(Some((chunk, (source, handover, (offset + read, left - read)))))
+    });
+    Body::from_stream(chunks)
+}
+
+/// Whether a byte of a file can be had without waiting for a disk.
+fn is_cached(file: &File, offset: u64) -> bool {
+    let mut byte = [0];
+    match preadv2(file, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT) {
+        Ok(read) => read == 1,
+        Err(error) => error == Errno::OPNOTSUPP && is_in_memory(file),
+    }
 }
 
 /// A chunk, and then the `left` bytes of a blob from `offset`, read as the client takes them.
@@ -130,12 +173,12 @@ mod tests {
         std::fs::write(path.path(), &content).expect("written");
         let open = || File::open(path.path()).expect("opened");
         for (first, length) in [(0, 0), (0, 1), (3, chunk), (3, chunk + 1), (1, 2 * chunk), (0, 3 * chunk + 5)] {
-            let body = body(open(), first as u64, length as u64).expect("read");
+            let body = body(open(), first as u64, length as u64, None).expect("read");
             assert!(read(body).await.expect("read") == content[first..first + length], "{first} {length}");
         }
         // A file that is shorter than it was never gives a whole answer.
-        assert!(body(open(), content.len() as u64, 1).is_err());
-        let short = body(open(), 0, content.len() as u64 + 1).expect("the first chunk is there");
+        assert!(body(open(), content.len() as u64, 1, None).is_err());
+        let short = body(open(), 0, content.len() as u64 + 1, None).expect("the first chunk is there");
         assert!(read(short).await.is_err());
     }
 

@@ -46,6 +46,8 @@ pub(super) enum Endpoint {
     LookUp { repository: RepositoryName },
     /// `/v2/N/_yadokari/leases/KEY`
     Lease { repository: RepositoryName, key: Tag },
+    /// `/v2/N/_yadokari/hot`
+    Hot { repository: RepositoryName },
     /// `/v2/N/_yadokari/pins`
     Pins { repository: RepositoryName },
     /// `/v2/N/_yadokari/pins/REF`
@@ -90,6 +92,7 @@ impl Endpoint {
             ["v2", name @ .., "_yadokari", "leases", key] => {
                 Ok(Self::Lease { repository: repository(name)?, key: key.parse()? })
             }
+            ["v2", name @ .., "_yadokari", "hot"] => Ok(Self::Hot { repository: repository(name)? }),
             ["v2", name @ .., "_yadokari", "pins"] => Ok(Self::Pins { repository: repository(name)? }),
             ["v2", name @ .., "_yadokari", "pins", reference] => {
                 Ok(Self::Pin { repository: repository(name)?, reference: reference.parse()? })
@@ -117,6 +120,7 @@ impl Endpoint {
             Self::Discover => "discover",
             Self::LookUp { .. } => "lookup",
             Self::Lease { .. } => "lease",
+            Self::Hot { .. } => "hot",
             Self::Pins { .. } | Self::Pin { .. } => "pin",
         }
     }
@@ -133,6 +137,7 @@ impl Endpoint {
             | Self::Referrers { repository, .. }
             | Self::LookUp { repository }
             | Self::Lease { repository, .. }
+            | Self::Hot { repository }
             | Self::Pins { repository }
             | Self::Pin { repository, .. } => (repository, None),
             _ => return None,
@@ -145,7 +150,7 @@ impl Endpoint {
         let reading = matches!(*method, Method::GET | Method::HEAD);
         let action = match self {
             Self::Upload { .. } | Self::Uploads { .. } => Action::Push,
-            Self::LookUp { .. } | Self::Pins { .. } => Action::ReadKeys,
+            Self::LookUp { .. } | Self::Hot { .. } | Self::Pins { .. } => Action::ReadKeys,
             Self::Lease { .. } | Self::Pin { .. } => Action::WriteKeys,
             _ if reading => Action::Pull,
             _ if *method == Method::DELETE => Action::Delete,
@@ -165,6 +170,7 @@ impl Endpoint {
             | Self::Referrers { repository, .. }
             | Self::LookUp { repository }
             | Self::Lease { repository, .. }
+            | Self::Hot { repository }
             | Self::Pins { repository }
             | Self::Pin { repository, .. } => Some(Need::Repository(action, repository.clone())),
         }
@@ -175,7 +181,7 @@ impl Endpoint {
         match self {
             Self::Dashboard | Self::Health | Self::Ready | Self::Metrics | Self::Access => "GET, HEAD",
             Self::Probe | Self::Catalog | Self::Tags { .. } | Self::Referrers { .. } => "GET, HEAD",
-            Self::Discover | Self::Pins { .. } => "GET, HEAD",
+            Self::Discover | Self::Hot { .. } | Self::Pins { .. } => "GET, HEAD",
             Self::Token => "GET, HEAD, POST",
             Self::Blob { .. } => "GET, HEAD, DELETE",
             Self::Uploads { .. } | Self::LookUp { .. } => "POST",

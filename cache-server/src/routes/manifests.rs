@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use yadokari::digest::Digest;
 
 use super::content::{entity_tag, not_modified};
+use super::hot;
 use super::receive::collect;
 use super::{Call, DOCKER_CONTENT_DIGEST, Registry, empty, value};
 use crate::document::Document;
@@ -30,8 +31,12 @@ pub(super) async fn get(
     let wanted = existing(repository, reference)?;
     let found = match registry.storage.hot_manifest(repository, &wanted) {
         Some((head, bytes)) => Some((head, if call.is_head() { Body::empty() } else { bytes.into() })),
-        None => find(registry, repository, wanted, call.is_head()).await?,
+        None => find(registry, repository, wanted.clone(), call.is_head()).await?,
     };
+    // A record that is not here is wanted all the same: whoever misses it makes it.
+    if found.is_some() || hot::is_key(&wanted) {
+        registry.demand.note(repository, &wanted, hot::now());
+    }
     let (head, body) = found.ok_or_else(|| unknown(repository, reference))?;
     match not_modified(&call.headers, &head.digest)? {
         Some(response) => Ok(response),

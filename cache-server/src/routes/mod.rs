@@ -5,6 +5,7 @@ mod blobs;
 mod cache;
 mod content;
 mod endpoint;
+mod hot;
 mod lists;
 mod manifests;
 mod mirrored;
@@ -24,14 +25,17 @@ use tokio::task::{JoinError, spawn_blocking};
 
 use crate::access::{Access, Identity};
 use crate::access_log::{AccessLog, Measurement, Observers, Peer};
-use crate::dashboard::{self, Activity};
+use crate::dashboard::Activity;
+use crate::demand::Demand;
 use crate::error::{ApiError, Code};
+use crate::handover::Handover;
 use crate::leases::Leases;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 use crate::mirror::Mirrors;
 use crate::name::RepositoryName;
 use crate::storage::{Storage, StorageError};
+use crate::telemetry::Tracer;
 use endpoint::Endpoint;
 use parameters::Parameters;
 
@@ -44,6 +48,8 @@ pub(crate) struct Registry {
     pub(crate) access: Arc<Access>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) activity: Arc<Activity>,
+    pub(crate) demand: Arc<Demand>,
+    pub(crate) tracer: Option<Arc<Tracer>>,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) address: Arc<Address>,
     pub(crate) log: AccessLog,
@@ -58,14 +64,22 @@ pub(crate) struct Address {
     pub(crate) external_url: Option<String>,
 }
 
+/// Where a request comes from.
+#[derive(Clone)]
+pub(crate) struct From {
+    pub(crate) peer: Peer,
+    /// For files, when the connection can take them.
+    pub(crate) handover: Option<Handover>,
+}
+
 /// A request without its body.
-#[derive(Debug)]
 struct Call {
     method: Method,
     uri: Uri,
     headers: HeaderMap,
     parameters: Parameters,
     identity: Identity,
+    handover: Option<Handover>,
 }
 
 impl Registry {
@@ -89,25 +103,34 @@ impl Call {
     }
 }
 
-/// Answers any request of `peer`, counts it and logs it.
-pub(crate) async fn answer(registry: Registry, peer: Peer, request: Request) -> Response {
-    let observers = Observers { metrics: Arc::clone(&registry.metrics), activity: Arc::clone(&registry.activity) };
-    let (request, mut measurement) = registry.log.measure(request, peer, observers);
-    let response = dispatch(registry, request, &mut measurement).await;
+/// Answers any request, counts it and logs it.
+pub(crate) async fn answer(registry: Registry, from: From, request: Request) -> Response {
+    let observers = Observers {
+        metrics: Arc::clone(&registry.metrics),
+        activity: Arc::clone(&registry.activity),
+        tracer: registry.tracer.clone(),
+    };
+    let (request, mut measurement) = registry.log.measure(request, from.peer, observers);
+    let response = dispatch(registry, from.handover, request, &mut measurement).await;
     let mut response = response.unwrap_or_else(IntoResponse::into_response);
     let version = (HeaderName::from_static("docker-distribution-api-version"), "registry/2.0");
     response.headers_mut().insert(version.0, HeaderValue::from_static(version.1));
     measurement.attach(response)
 }
 
-async fn dispatch(registry: Registry, request: Request, measurement: &mut Measurement) -> Result<Response, ApiError> {
+async fn dispatch(
+    registry: Registry,
+    handover: Option<Handover>,
+    request: Request,
+    measurement: &mut Measurement,
+) -> Result<Response, ApiError> {
     let endpoint = Endpoint::parse(request.uri().path())?;
     measurement.set_route(endpoint.name(), endpoint.subject(request.method()));
     let (parts, body) = request.into_parts();
     let parameters = Parameters::of(&parts.uri)?;
     let identity = authorization::identify(&registry, &parts.headers).await?;
     measurement.set_identity(identity.name());
-    let call = Call { method: parts.method, uri: parts.uri, headers: parts.headers, parameters, identity };
+    let call = Call { method: parts.method, uri: parts.uri, headers: parts.headers, parameters, identity, handover };
     authorization::authorize(&registry, &endpoint, &call)?;
     if matches!(call.method, Method::GET | Method::HEAD) {
         return read(&registry, &endpoint, &call).await;
@@ -131,7 +154,7 @@ async fn dispatch(registry: Registry, request: Request, measurement: &mut Measur
 
 async fn read(registry: &Registry, endpoint: &Endpoint, call: &Call) -> Result<Response, ApiError> {
     match endpoint {
-        Endpoint::Dashboard => Ok(dashboard::answer(&registry.activity, &registry.metrics)),
+        Endpoint::Dashboard => operations::dashboard(registry).await,
         Endpoint::Health => Ok(operations::health()),
         Endpoint::Ready => Ok(operations::ready(registry).await),
         Endpoint::Metrics => operations::metrics(registry),
@@ -151,6 +174,7 @@ async fn read(registry: &Registry, endpoint: &Endpoint, call: &Call) -> Result<R
         Endpoint::Referrers { repository, digest } => lists::referrers(registry, call, repository, digest).await,
         Endpoint::Discover => Ok(cache::discover()),
         Endpoint::Pins { repository } => cache::pins(registry, repository).await,
+        Endpoint::Hot { repository } => hot::list(registry, call, repository).await,
         Endpoint::Upload { repository, id } if !call.is_head() => uploads::status(registry, repository, id).await,
         Endpoint::Uploads { .. }
         | Endpoint::Upload { .. }
@@ -180,7 +204,7 @@ async fn change(registry: &Registry, endpoint: &Endpoint, call: &Call, body: &mu
         (Endpoint::Manifest { repository, reference }, "DELETE") => {
             manifests::delete(registry, repository, reference).await
         }
-        (Endpoint::LookUp { repository }, "POST") => cache::look_up(registry, repository, body).await,
+        (Endpoint::LookUp { repository }, "POST") => cache::look_up(registry, call, repository, body).await,
         (Endpoint::Lease { repository, key }, "PUT") => cache::renew(registry, call, repository, key),
         (Endpoint::Lease { repository, key }, "DELETE") => cache::release(registry, call, repository, key),
         (Endpoint::Pin { repository, reference }, "PUT") => cache::pin(registry, repository, reference, body).await,

@@ -4,7 +4,8 @@ use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::response::{IntoResponse, Response};
 
-use super::Registry;
+use super::{Registry, hot};
+use crate::dashboard::{self, View};
 use crate::error::ApiError;
 
 /// GET: the process answers.
@@ -27,6 +28,16 @@ pub(super) async fn ready(registry: &Registry) -> Response {
             response
         }
     }
+}
+
+/// GET of the page for people.
+pub(super) async fn dashboard(registry: &Registry) -> Result<Response, ApiError> {
+    let whole = registry.clone();
+    let view = registry.blocking(move |storage| {
+        let (seen, working) = ((&*whole.activity, &*whole.metrics), (&*whole.leases, &*whole.mirrors, &*whole.demand));
+        View::of(storage, seen, working, hot::now())
+    });
+    Ok(dashboard::answer(&view.await?))
 }
 
 /// GET of the metrics in Prometheus's text format.

@@ -17,7 +17,7 @@ use crate::storage::{Appending, Storage, StorageError};
 
 /// A client that sends nothing for so long is gone.
 const SILENCE_LIMIT: Duration = Duration::from_secs(60);
-/// Bytes hashed and written at a time. Twice as many may be in memory.
+/// Bytes hashed and written at a time. Four times as many may be in memory.
 const BATCH_BYTES: usize = 512 << 10;
 /// How much of a refused body is read.
 const DRAIN_BYTES: usize = 4 << 20;
@@ -32,7 +32,7 @@ pub(super) enum Received {
     WrongLength(Appending),
 }
 
-/// Adds a body to an upload. One batch is hashed and written while the next one comes.
+/// Adds a body to an upload. One batch is hashed, beside that written, and the next one comes.
 ///
 /// `announced` is the length of the chunk in bytes, if the client said so in `Content-Range`.
 ///
@@ -57,7 +57,7 @@ pub(super) async fn receive(
         }
         write = Write::start(storage, upload, batch.chunks);
         let Some(end) = batch.end else { continue };
-        let upload = write.finish().await?;
+        let upload = settle(write.finish().await?).await?;
         end?;
         let short = announced.is_some_and(|length| received < length);
         return if short { roll_back(upload).await } else { Ok(Received::Whole(upload)) };
@@ -123,6 +123,16 @@ impl Write {
 async fn reserve(storage: &Arc<Storage>, mut upload: Appending, bytes: u64) -> Result<Appending, ApiError> {
     let storage = Arc::clone(storage);
     Ok(finished(spawn_blocking(move || storage.reserve(&mut upload, bytes).map(|()| upload)).await)??)
+}
+
+async fn settle(mut upload: Appending) -> Result<Appending, ApiError> {
+    finished(
+        spawn_blocking(move || {
+            upload.settle();
+            upload
+        })
+        .await,
+    )
 }
 
 async fn roll_back(mut upload: Appending) -> Result<Received, ApiError> {

@@ -6,13 +6,14 @@ use serde::Deserialize;
 use yadokari::digest::Digest;
 use yadokari::image::Descriptor;
 
-use super::index::{IndexError, MANIFESTS, NAMED, NewRecord, TAGS, Tables, names_under};
+use super::index::{IndexError, MANIFESTS, NAMED, NewRecord, TAGS, Tables, any_under, names_under};
 use super::{Storage, StorageError};
 use crate::document::Document;
 use crate::name::{Reference, RepositoryName, Tag};
 
-/// Larger manifests are refused. Others stop at 4 MiB; clients rely on that much.
-pub(crate) const MAX_MANIFEST_BYTES: u64 = 8 << 20;
+/// Larger manifests are refused: the least that the distribution specification wants taken, and what
+/// other registries take.
+pub(crate) const MAX_MANIFEST_BYTES: u64 = 4 << 20;
 
 /// Holds a record's JSON; see `docs/format.md`.
 const RECORD_ANNOTATION: &str = "dev.yadokari.record";
@@ -196,6 +197,28 @@ impl Storage {
         let _changing = self.hot.changing();
         let (name, digest, now) = (repository.to_string(), digest.to_string(), millis_now());
         Ok(self.index.change(move |tables| Ok(tables.remove_manifest(&name, &digest, now)?.is_some()))?)
+    }
+
+    /// The digest of a manifest that is here and, when it was named by its digest, no part of an index.
+    pub(crate) fn whole_image(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<Option<Digest>, StorageError> {
+        Ok(self.find_whole_image(repository, reference)?)
+    }
+
+    fn find_whole_image(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<Option<Digest>, IndexError> {
+        let Some(digest) = self.resolve(repository, reference)? else { return Ok(None) };
+        let (read, text) = (self.index.read()?, digest.to_string());
+        let is_here = read.open_table(MANIFESTS)?.get((repository.as_str(), text.as_str()))?.is_some();
+        let is_part = matches!(reference, Reference::Digest(_))
+            && any_under(&read.open_table(NAMED)?, repository.as_str(), &text)?;
+        Ok((is_here && !is_part).then_some(digest))
     }
 
     /// The digest that `reference` stands for; for a tag, what it names now.

@@ -7,8 +7,11 @@ mod blobs;
 mod durable;
 mod error;
 mod evict;
+mod exchange;
+mod hashing;
 mod hot;
 mod index;
+mod insight;
 mod layout;
 mod manifests;
 mod page;
@@ -29,12 +32,15 @@ mod verify;
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::panic;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 pub(crate) use blobs::Blob;
 pub(crate) use error::StorageError;
 pub(crate) use evict::Collected;
+pub(crate) use exchange::Listed;
+pub(crate) use insight::{Absence, Holdings, Large};
 pub(crate) use manifests::{MAX_MANIFEST_BYTES, ManifestHead, NewManifest, Put, millis, millis_now};
 pub(crate) use page::Page;
 pub(crate) use pins::FOR_EVER;
@@ -83,7 +89,16 @@ pub(crate) enum OpenError {
     InUse(String),
     #[error("{0} is not a data directory of this version of cache-server")]
     Format(String),
-    #[error("failed to open the index {path}")]
+    /// Names are nowhere else: beginning anew would make strays of all blobs, and remove them.
+    #[error(
+        "the index {0} is gone, and with it the names of all that is in blobs/: put it back, or import an archive into an \
+         empty directory; to begin anew with nothing, remove the whole data directory"
+    )]
+    IndexGone(String),
+    #[error(
+        "failed to open the index {path}: only it knows the names of what is in blobs/; restore it from a backup, or \
+         import an archive into an empty directory"
+    )]
     Index {
         path: String,
         #[source]
@@ -121,7 +136,10 @@ impl Storage {
             durable::write(&layout.temporary(), &layout.format(), FORMAT)?;
         }
         let path = layout.index();
-        let index = Index::open(&path).map_err(|cause| OpenError::Index { path: path.display().to_string(), cause })?;
+        if !durable::exists(&path)? && has_contents(&layout)? {
+            return Err(OpenError::IndexGone(path.display().to_string()));
+        }
+        let index = open_index(&path)?;
         let space = Space::new(policy.max_bytes, contents_bytes(&index)?, index.disk_bytes());
         let storage = Self {
             layout,
@@ -151,6 +169,32 @@ impl Storage {
         let mut file = tempfile::NamedTempFile::new_in(&directory).at("create a file in", &directory)?;
         io::Write::write_all(&mut file, b"ready").at("write", file.path())
     }
+}
+
+/// redb panics on some damaged files; where that ends the process, it must say at least why.
+fn open_index(path: &Path) -> Result<Index, OpenError> {
+    let failure = |cause| OpenError::Index { path: path.display().to_string(), cause };
+    let text = failure(IndexError::Damaged("it")).to_string();
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(move |_| {
+        // Nowhere else to complain to.
+        let _ = io::Write::write_all(&mut io::stderr(), format!("cache-server: error: {text}\n").as_bytes());
+    }));
+    let opened = panic::catch_unwind(|| Index::open(path));
+    panic::set_hook(usual);
+    opened.unwrap_or(Err(IndexError::Damaged("it"))).map_err(failure)
+}
+
+/// Whether there is any file below `blobs/`.
+fn has_contents(layout: &Layout) -> Result<bool, StorageError> {
+    for algorithm in durable::names(&layout.blobs())? {
+        for shard in durable::names(&layout.blobs().join(&algorithm))? {
+            if !durable::names(&layout.blobs().join(&algorithm).join(shard))?.is_empty() {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 fn contents_bytes(index: &Index) -> Result<u64, StorageError> {

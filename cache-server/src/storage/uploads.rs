@@ -1,7 +1,8 @@
 //! Upload sessions: bytes that come in pieces and become a blob at the end.
 //!
-//! A session is a directory; its bytes are hashed as they come. The hash state lives in
-//! memory only: after a restart the bytes on disk are hashed again when the upload ends.
+//! A session is a directory; its bytes are hashed as they come, beside the writing when there are
+//! many. The hash state lives in memory only: after a restart the bytes on disk are hashed again
+//! when the upload ends.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -20,6 +21,7 @@ use yadokari::digest::{Algorithm, Digest};
 
 use super::blobs::content_row;
 use super::error::At;
+use super::hashing::Hashing;
 use super::space::Reservation;
 use super::verify::hash_file;
 use super::{Storage, StorageError, durable};
@@ -27,6 +29,8 @@ use crate::hasher::Hasher;
 use crate::name::RepositoryName;
 
 const MAX_SESSION_FILE_BYTES: u64 = 4096;
+/// So many bytes at once are worth a thread that hashes.
+const MANY_BYTES: usize = 512 << 10;
 
 /// Names an upload session; random, so that nobody finds another's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,7 +56,8 @@ struct Session {
     id: UploadId,
     directory: PathBuf,
     received: u64,
-    /// Of the bytes received; `None` when they must be hashed again.
+    /// Of the bytes received; `None` while another thread hashes them, and when they must be
+    /// hashed again.
     hasher: Option<Hasher>,
     reservation: Reservation,
     /// Finished or cancelled while someone waited for it.
@@ -70,6 +75,8 @@ struct SessionFile {
 pub(crate) struct Appending {
     session: OwnedMutexGuard<Session>,
     file: File,
+    /// Has the session's hasher until this settles.
+    hashing: Option<Hashing>,
     start: u64,
     start_hasher: Option<Hasher>,
 }
@@ -265,7 +272,7 @@ impl Held {
         let path = data_path(&self.0.directory);
         let file = File::options().read(true).write(true).open(&path).at("open", &path)?;
         let (start, start_hasher) = (self.0.received, self.0.hasher.clone());
-        Ok(Appending { session: self.0, file, start, start_hasher })
+        Ok(Appending { session: self.0, file, hashing: None, start, start_hasher })
     }
 }
 
@@ -289,19 +296,44 @@ impl Appending {
 
     /// Adds bytes. After a failure the session holds what it held before this call.
     pub(crate) fn write(&mut self, chunks: &[Bytes]) -> Result<(), StorageError> {
-        let end = self.write_behind(chunks).or_else(|failure| {
-            self.drop_surplus()?;
-            Err(failure)
-        })?;
-        if let Some(hasher) = &mut self.session.hasher {
+        self.hash(chunks);
+        match self.write_behind(chunks) {
+            Ok(end) => {
+                self.session.received = end;
+                Ok(())
+            }
+            Err(failure) => {
+                // More was hashed than is kept.
+                (self.hashing, self.session.hasher) = (None, None);
+                self.drop_surplus()?;
+                Err(failure)
+            }
+        }
+    }
+
+    fn hash(&mut self, chunks: &[Bytes]) {
+        let many = chunks.iter().map(Bytes::len).sum::<usize>() >= MANY_BYTES;
+        if many && let Some(hasher) = self.session.hasher.take_if(|_| self.hashing.is_none()) {
+            self.hashing = Hashing::start(hasher);
+        }
+        if let Some(hashing) = &self.hashing {
+            hashing.update(chunks);
+        } else if let Some(hasher) = &mut self.session.hasher {
             chunks.iter().for_each(|chunk| hasher.update(chunk));
         }
-        self.session.received = end;
-        Ok(())
+    }
+
+    /// Waits until what was written is hashed. Bytes of an upload that is dropped without that are
+    /// hashed again when the session ends.
+    pub(crate) fn settle(&mut self) {
+        if let Some(hashing) = self.hashing.take() {
+            self.session.hasher = hashing.finish();
+        }
     }
 
     /// Forgets what this request has added.
     pub(crate) fn roll_back(&mut self) -> Result<(), StorageError> {
+        self.hashing = None;
         self.session.received = self.start;
         self.session.reservation.shrink_to(self.start);
         self.session.hasher.clone_from(&self.start_hasher);
@@ -324,7 +356,8 @@ impl Appending {
     }
 
     /// Digest of all bytes of the session; reads them again when they were hashed otherwise.
-    fn digest(&self, algorithm: Algorithm) -> Result<Digest, StorageError> {
+    fn digest(&mut self, algorithm: Algorithm) -> Result<Digest, StorageError> {
+        self.settle();
         let path = data_path(&self.session.directory);
         match &self.session.hasher {
             Some(hasher) if hasher.algorithm() == algorithm => Ok(hasher.clone().finish()),

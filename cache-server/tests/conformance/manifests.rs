@@ -131,18 +131,24 @@ fn bad_manifests_are_refused() {
 }
 
 #[test]
-fn large_manifests_are_taken_and_huge_ones_refused() {
+fn manifests_of_up_to_4_mib_are_taken_and_larger_ones_refused() {
+    const LIMIT: usize = 4 << 20;
     let registry = Registry::start();
     let mut manifest = registry.push_parts("a", "image");
-    let annotations = (0..420).map(|i| (format!("large-{i}"), json!("A".repeat(10_000))));
-    manifest["annotations"] = Value::Object(annotations.collect());
-    assert!(manifest.to_string().len() > 4 << 20);
+    manifest["annotations"] = json!({ "padding": "" });
+    let padding = |manifest: &mut Value, size: usize| {
+        manifest["annotations"]["padding"] = json!("");
+        manifest["annotations"]["padding"] = json!("A".repeat(size - manifest.to_string().len()));
+        assert_eq!(manifest.to_string().len(), size);
+    };
+    padding(&mut manifest, LIMIT);
     assert_eq!(registry.put_manifest("a", "large", &manifest).status, 201);
     assert_served(&registry, "/v2/a/manifests/large", &manifest, &digest_of(&manifest));
-    manifest["annotations"]["huge"] = json!("A".repeat(8 << 20));
-    let reply = registry.put_manifest("a", "huge", &manifest);
-    reply.is_error(413, "SIZE_INVALID");
-    assert_eq!(registry.head("/v2/a/manifests/huge").status, 404);
+    for size in [LIMIT + 1, 3 * LIMIT] {
+        padding(&mut manifest, size);
+        registry.put_manifest("a", "huge", &manifest).is_error(413, "SIZE_INVALID");
+        assert_eq!(registry.head("/v2/a/manifests/huge").status, 404);
+    }
 }
 
 #[test]

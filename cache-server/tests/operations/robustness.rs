@@ -74,7 +74,7 @@ fn a_manifest_that_is_too_large_is_refused_and_one_that_fits_is_not() {
     };
     registry.push_blob("a", b"layer");
     assert_eq!(put(4_000_000).status, 201);
-    put(9 << 20).is_error(413, "SIZE_INVALID");
+    put(4 << 20).is_error(413, "SIZE_INVALID");
     // Nor without saying how long it is.
     let mut stream = registry.connect();
     let kind = media_type::OCI_MANIFEST;

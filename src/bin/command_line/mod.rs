@@ -4,6 +4,7 @@
 //! Both programs compile this folder. A crate of its own would close a circle: it needs the
 //! library, and the executor belongs to the library's package.
 
+pub(crate) mod cache_server;
 pub(crate) mod display;
 pub(crate) mod failure;
 pub(crate) mod flags;

@@ -7,6 +7,7 @@ mod content;
 mod daemon;
 mod extraction;
 mod freshness;
+mod hot;
 mod interruption;
 mod lookup;
 mod pruning;

@@ -1,6 +1,6 @@
 //! Changes that keep the tables in agreement with each other.
 
-use redb::ReadableTable;
+use redb::{ReadableTable, ReadableTableMetadata};
 
 use super::tables::{any_under, names_under};
 use super::{IndexError, Tables};
@@ -9,6 +9,9 @@ use crate::storage::manifests::Row;
 
 /// Files take whole blocks.
 const BLOCK: u64 = 4096;
+
+/// Tags that are remembered after their eviction.
+const MAX_EVICTED: u64 = 10_000;
 
 /// A manifest to be added, with what was found out about it beforehand.
 #[derive(Debug)]
@@ -161,6 +164,7 @@ impl Tables<'_> {
     /// Lets `tag` name a manifest.
     pub(crate) fn set_tag(&mut self, repository: &str, tag: &str, digest: &str) -> Result<(), IndexError> {
         let before = self.tags.insert((repository, tag), digest)?.map(|row| row.value().to_owned());
+        self.evicted.remove((repository, tag))?;
         if let Some(before) = before {
             self.tagged.remove((repository, before.as_str(), tag))?;
         }
@@ -229,6 +233,7 @@ impl Tables<'_> {
         let mut waiting = vec![digest.to_owned()];
         // Ends: each turn removes a manifest or finds that it is gone.
         while let Some(digest) = waiting.pop() {
+            self.note_eviction(repository, &digest, now)?;
             let Some(document) = self.remove_manifest(repository, &digest, now)? else { continue };
             removal.manifests += 1;
             waiting.extend(names_under(&self.referrers, repository, &digest)?);
@@ -246,6 +251,25 @@ impl Tables<'_> {
             }
         }
         Ok(removal)
+    }
+
+    /// For those who ask later where it went.
+    fn note_eviction(&mut self, repository: &str, digest: &str, now: u64) -> Result<(), IndexError> {
+        for tag in names_under(&self.tagged, repository, digest)? {
+            self.evicted.insert((repository, tag.as_str()), now)?;
+        }
+        // Any will do: cache keys are in no order of time.
+        let surplus = self.evicted.len()?.saturating_sub(MAX_EVICTED);
+        let mut forgotten = Vec::new();
+        for row in self.evicted.iter()?.take(usize::try_from(surplus).unwrap_or(usize::MAX)) {
+            let (key, _) = row?;
+            let (repository, tag) = key.value();
+            forgotten.push((repository.to_owned(), tag.to_owned()));
+        }
+        for (repository, tag) in forgotten {
+            self.evicted.remove((repository.as_str(), tag.as_str()))?;
+        }
+        Ok(())
     }
 
     /// Takes a blob that nothing needs out of `repository`.

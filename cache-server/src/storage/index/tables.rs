@@ -35,6 +35,8 @@ pub(crate) const REFERRERS: TableDefinition<Pair, &[u8]> = TableDefinition::new(
 pub(crate) const REPOSITORIES: TableDefinition<&str, (u64, u64)> = TableDefinition::new("repositories");
 /// Repository and manifest: until when it must stay, in milliseconds.
 pub(crate) const PINS: TableDefinition<In, u64> = TableDefinition::new("pins");
+/// Repository and a tag that made room for others: when, in milliseconds. Some of the last ones.
+pub(crate) const EVICTED: TableDefinition<In, u64> = TableDefinition::new("evicted");
 /// Sums over all contents: `bytes`.
 pub(crate) const TOTALS: TableDefinition<&str, u64> = TableDefinition::new("totals");
 
@@ -54,6 +56,7 @@ pub(crate) struct Tables<'t> {
     pub(crate) referrers: Table<'t, Pair, &'static [u8]>,
     pub(crate) repositories: Table<'t, &'static str, (u64, u64)>,
     pub(crate) pins: Table<'t, In, u64>,
+    pub(crate) evicted: Table<'t, In, u64>,
     pub(crate) totals: Table<'t, &'static str, u64>,
 }
 
@@ -74,6 +77,7 @@ impl<'t> Tables<'t> {
             referrers: transaction.open_table(REFERRERS)?,
             repositories: transaction.open_table(REPOSITORIES)?,
             pins: transaction.open_table(PINS)?,
+            evicted: transaction.open_table(EVICTED)?,
             totals: transaction.open_table(TOTALS)?,
         })
     }
