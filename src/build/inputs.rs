@@ -61,11 +61,10 @@ impl Inputs<'_> {
 
     fn selected_files(&self, op: &CopyOp) -> Result<Vec<InputFile>, BuildError> {
         let Some(directory) = self.services.files(&op.from)? else { return Ok(Vec::new()) };
-        let mut paths: Vec<EntryPath> = Vec::new();
-        for selected in select(op, directory.view())?.iter().filter(|selected| is_path(op, selected)) {
-            paths.extend(selected.members.iter().map(|member| selected.origin(member)));
-        }
-        hashed(directory, paths)
+        let selected = select(op, directory.view())?;
+        let taken = selected.iter().filter(|selected| is_path(op, selected));
+        let files = taken.flat_map(|s| s.members.iter().map(|member| (s.origin(member), member.node.as_ref())));
+        hashed(directory, files.collect())
     }
 }
 
@@ -73,14 +72,17 @@ impl Inputs<'_> {
 pub(super) fn tree_files(directory: &ContextDirectory, path: &str) -> Result<Vec<InputFile>, BuildError> {
     let tree = directory.view();
     let root = path.trim_start_matches('/').as_bytes();
-    let mut paths: Vec<EntryPath> = tree.get(root).map(|_| root.to_vec()).into_iter().collect();
-    paths.extend(tree.walk(root).map(|(path, _)| path));
-    hashed(directory, paths)
+    let top = tree.get(root).map(|node| (root.to_vec(), node));
+    hashed(directory, top.into_iter().chain(tree.walk(root)).collect())
 }
 
-fn hashed(directory: &ContextDirectory, paths: Vec<EntryPath>) -> Result<Vec<InputFile>, BuildError> {
-    let (tree, hashes) = (directory.view(), directory.hash_files(&paths)?);
-    Ok(paths.into_iter().filter_map(|path| tree.get(&path).map(|node| input_file(path, node, &hashes))).collect())
+fn hashed(directory: &ContextDirectory, files: Vec<(EntryPath, &Node)>) -> Result<Vec<InputFile>, BuildError> {
+    let is_unread = |node: &Node| matches!(&node.kind, NodeKind::File(file) if file.hash.is_none());
+    let unread: Vec<EntryPath> =
+        files.iter().filter(|(_, node)| is_unread(node)).map(|(path, _)| path.clone()).collect();
+    let hashes = directory.hash_files(&unread)?;
+    drop(unread);
+    Ok(files.into_iter().map(|(path, node)| input_file(path, node, &hashes)).collect())
 }
 
 /// Heredocs are in the op itself.
