@@ -27,6 +27,8 @@ pub(crate) enum Failure {
     Store(#[from] StoreError),
     #[error("error: {}\n", chain(.0))]
     Registry(#[from] RegistryError),
+    #[error("error: failed to write the man page to {}: {source}\n", directory.display())]
+    Manual { directory: PathBuf, source: std::io::Error },
     #[error("error: failed to listen on {address}: {source}\n")]
     Listen { address: String, source: std::io::Error },
     #[error("error: --extract is of no use here: {0}\n")]
