@@ -21,6 +21,9 @@ pub mod signature;
 pub mod layer;
 pub mod view;
 
+// What is installed in a view.
+pub mod sbom;
+
 // Edges.
 pub mod attest;
 pub mod cache;

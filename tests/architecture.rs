@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// What each module may know of the crate. A new arrow is a decision: make it here, with a reason
 /// in `docs/design.md`.
-const ALLOWED: [(&str, &[&str]); 20] = [
+const ALLOWED: [(&str, &[&str]); 21] = [
     // Pure.
     ("digest", &[]),
     ("parallel", &[]),
@@ -21,6 +21,7 @@ const ALLOWED: [(&str, &[&str]); 20] = [
     // Layers.
     ("layer", &["digest", "image"]),
     ("view", &["digest", "layer"]),
+    ("sbom", &["digest", "layer", "view"]),
     // Edges.
     ("report", &["digest"]),
     ("context", &["digest", "extract", "image", "layer", "pattern", "view"]),
@@ -50,6 +51,7 @@ const ALLOWED: [(&str, &[&str]); 20] = [
             "registry",
             "report",
             "sandbox",
+            "sbom",
             "signature",
             "snapshot",
             "store",
@@ -59,7 +61,7 @@ const ALLOWED: [(&str, &[&str]); 20] = [
 ];
 
 /// Pure modules see the world through their arguments only.
-const PURE: [&str; 7] = ["digest", "dockerfile", "image", "key", "pattern", "plan", "signature"];
+const PURE: [&str; 8] = ["digest", "dockerfile", "image", "key", "pattern", "plan", "sbom", "signature"];
 
 /// What a pure module must not touch.
 const EFFECTS: [&str; 8] = [

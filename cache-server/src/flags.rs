@@ -39,6 +39,16 @@ pub(crate) enum Command {
     Import(ImportFlags),
     /// Print the version
     Version,
+    /// Write man pages, one for each command
+    Man {
+        /// Directory, made when missing
+        directory: PathBuf,
+    },
+    /// Print a completion script for a shell
+    Completion {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
 }
 
 /// How to serve.

@@ -31,11 +31,12 @@ mod watched;
 
 use std::error::Error;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
@@ -79,6 +80,11 @@ fn main() -> ExitCode {
         Command::Stats(flags) => maintenance::stats(&flags),
         Command::Verify(flags) => maintenance::verify(&flags),
         Command::Token(flags) => token_command::run(&flags),
+        Command::Man { directory } => man(&directory).map_err(Into::into),
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Flags::command(), "cache-server", &mut io::stdout());
+            Ok(())
+        }
         Command::Version => say(concat!("cache-server ", env!("CARGO_PKG_VERSION"))).map_err(Into::into),
     };
     match result {
@@ -89,6 +95,11 @@ fn main() -> ExitCode {
             ExitCode::from(exit_code(error.as_ref()))
         }
     }
+}
+
+fn man(directory: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(directory)?;
+    clap_mangen::generate_to(Flags::command(), directory)
 }
 
 fn exit_code(error: &(dyn Error + 'static)) -> u8 {

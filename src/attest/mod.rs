@@ -5,6 +5,7 @@
 //! | `statement` | in-toto: a predicate about digests |
 //! | `bundle` | Sigstore's bundle: an envelope and which key to ask |
 //! | `simple` | the older payload that says no more than a digest |
+//! | `provenance` | SLSA: how an image was built |
 //! | `attach` | [`Attacher`]: referrers, their fallback tag, the signature tag |
 //! | `verify` | [`verify`]: what of it a key stands for |
 //!
@@ -13,6 +14,7 @@
 mod attach;
 mod bundle;
 mod error;
+mod provenance;
 mod simple;
 mod statement;
 mod verify;
@@ -20,6 +22,7 @@ mod verify;
 pub use attach::Attacher;
 pub use bundle::BUNDLE;
 pub use error::{AttestError, Rejection};
+pub use provenance::{Material, Provenance};
 pub use statement::{IMAGE_SIGNATURE, PROVENANCE, SPDX, STATEMENT, statement};
 pub use verify::{Claim, Rejected, Verification, Verified, Way, verify};
 

@@ -138,6 +138,12 @@ pub(super) fn layer_contents(changes: &[Change]) -> Vec<(Content, u64)> {
     changes.iter().filter_map(inside).collect()
 }
 
+/// Of these contents those that lie inside layers.
+pub(super) fn layer_contents_of<'a>(contents: impl Iterator<Item = (&'a Content, u64)>) -> Vec<(Content, u64)> {
+    let inside = contents.filter(|(content, _)| matches!(content, Content::Layer { .. }));
+    inside.map(|(content, size)| (content.clone(), size)).collect()
+}
+
 /// `--reproducible`: every member's time is the epoch. Returns the times before.
 pub(super) fn reset_times(changes: &mut [Change]) -> Vec<i64> {
     changes.iter_mut().map(|change| std::mem::take(&mut change.mtime)).collect()

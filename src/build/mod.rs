@@ -4,6 +4,8 @@ mod advice;
 mod behind;
 mod check;
 pub mod copy;
+mod describe;
+mod details;
 mod error;
 mod evaluate;
 mod explain;
@@ -40,8 +42,8 @@ pub use check::{CheckReport, CheckRequest, check};
 pub use error::BuildError;
 pub use layouts::{ImageLayouts, LayoutError, LayoutFault};
 pub use request::{
-    Attestations, BuildReport, BuildRequest, Caching, DockerfileText, ImageForm, Outputs, SandboxChoice, Secret,
-    Services,
+    Attestations, BuildDetails, BuildReport, BuildRequest, BuiltImage, Caching, DockerfileText, ImageForm, Outputs,
+    ProvenanceOptions, SandboxChoice, Secret, Services,
 };
 pub use run::{RemoteMounts, RemoteMountsOptions};
 
@@ -50,7 +52,7 @@ use crate::image::media_type::Compression;
 use crate::layer::LayerCompression;
 use crate::report::{Event, Observer, Summary};
 use evaluate::Workshop;
-use export::{Destinations, Image, Product};
+use export::{Attachments, Destinations, Image, Product};
 use extraction::OverlayForm;
 use failure::Failure;
 use jobs::Jobs;
@@ -93,7 +95,7 @@ fn may_do_without(error: &BuildError, services: &Services<'_>) -> bool {
 }
 
 fn carry_out(request: &BuildRequest, services: &Services<'_>) -> Result<BuildReport, BuildError> {
-    let started = Instant::now();
+    let (started, started_at) = (Instant::now(), jiff::Timestamp::now());
     let traffic = services.registry.traffic();
     let mut clock = Clock { observer: services.observer, since: started };
     if request.outputs.tar.is_some() && request.platforms.len() > 1 {
@@ -146,12 +148,15 @@ fn carry_out(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
     let built = variants.iter().zip(&states).map(assemble).collect::<Result<_, BuildError>>()?;
     let product = Product::new(built, request.index, request.form.format);
     clock.phase("steps");
+    let made = variants.iter().zip(&states).zip(product.images());
+    let made: Vec<_> = made.map(|((variant, state), image)| (variant, state.as_ref(), image)).collect();
+    let attachments = describe::attachments(shop, &made, product.is_index(), started_at)?;
     if let Some(mounts) = services.cache_mounts {
         mounts.start_saving();
     }
     finish_uploads(services);
     clock.phase("cache upload");
-    let outputs = export::export(&product, (&request.outputs, &destinations), &materials, services)?;
+    let outputs = export::export(&product, (&request.outputs, &destinations), &attachments, &materials, services)?;
     clock.phase("export");
     advice::advise(&variants, &progress, &records, services);
     let (cached_steps, run_steps) = progress.counts();
@@ -167,7 +172,25 @@ fn carry_out(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
         round_trips: traffic.round_trips,
         took: started.elapsed(),
     }));
-    Ok(BuildReport { digest: product.digest() })
+    let details = request.details.then(|| details::details(shop, &variants, product.images()));
+    Ok(BuildReport { details, ..report(&product, &attachments) })
+}
+
+fn report(product: &Product, attachments: &Attachments) -> BuildReport {
+    let (of_index, of_images) = attachments.provenance();
+    let image = |(image, provenance): (&Image, Option<&serde_json::Value>)| BuiltImage {
+        platform: image.platform.clone(),
+        digest: image.digest(),
+        config: image.manifest.config.digest.clone(),
+        provenance: provenance.cloned(),
+    };
+    BuildReport {
+        digest: product.digest(),
+        descriptor: product.descriptor(),
+        images: product.images().iter().zip(of_images).map(image).collect(),
+        provenance: of_index.cloned(),
+        details: None,
+    }
 }
 
 /// Does both at once. The error of `check` comes first.

@@ -12,11 +12,11 @@ use crate::cache::TieredCache;
 use crate::context::ContextDirectory;
 use crate::digest::Digest;
 use crate::image::media_type::ImageFormat;
-use crate::image::{Platform, Reference};
+use crate::image::{Descriptor, Platform, Reference};
 use crate::layer::LayerCompression;
 use crate::plan::{PlanOptions, Source};
 use crate::registry::Client;
-use crate::report::Observer;
+use crate::report::{LayerDetails, Observer};
 use crate::sandbox;
 use crate::signature::SigningKey;
 use crate::store::Store;
@@ -50,6 +50,8 @@ pub struct BuildRequest {
     pub form: ImageForm,
     /// How the layers of this build are compressed; those of base images stay as they are.
     pub compression: LayerCompression,
+    /// Find out what a page tells besides events (`--report`).
+    pub details: bool,
     /// Where the image goes.
     pub outputs: Outputs,
 }
@@ -143,12 +145,35 @@ pub struct Outputs {
 pub struct Attestations {
     /// Signs the image and all else that is said about it (`--sign-key`).
     pub signer: Option<Arc<SigningKey>>,
+    /// Say how it was built (`--provenance`, `--metadata-file`).
+    pub provenance: Option<ProvenanceOptions>,
+    /// Say what is in it (`--sbom`).
+    pub sbom: bool,
+}
+
+/// What is said about how an image was built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProvenanceOptions {
+    /// Attach it to the image; else it is in the report alone.
+    pub attach: bool,
+    /// Say the values of build arguments, but for those that are called like secrets; else only their names.
+    pub with_values: bool,
+    /// Who builds, a URI.
+    pub builder: String,
+    /// Of this build alone.
+    pub invocation: String,
+    /// Where the context came from, without user and query; `None` for a directory.
+    pub context: Option<String>,
 }
 
 impl Attestations {
     /// Whether there is anything to say.
     pub(super) fn is_some(&self) -> bool {
-        self.signer.is_some()
+        self.signer.is_some() || self.sbom || self.attaches_provenance()
+    }
+
+    pub(super) fn attaches_provenance(&self) -> bool {
+        self.provenance.as_ref().is_some_and(|provenance| provenance.attach)
     }
 }
 
@@ -219,4 +244,34 @@ pub struct SandboxChoice {
 pub struct BuildReport {
     /// Of the image manifest; of the index when there is one.
     pub digest: Digest,
+    /// Of the same document.
+    pub descriptor: Descriptor,
+    /// The images, one per platform.
+    pub images: Vec<BuiltImage>,
+    /// How the index was built, when it was asked for.
+    pub provenance: Option<serde_json::Value>,
+    /// When it was asked for.
+    pub details: Option<BuildDetails>,
+}
+
+/// What a page tells of a build besides its events.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BuildDetails {
+    /// How long each step took when it was made, where that is known; in plan order.
+    pub saved: Vec<Option<Duration>>,
+    /// Of all images.
+    pub layers: Vec<LayerDetails>,
+}
+
+/// One image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuiltImage {
+    /// What it is for.
+    pub platform: Platform,
+    /// Of its manifest.
+    pub digest: Digest,
+    /// Of its configuration.
+    pub config: Digest,
+    /// How it was built, when it was asked for.
+    pub provenance: Option<serde_json::Value>,
 }

@@ -7,6 +7,7 @@ use super::error::{BuildError, check_layers};
 use super::request::Services;
 use super::state::{Origin, StateLayer};
 use super::warmed;
+use crate::digest::Digest;
 use crate::dockerfile::Dockerfile;
 use crate::dockerfile::lint::Warning;
 use crate::image::{ImageConfig, Manifest, Platform};
@@ -17,6 +18,8 @@ use crate::report::Event;
 /// A base image for one platform, with its layers.
 #[derive(Debug, Clone)]
 pub(super) struct BaseImage {
+    /// Of its manifest, where it is known.
+    pub(super) digest: Option<Digest>,
     pub(super) config: ImageConfig,
     /// Base first.
     pub(super) layers: Vec<StateLayer>,
@@ -138,7 +141,11 @@ pub(super) fn base_image(
         blob: blob.clone(),
         origin: origin.clone(),
     });
-    Ok(BaseImage { layers: layers.collect(), config })
+    let digest = match origin {
+        Origin::Image(reference) => reference.digest().cloned(),
+        _ => None,
+    };
+    Ok(BaseImage { digest, layers: layers.collect(), config })
 }
 
 /// The error and its causes in one line.

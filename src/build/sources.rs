@@ -33,6 +33,8 @@ pub(super) struct Remotes {
 struct Known {
     files: BTreeMap<(String, Option<String>), Fetched>,
     checkouts: BTreeMap<(String, bool), Checkout>,
+    /// What repositories were asked.
+    commits: BTreeMap<(String, bool, Option<String>), String>,
 }
 
 /// All that the sources of one op may name, ready to be placed.
@@ -97,11 +99,17 @@ impl Remotes {
     }
 
     fn git_identity(&self, url: &str, add: &AddOptions) -> Result<String, BuildError> {
-        let source = git_source(url, add)?;
-        match self.git(&source).resolve(&source).map_err(BuildError::git)? {
-            Some(commit) => Ok(commit),
-            None => Ok(self.checkout(url, add)?.commit),
+        let name = (url.to_owned(), add.keep_git_dir, add.checksum.clone());
+        if let Some(commit) = self.known().commits.get(&name) {
+            return Ok(commit.clone());
         }
+        let source = git_source(url, add)?;
+        let commit = match self.git(&source).resolve(&source).map_err(BuildError::git)? {
+            Some(commit) => commit,
+            None => self.checkout(url, add)?.commit,
+        };
+        self.known().commits.insert(name, commit.clone());
+        Ok(commit)
     }
 
     fn file(&self, url: &str, add: &AddOptions) -> Result<Fetched, BuildError> {

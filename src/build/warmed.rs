@@ -6,6 +6,7 @@ use super::error::BuildError;
 use super::request::Services;
 use super::resolve::{BaseImage, base_image, check_platform};
 use super::state::Origin;
+use crate::digest::Digest;
 use crate::image::{Descriptor, Document, ImageConfig, Manifest};
 use crate::plan::ImageRef;
 use crate::report::human_duration;
@@ -16,6 +17,8 @@ const MAX_DOCUMENT: u64 = 16 << 20;
 
 /// An image whose documents are here.
 pub(super) struct Warmed {
+    /// Of the manifest.
+    digest: Digest,
     manifest: Manifest,
     config: ImageConfig,
     /// Since it was last compared with the registry's; `None` when that does not count.
@@ -34,7 +37,8 @@ impl Warmed {
         let name = image.reference.to_string();
         check_platform(&name, &image.platform, &self.config, services);
         let origin = Origin::Image(image.reference.clone());
-        base_image(&name, self.config, &self.manifest, &origin)
+        let base = base_image(&name, self.config, &self.manifest, &origin)?;
+        Ok(BaseImage { digest: Some(self.digest), ..base })
     }
 
     /// For a warning.
@@ -53,12 +57,12 @@ pub(super) fn find(image: &ImageRef, services: &Services<'_>) -> Result<Option<W
         if let Some((descriptor, age)) = named(store, image)?
             && let Some((manifest, config)) = documents(store, &descriptor)?
         {
-            return Ok(Some(Warmed { manifest, config, age }));
+            return Ok(Some(Warmed { digest: descriptor.digest, manifest, config, age }));
         }
     }
     for store in stores() {
-        if let Some((manifest, config)) = of_kaniko(store, image)? {
-            return Ok(Some(Warmed { manifest, config, age: None }));
+        if let Some((digest, manifest, config)) = of_kaniko(store, image)? {
+            return Ok(Some(Warmed { digest, manifest, config, age: None }));
         }
     }
     Ok(None)
@@ -82,8 +86,8 @@ fn documents(store: &Store, image: &Descriptor) -> Result<Option<(Manifest, Imag
 }
 
 /// By its manifest's digest, or by a name, for a platform that suits best; the newest of several.
-fn of_kaniko(store: &Store, image: &ImageRef) -> Result<Option<(Manifest, ImageConfig)>, BuildError> {
-    let mut best: Option<(u32, Manifest, ImageConfig)> = None;
+fn of_kaniko(store: &Store, image: &ImageRef) -> Result<Option<(Digest, Manifest, ImageConfig)>, BuildError> {
+    let mut best: Option<(u32, Digest, Manifest, ImageConfig)> = None;
     for found in store.kaniko_images() {
         let is_it = match image.reference.digest() {
             Some(digest) => found.digest == *digest,
@@ -95,10 +99,10 @@ fn of_kaniko(store: &Store, image: &ImageRef) -> Result<Option<(Manifest, ImageC
         let by_digest = image.reference.digest().map(|_| 0);
         let Some(rank) = by_digest.or_else(|| image.platform.rank(&config.platform())) else { continue };
         if best.as_ref().is_none_or(|(least, ..)| rank < *least) {
-            best = Some((rank, manifest, config));
+            best = Some((rank, found.digest.clone(), manifest, config));
         }
     }
-    Ok(best.map(|(_, manifest, config)| (manifest, config)))
+    Ok(best.map(|(_, digest, manifest, config)| (digest, manifest, config)))
 }
 
 fn manifest(bytes: &[u8], media_type: Option<&str>) -> Option<Manifest> {

@@ -138,6 +138,7 @@ pub struct ContextDirectory {
     view: View,
     ignore: Patterns,
     time: Option<i64>,
+    commit: Option<String>,
     hashes: Mutex<HashMap<EntryPath, ContentHash>>,
     stat_cache: StatCache,
     /// Holds what was fetched.
@@ -166,7 +167,7 @@ pub struct Fetching<'a> {
 
 impl ContextDirectory {
     fn new(view: View, ignore: Patterns, stat_cache: StatCache) -> Self {
-        Self { view, ignore, time: None, hashes: Mutex::default(), stat_cache, _files: None }
+        Self { view, ignore, time: None, commit: None, hashes: Mutex::default(), stat_cache, _files: None }
     }
 
     fn fetched(view: View, time: Option<i64>, files: TempDir) -> Self {
@@ -189,6 +190,11 @@ impl ContextDirectory {
     /// archive. A directory of this machine has none.
     pub fn time(&self) -> Option<i64> {
         self.time
+    }
+
+    /// The commit that it is, full hex, when it came from a repository.
+    pub fn commit(&self) -> Option<&str> {
+        self.commit.as_deref()
     }
 
     /// The hashes of those files at `paths` that have none in the tree; other objects have none. A file
@@ -285,11 +291,11 @@ pub fn find(location: &Location, sub_path: &str, fetching: Fetching<'_>) -> Resu
     }
     let files = tempfile::Builder::new().prefix("context-").tempdir_in(fetching.parent);
     let files = files.map_err(|cause| ContextError::io("make a directory in", fetching.parent, cause))?;
-    let mut commit_time = None;
+    let mut commit = None;
     let view = match location {
         Location::Git(source) => {
             let checkout = fetching.git.checkout(source, files.path()).map_err(boxed_git)?;
-            commit_time = Some(checkout.time);
+            commit = Some((checkout.commit, checkout.time));
             checkout.view
         }
         Location::Web(url) => web_archive(url, sub_path, fetching, files.path())?,
@@ -302,8 +308,10 @@ pub fn find(location: &Location, sub_path: &str, fetching: Fetching<'_>) -> Resu
         }
         Location::Directory(_) => View::new(),
     };
-    let time = commit_time.or_else(|| newest(&view));
-    Ok(FoundContext::Fetched(Box::new(ContextDirectory::fetched(view, time, files))))
+    let (commit, time) = commit.unzip();
+    let time = time.or_else(|| newest(&view));
+    let context = ContextDirectory { commit, ..ContextDirectory::fetched(view, time, files) };
+    Ok(FoundContext::Fetched(Box::new(context)))
 }
 
 /// The time of the newest file.

@@ -3,16 +3,22 @@
 mod event;
 mod json;
 mod live;
+mod page;
 mod plain;
+mod recording;
 mod text;
+mod trace;
 
 use std::str::FromStr;
 
 pub use event::*;
 pub use json::Json;
 pub use live::Live;
+pub use page::{LayerDetails, PageDetails, page};
 pub use plain::Plain;
+pub use recording::{Recorder, Recording, StepOutcome, StepRecording};
 pub use text::{human_bytes, human_duration};
+pub use trace::{TraceContext, trace};
 
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

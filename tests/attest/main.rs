@@ -6,8 +6,10 @@
 mod support;
 
 mod hostile;
+mod observing;
 mod sharing;
 mod signing;
+mod statements;
 
 use std::io::{Cursor, Read};
 use std::path::Path;

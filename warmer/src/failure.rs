@@ -29,6 +29,8 @@ pub(crate) enum Failure {
     Registry(#[from] RegistryError),
     #[error("error: {0} does not say what its runners ask for: is it a cache-server of this version?\n")]
     NoHotSet(String),
+    #[error("error: failed to write the man page to {}: {source}\n", directory.display())]
+    Manual { directory: PathBuf, source: std::io::Error },
     #[error("error: failed to listen on {address}: {source}\n")]
     Listen { address: String, source: std::io::Error },
     #[error("error: --extract is of no use here: {0}\n")]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, CommandFactory, Parser};
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 use yadokari::image::Reference;
 
 use crate::command_line::flags::{LogFlags, PullFlags, with_booleans};
@@ -13,8 +13,16 @@ use crate::command_line::values::{AgeLimit, Bytes, boolean, parse_age, parse_byt
 /// Takes the command line of Kaniko's warmer. Exit codes: 0 when all images are in the directory
 /// afterwards, 1 when one is not (the others are), 2 for wrong usage, 130 after a signal.
 #[derive(Debug, Parser)]
-#[command(name = "warmer", version, max_term_width = 100, args_override_self = true)]
+#[command(
+    name = "warmer",
+    version,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true,
+    args_override_self = true
+)]
 pub(crate) struct CommandLine {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
     /// Image to fetch. Repeatable.
     #[arg(short, long, value_name = "REFERENCE")]
     pub(crate) image: Vec<Reference>,
@@ -64,6 +72,21 @@ pub(crate) struct CommandLine {
     pub(crate) pull: PullFlags,
     #[command(flatten)]
     pub(crate) log: LogFlags,
+}
+
+/// What is asked for instead of images.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Write the man page.
+    Man {
+        /// Directory, made when missing.
+        directory: PathBuf,
+    },
+    /// Print a completion script for a shell.
+    Completion {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
 }
 
 /// The whole command line.

@@ -27,10 +27,26 @@ use std::process::ExitCode;
 
 use clap::FromArgMatches;
 
-use flags::CommandLine;
+use failure::Failure;
+use flags::{Command, CommandLine};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn run(line: &CommandLine) -> Result<(), Failure> {
+    match &line.command {
+        None => session::run(line),
+        Some(Command::Man { directory }) => {
+            let written = std::fs::create_dir_all(directory);
+            let written = written.and_then(|()| clap_mangen::generate_to(flags::command(), directory));
+            written.map_err(|source| Failure::Manual { directory: directory.clone(), source })
+        }
+        Some(Command::Completion { shell }) => {
+            clap_complete::generate(*shell, &mut flags::command(), "warmer", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}
 
 fn main() -> ExitCode {
     command_line::memory::return_freed();
@@ -39,7 +55,7 @@ fn main() -> ExitCode {
         Ok(line) => line,
         Err(error) => error.exit(),
     };
-    match session::run(&line) {
+    match run(&line) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprint!("{failure}");

@@ -10,6 +10,8 @@ use crate::command_line::failure::{Source, chain, show};
 use crate::command_line::settings::SettingsError;
 use crate::key_pair::KeyPairError;
 use crate::login::LoginError;
+use crate::metadata::MetadataError;
+use crate::observing::PageError;
 use crate::push::PushError;
 use crate::ssh::AgentError;
 use crate::verify::VerifyError;
@@ -44,7 +46,13 @@ pub(crate) enum Failure {
     #[error("error: {}\n", chain(.0))]
     Verify(#[from] VerifyError),
     #[error("error: {}\n", chain(.0))]
+    Metadata(#[from] MetadataError),
+    #[error("error: {}\n", chain(.0))]
+    Page(#[from] PageError),
+    #[error("error: {}\n", chain(.0))]
     KeyPair(#[from] KeyPairError),
+    #[error("error: failed to write man pages to {}: {source}\n", directory.display())]
+    Manual { directory: std::path::PathBuf, source: std::io::Error },
     /// `doctor` said what is wrong.
     #[error("")]
     Doctor,

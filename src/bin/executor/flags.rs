@@ -74,6 +74,11 @@ pub(crate) enum Command {
     /// List, explain, check and prune the layer cache.
     #[command(subcommand)]
     Cache(Box<CacheCommand>),
+    /// Write man pages, one for each command.
+    Man {
+        /// Directory, made when missing.
+        directory: PathBuf,
+    },
     /// Print a completion script for a shell.
     Completion {
         /// Which shell.
@@ -249,6 +254,16 @@ pub(crate) enum ImageFormatFlag {
     Docker,
 }
 
+/// `--provenance`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProvenanceFlag {
+    #[value(alias = "0")]
+    False,
+    #[value(alias = "true", alias = "1")]
+    Min,
+    Max,
+}
+
 /// `--compression`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum CompressionFlag {
@@ -291,6 +306,22 @@ pub(crate) struct OutputFlags {
     /// Nothing in the place of FILE: no signature.
     #[arg(long, env = "YADOKARI_SIGN_KEY", value_name = "FILE")]
     pub(crate) sign_key: Option<OsString>,
+    /// Say how the image was built (SLSA provenance), beside it in its registry, signed when there is a --sign-key.
+    /// min, which no value means, says build arguments by name only; max says their values, but for those that are
+    /// called like secrets.
+    #[arg(long, env = "YADOKARI_PROVENANCE", value_enum, default_value_t = ProvenanceFlag::False, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "min")]
+    pub(crate) provenance: ProvenanceFlag,
+    /// Say what is installed in the image (SPDX 2.3): packages of dpkg, apk and rpm, and those of languages, by lock files
+    /// and installed metadata. Beside the image in its registry, signed when there is a --sign-key.
+    #[arg(long, env = "YADOKARI_SBOM", value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) sbom: bool,
+    /// Write what was built as JSON, with the fields of `docker buildx build --metadata-file`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metadata_file: Option<PathBuf>,
+    /// Write what happened as one HTML page that needs nothing else: when each step ran and why, what the cache saved,
+    /// and the largest files of each layer.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
     /// Write an archive for `docker load`.
     #[arg(long, alias = "tarPath", value_name = "FILE")]
     pub(crate) tar_path: Option<PathBuf>,

@@ -6,6 +6,7 @@
 #[path = "../command_line/mod.rs"]
 mod command_line;
 
+mod attestations;
 mod cache;
 mod cache_server;
 mod check;
@@ -18,12 +19,15 @@ mod kaniko_flags;
 mod key_pair;
 mod keys;
 mod login;
+mod metadata;
 mod named;
+mod observing;
 mod push;
 mod remote_caches;
 mod session;
 mod settings;
 mod ssh;
+mod telemetry;
 mod verify;
 mod without_effect;
 mod workplace;
@@ -71,6 +75,11 @@ fn run(line: CommandLine) -> Result<(), Failure> {
         Some(Command::Version) => println!("Kaniko version :  yadokari {}", env!("CARGO_PKG_VERSION")),
         Some(Command::Completion { shell }) => {
             clap_complete::generate(shell, &mut flags::command(), "executor", &mut std::io::stdout());
+        }
+        Some(Command::Man { directory }) => {
+            let written = std::fs::create_dir_all(&directory);
+            let written = written.and_then(|()| clap_mangen::generate_to(flags::command(), &directory));
+            written.map_err(|source| Failure::Manual { directory, source })?;
         }
         Some(Command::Login(flags)) => eprintln!("login kept in {}", login::run(&flags)?.display()),
         Some(Command::Push(flags)) => push::run(&flags)?,

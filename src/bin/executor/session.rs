@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use yadokari::build::{self, BuildRequest, ImageLayouts, RemoteMounts, RemoteMountsOptions, SandboxChoice, Services};
+use yadokari::build::{
+    self, BuildReport, BuildRequest, ImageLayouts, RemoteMounts, RemoteMountsOptions, SandboxChoice, Services,
+};
 use yadokari::cache::{RegistryCache, RegistryCacheOptions};
 use yadokari::context::{self, ContextDirectory, ContextSpec, Fetching, FoundContext, Git, GitLogin};
 use yadokari::image::Reference;
@@ -14,15 +16,17 @@ use yadokari::registry::{Client, web_agent};
 use yadokari::report::{Event, Observer};
 use yadokari::sandbox::{self, Cancel, IgnoreList, InPlaceSandbox, Kind, OverlaySandbox, Probe, Sandbox, ignore_list};
 
+use crate::attestations::attestations;
 use crate::cache_server::cache_server;
 use crate::command_line::settings::{credentials, env};
 use crate::command_line::{display, switches};
 use crate::failure::Failure;
 use crate::flags::{CommandLine, OnFailure};
 use crate::named::Named;
+use crate::observing::Observing;
 use crate::remote_caches::{layer_cache, mount_repository, remote_caches, trust};
 use crate::workplace::{Workplace, executor_directory, kaniko_dir, state_parent};
-use crate::{hide, named, settings, ssh};
+use crate::{hide, metadata, named, settings, ssh};
 
 /// In the cache directory: what files of contexts hashed to.
 const CONTEXTS: &str = "contexts";
@@ -41,7 +45,17 @@ pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
 fn build_with(line: &CommandLine, probe: Probe) -> Result<(), Failure> {
     // Before anything secret is read.
     sandbox::close_memory()?;
-    let observer = display::observer(&line.log, &env);
+    let display = display::observer(&line.log, &env);
+    let Some(observing) = Observing::new(line, &env, &display) else {
+        return build_observed(line, probe, &display).map(drop);
+    };
+    let result = build_observed(line, probe, &observing.observer());
+    let written = observing.finish(&result);
+    result?;
+    Ok(written?)
+}
+
+fn build_observed(line: &CommandLine, probe: Probe, observer: &Arc<dyn Observer>) -> Result<BuildReport, Failure> {
     switches::note(observer.as_ref());
     for warning in &line.without_effect.warnings {
         observer.event(Event::Warning(warning.clone()));
@@ -65,7 +79,8 @@ fn build_with(line: &CommandLine, probe: Probe) -> Result<(), Failure> {
         ssh: BTreeMap::new(),
         form: settings::image_form(&line.output),
         compression: settings::compression(&line.output)?,
-        outputs: settings::outputs(&line.output, &env)?,
+        details: line.output.report.is_some(),
+        outputs: settings::outputs(&line.output, attestations((&line.output, &line.build), &env)?, &env)?,
         dockerfile,
     };
     let agents = ssh::requests(&line.build.ssh, &env)?;
@@ -77,8 +92,12 @@ fn build_with(line: &CommandLine, probe: Probe) -> Result<(), Failure> {
     let agents = agents.start(workplace.work.path())?;
     let request = BuildRequest { ssh: agents.sockets.clone(), ..request };
     observer.event(Event::Debug(probe.reason.clone()));
-    run(line, &request, &contexts, &workplace, probe, &observer)?
-        .map_err(|error| Failure::build(error, &request.dockerfile))
+    let report = run(line, &request, &contexts, &workplace, probe, observer)?
+        .map_err(|error| Failure::build(error, &request.dockerfile))?;
+    if let Some(path) = &line.output.metadata_file {
+        metadata::write(path, &report, &request.outputs)?;
+    }
+    Ok(report)
 }
 
 /// Asks for a sandbox. Where there is no way, a build without RUN still works: the reason
@@ -159,7 +178,7 @@ fn run(
     workplace: &Workplace,
     probe: Probe,
     observer: &Arc<dyn Observer>,
-) -> Result<Result<(), build::BuildError>, Failure> {
+) -> Result<Result<BuildReport, build::BuildError>, Failure> {
     let credentials = credentials(env)?;
     let server = cache_server(&line.cache)?;
     let mut options = settings::client_options(&line.registry, &env)?;
@@ -192,8 +211,9 @@ fn run(
         observer: observer.as_ref(),
     };
     let others = line.build.target.iter().skip(1);
-    let others = others.map(|target| settings::only_built(request, target));
-    let result = others.chain([request.clone()]).try_for_each(|request| build::build(&request, &services).map(drop));
+    let mut others = others.map(|target| settings::only_built(request, target));
+    let built = others.try_for_each(|request| build::build(&request, &services).map(drop));
+    let result = built.and_then(|()| build::build(request, &services));
     contexts.remember(workplace, observer.as_ref());
     if let Some(cache) = &cache {
         cache.finish();

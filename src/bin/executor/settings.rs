@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{IsTerminal, stderr, stdin};
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use yadokari::build::{Attestations, BuildRequest, Caching, DockerfileText, ImageForm, Outputs, Secret};
 use yadokari::context::{ContextSpec, FoundContext, GitOptions};
@@ -23,7 +22,6 @@ use crate::flags::{
     BuildFlags, CacheFlags, CommandLine, CompressionFlag, ImageFormatFlag, OnFailure, OutputFlags, RegistryFlags,
     SandboxFlag,
 };
-use crate::keys;
 
 /// Flags that only make sense together.
 ///
@@ -175,7 +173,11 @@ pub(crate) fn caching(flags: &CacheFlags) -> Caching {
     }
 }
 
-pub(crate) fn outputs(flags: &OutputFlags, env: Environment<'_>) -> Result<Outputs, SettingsError> {
+pub(crate) fn outputs(
+    flags: &OutputFlags,
+    attestations: Attestations,
+    env: Environment<'_>,
+) -> Result<Outputs, SettingsError> {
     Ok(Outputs {
         destinations: flags.destination.iter().map(|text| reference(text)).collect::<Result<_, _>>()?,
         push: !flags.no_push,
@@ -188,18 +190,8 @@ pub(crate) fn outputs(flags: &OutputFlags, env: Environment<'_>) -> Result<Outpu
         name_with_digest_file: flags.image_name_with_digest_file.clone(),
         name_tag_with_digest_file: flags.image_name_tag_with_digest_file.clone(),
         images_directory: env("BUILDER_OUTPUT").filter(|path| !path.is_empty()).map(PathBuf::from),
-        attestations: attestations(flags, env)?,
+        attestations,
     })
-}
-
-/// What is said about the image where it is pushed to: nothing where nothing is pushed.
-fn attestations(flags: &OutputFlags, env: Environment<'_>) -> Result<Attestations, SettingsError> {
-    if flags.no_push {
-        return Ok(Attestations::default());
-    }
-    let key = flags.sign_key.as_ref().filter(|path| !path.is_empty());
-    let signer = key.map(|path| keys::signing_key("--sign-key", Path::new(path), env)).transpose()?;
-    Ok(Attestations { signer: signer.map(Arc::new) })
 }
 
 /// What the image's documents are like.

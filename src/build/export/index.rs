@@ -41,6 +41,11 @@ impl Product {
         }
     }
 
+    /// Whether there is a document that lists images.
+    pub(in super::super) fn is_index(&self) -> bool {
+        matches!(self, Self::Index { .. })
+    }
+
     /// Of the document that names are given to.
     pub(in super::super) fn digest(&self) -> Digest {
         Digest::sha256(self.bytes())
@@ -73,7 +78,7 @@ impl Product {
     }
 
     /// Of that document.
-    pub(super) fn descriptor(&self) -> Descriptor {
+    pub(in super::super) fn descriptor(&self) -> Descriptor {
         Descriptor::of(self.media_type(), self.bytes())
     }
 }

@@ -17,6 +17,7 @@ use crate::digest::Digest;
 use crate::image::{Manifest, Platform};
 
 pub(super) use assemble::assemble;
+pub(super) use attach::{Attachments, Said};
 pub(super) use destinations::Destinations;
 pub(super) use index::Product;
 
@@ -48,6 +49,7 @@ impl Image {
 pub(super) fn export(
     product: &Product,
     (outputs, destinations): (&Outputs, &Destinations),
+    attachments: &Attachments,
     materials: &Materials<'_>,
     services: &Services<'_>,
 ) -> Result<Vec<String>, BuildError> {
@@ -64,7 +66,7 @@ pub(super) fn export(
     if outputs.push {
         for destination in &outputs.destinations {
             let known = destinations.get(destination);
-            push::push(product, (destination, known), outputs, materials, services)?;
+            push::push(product, (destination, known), (outputs, attachments), materials, services)?;
             written.push(format!("{destination}@{}", product.digest()));
         }
         files::write_pushed(&product.digest(), outputs)?;

@@ -10,9 +10,9 @@ use std::thread;
 
 use super::super::error::BuildError;
 use super::super::materials::Materials;
-use super::super::request::{Attestations, Outputs, Services};
+use super::super::request::{Outputs, Services};
 use super::super::state::{Origin, StateLayer};
-use super::attach::attach;
+use super::attach::{Attachments, attach};
 use super::destinations::Destination;
 use super::{Image, Product};
 use crate::digest::Digest;
@@ -34,7 +34,8 @@ struct Push<'a> {
     /// As it was when the build began; `None` when it has to be asked again.
     known: Option<&'a Destination>,
     materials: &'a Materials<'a>,
-    attestations: &'a Attestations,
+    outputs: &'a Outputs,
+    attachments: &'a Attachments,
     services: &'a Services<'a>,
 }
 
@@ -43,11 +44,11 @@ struct Push<'a> {
 pub(super) fn push(
     product: &Product,
     (destination, known): (&Reference, Option<&Destination>),
-    outputs: &Outputs,
+    (outputs, attachments): (&Outputs, &Attachments),
     materials: &Materials<'_>,
     services: &Services<'_>,
 ) -> Result<(), BuildError> {
-    let mut push = Push { product, destination, known, materials, attestations: &outputs.attestations, services };
+    let mut push = Push { product, destination, known, materials, outputs, attachments, services };
     let mut attempt = 0;
     loop {
         match push.once() {
@@ -75,24 +76,24 @@ impl Push<'_> {
             Some(is_named) => is_named,
             None => self.names(self.destination)?.is_some_and(|there| there.digest == digest),
         };
-        if is_named && !self.attestations.is_some() {
+        if is_named && !self.outputs.attestations.is_some() {
             return Ok(());
         }
         let by_digest = self.destination.with_digest(digest);
         // A registry that has the document has what it names: only the tag is missing.
         let is_there = is_named || (!self.is_empty() && self.names(&by_digest)?.is_some());
-        if is_there && !self.attestations.is_some() {
+        if is_there && !self.outputs.attestations.is_some() {
             return self.push_name_beside_upload();
         }
         if !is_there {
             self.push_contents()?;
         }
-        if self.attestations.is_some() {
+        if self.outputs.attestations.is_some() {
             // Whoever finds the name finds the signature.
             if !is_there {
                 self.push_document(&by_digest, self.product.media_type(), self.product.bytes())?;
             }
-            attach(self.product, self.destination, self.attestations, self.services)?;
+            attach(self.product, self.destination, self.outputs, self.attachments, self.services)?;
         }
         if is_named { Ok(()) } else { self.push_name() }
     }

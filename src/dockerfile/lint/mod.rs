@@ -21,7 +21,7 @@ pub use file::check_file;
 pub use options::{CheckOptions, CheckOptionsError};
 pub use report::{CheckError, to_json, to_text};
 pub use rule::Rule;
-pub use stage::check_stage;
+pub use stage::{check_stage, names_secret};
 pub use warning::Warning;
 
 use super::{Instruction, Kind, arguments};

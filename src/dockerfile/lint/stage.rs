@@ -57,14 +57,15 @@ fn secrets(instruction: &Instruction) -> Vec<Warning> {
         Kind::Env(pairs) => ("ENV", pairs),
         _ => return Vec::new(),
     };
-    let names = pairs.iter().map(|pair| pair.name.as_str()).filter(|name| is_secret(name));
+    let names = pairs.iter().map(|pair| pair.name.as_str()).filter(|name| names_secret(name));
     let warning = |name: &str| {
         Warning::new(&SECRETS_USED_IN_ARG_OR_ENV, &[word, &format!("{name:?}")], instruction.span).at(name)
     };
     names.map(warning).collect()
 }
 
-fn is_secret(name: &str) -> bool {
+/// Whether a variable is called like a secret.
+pub fn names_secret(name: &str) -> bool {
     let name = name.to_lowercase();
     let has = |words: &[&str]| name.split('_').any(|part| words.contains(&part));
     has(&SECRET) && !has(&NOT_SECRET)

@@ -7,6 +7,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use yadokari::build::Attestations;
 use yadokari::image::Reference;
 use yadokari::registry::{Client, RegistryError};
 use yadokari::sandbox::{self, Facts, Hidden, Hiding, HidingMethod, IgnoreList, Kind, free_space, supports_overlay};
@@ -160,7 +161,7 @@ fn hidden(line: &CommandLine, kind: Kind) -> Result<Hidden, Failure> {
 fn registries(client: &Client, line: &CommandLine, hosts: &[String]) -> Result<Vec<Finding>, Failure> {
     let reach = |host: &String| finding(host, said(client.reach(host)));
     let push = |name: &Reference| finding(&name.name(), said(client.check_push(name)));
-    let outputs = settings::outputs(&line.output, &env)?;
+    let outputs = settings::outputs(&line.output, Attestations::default(), &env)?;
     let pushed = outputs.destinations.iter().filter(|_| outputs.push).map(push);
     let caches = remote_caches(line)?;
     let cached = caches.iter().filter(|cache| cache.is_written).filter_map(|cache| cache.at.repository()).map(push);
