@@ -36,11 +36,12 @@ fn an_unchanged_rebuild_asks_for_little_and_pushes_everywhere() {
     let cache = name("cache");
     build(&context, &name("app:1"), &cache, &[]);
     let built = digest(&name("app:1"));
-    // The image's manifest, the base's manifest and configuration, the record; the permission, and taking it back.
+    // The image's manifest, the base's manifest and configuration, the record, what the cache is; the
+    // permission, and taking it back.
     let same = build(&context, &name("app:1"), &cache, &[]);
-    assert!(same.contains("2 steps cached, 0 run") && same.contains("registries: 6 requests in "), "{same}");
+    assert!(same.contains("2 steps cached, 0 run") && same.contains("registries: 7 requests in "), "{same}");
     let unasked = build(&context, &name("app:1"), &cache, &["--skip-push-permission-check"]);
-    assert!(unasked.contains("registries: 4 requests in "), "{unasked}");
+    assert!(unasked.contains("registries: 5 requests in "), "{unasked}");
     // A new tag, a new repository, and two at once, one of them new.
     build(&context, &name("app:2"), &cache, &[]);
     build(&context, &name("other/app:1"), &cache, &[]);

@@ -62,13 +62,21 @@ impl Inputs<'_> {
         let Some(directory) = self.services.files(&op.from)? else { return Ok(vec![SourceInput::Files(Vec::new())]) };
         let all = select(op, directory.view())?;
         let all: Vec<&Selected> = all.iter().filter(|selected| is_path(op, selected)).collect();
-        let origins = |selected: &&Selected| selected.members.iter().map(|m| selected.origin(m)).collect::<Vec<_>>();
-        let hashes = directory.hash_files(&all.iter().flat_map(origins).collect::<Vec<_>>())?;
+        let unread = |selected: &&Selected| {
+            let members = selected.members.iter().filter(|member| is_unread(&member.node));
+            members.map(|member| selected.origin(member)).collect::<Vec<_>>()
+        };
+        let hashes = directory.hash_files(&all.iter().flat_map(unread).collect::<Vec<_>>())?;
         let files = all.iter().flat_map(|selected| selected_members(selected, &hashes)).collect();
         let links = all.iter().filter(|selected| split_last(&selected.root).1 != selected.name);
         let links = links.map(|link| SourceInput::Link { name: link.name.clone(), path: link.root.clone() });
         Ok(std::iter::once(SourceInput::Files(files)).chain(links).collect())
     }
+}
+
+/// A file whose hash nobody knows yet.
+fn is_unread(node: &Node) -> bool {
+    matches!(&node.kind, NodeKind::File(file) if file.hash.is_none())
 }
 
 /// Of files that are one in the source only the first is a file, as in the layer.

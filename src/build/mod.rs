@@ -45,6 +45,7 @@ pub use request::{
 };
 pub use run::{RemoteMounts, RemoteMountsOptions};
 
+use crate::cache::LayerCache as _;
 use crate::image::media_type::Compression;
 use crate::layer::LayerCompression;
 use crate::report::{Event, Observer, Summary};
@@ -99,6 +100,9 @@ fn carry_out(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
         return Err(BuildError::ArchiveOfSeveral { platforms: request.platforms.len() });
     }
     let dockerfile = crate::dockerfile::parse(&request.dockerfile.bytes)?;
+    if let Some(cache) = services.cache {
+        cache.prepare();
+    }
     let ((plans, images), destinations) = beside(
         || Destinations::look(&request.outputs, services.registry),
         || variant::plan(&dockerfile, request, services),

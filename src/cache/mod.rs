@@ -43,6 +43,10 @@ use crate::report::CacheTier;
 
 /// A place that remembers results.
 pub trait LayerCache: Send + Sync {
+    /// Does what a look-up would have to do first, such as getting a token, before there are keys to
+    /// look up. May take as long as a request.
+    fn prepare(&self) {}
+
     /// Looks all keys up; same length and order. A fault is an event and a miss.
     fn look_up(&self, keys: &[CacheKey]) -> Vec<Option<Hit>>;
 

@@ -387,6 +387,11 @@ pub(super) fn read_toc(mut reader: Box<dyn Read + Send>, toc: &Descriptor) -> Re
 }
 
 impl LayerCache for RegistryCache {
+    /// Also finds out whether batches of keys can be asked for at once.
+    fn prepare(&self) {
+        let _ = self.server();
+    }
+
     fn look_up(&self, keys: &[CacheKey]) -> Vec<Option<Hit>> {
         let tier = self.options.tier;
         // One key is one request either way.

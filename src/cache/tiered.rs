@@ -231,6 +231,13 @@ fn is_decided<T>(answers: &[Option<Vec<Option<T>>>], number: usize) -> bool {
 }
 
 impl LayerCache for TieredCache {
+    /// Of the remote caches, behind the back of the caller: whoever needs it first waits for it.
+    fn prepare(&self) {
+        for cache in self.remotes.iter().map(|remote| Arc::clone(&remote.cache)) {
+            thread::spawn(move || cache.prepare());
+        }
+    }
+
     fn look_up(&self, keys: &[CacheKey]) -> Vec<Option<Hit>> {
         let mut hits = self.look_up_local(keys);
         let left: Vec<usize> = (0..keys.len()).filter(|number| hits[*number].is_none()).collect();

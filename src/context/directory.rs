@@ -47,7 +47,8 @@ pub(super) fn read_directory(root: &Path, ignore: &Patterns, cache: &StatCache) 
             threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         joined.collect::<Result<Vec<_>, _>>()
     })?;
-    found.extend(below.into_iter().flatten());
+    found.reserve_exact(below.iter().map(Vec::len).sum());
+    below.into_iter().for_each(|mut part| found.append(&mut part));
     let mut view = into_view(found);
     view.insert(b"", metadata(&top, NodeKind::Directory));
     Ok(view)
@@ -85,7 +86,8 @@ struct Queue {
 
 struct Found {
     path: EntryPath,
-    node: Node,
+    /// Apart, since many of these are sorted.
+    node: Box<Node>,
     /// Device and inode of a file with several names.
     file: Option<(u32, u32, u64)>,
     /// Left out, unless something below it is not.
@@ -186,7 +188,7 @@ impl Walk<'_> {
         }
         let is_shared = matches!(kind, NodeKind::File(_)) && status.stx_nlink > 1;
         let file = is_shared.then_some((status.stx_dev_major, status.stx_dev_minor, status.stx_ino));
-        Ok(Some(Found { path, node: metadata(&status, kind), file, tentative: ignored }))
+        Ok(Some(Found { path, node: Box::new(metadata(&status, kind)), file, tentative: ignored }))
     }
 
     fn stat(
@@ -243,7 +245,7 @@ fn kind(
 
 fn into_view(mut found: Vec<Found>) -> View {
     // A view fills fastest in its own order.
-    found.sort_by(|left, right| crate::view::tar_order(&left.path, &right.path));
+    found.sort_unstable_by(|left, right| crate::view::tar_order(&left.path, &right.path));
     number_links(&mut found);
     let mut view = View::new();
     let mut tentative: Vec<Found> = Vec::new();
@@ -254,9 +256,9 @@ fn into_view(mut found: Vec<Found>) -> View {
             continue;
         }
         for directory in tentative.drain(..) {
-            view.insert(&directory.path, directory.node);
+            view.insert(&directory.path, *directory.node);
         }
-        view.insert(&one.path, one.node);
+        view.insert(&one.path, *one.node);
     }
     view
 }

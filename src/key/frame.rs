@@ -12,25 +12,49 @@ pub struct Keyed {
     pub parts: BTreeMap<String, String>,
 }
 
+/// So many bytes are hashed at once: BLAKE3 works on 16 chunks of 1 KiB side by side.
+const BLOCK: usize = 16 << 10;
+
+/// Hashes what comes in small pieces, a block at a time.
+#[derive(Default)]
+pub(super) struct Pieces {
+    hasher: blake3::Hasher,
+    block: Vec<u8>,
+}
+
+impl Pieces {
+    pub(super) fn add(&mut self, bytes: &[u8]) -> &mut Self {
+        self.block.extend_from_slice(bytes);
+        if self.block.len() >= BLOCK {
+            self.hasher.update(&self.block);
+            self.block.clear();
+        }
+        self
+    }
+
+    pub(super) fn hash(&self) -> blake3::Hash {
+        self.hasher.clone().update(&self.block).finalize()
+    }
+}
+
 /// Collects the fields of a key: each tagged and length-prefixed, so that no two lists of
 /// fields have the same bytes.
 pub(super) struct Frame {
-    hasher: blake3::Hasher,
+    pieces: Pieces,
     parts: BTreeMap<String, String>,
 }
 
 impl Frame {
     /// Starts a frame of `kind` (`run`, `copy`, …).
     pub(super) fn new(kind: &str) -> Self {
-        let mut frame = Self { hasher: blake3::Hasher::new(), parts: BTreeMap::new() };
-        frame.hasher.update(&KEY_VERSION.to_le_bytes());
+        let mut frame = Self { pieces: Pieces::default(), parts: BTreeMap::new() };
+        frame.pieces.add(&KEY_VERSION.to_le_bytes());
         frame.bytes(kind.as_bytes());
         frame
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
-        self.hasher.update(&(bytes.len() as u64).to_le_bytes());
-        self.hasher.update(bytes);
+        self.pieces.add(&(bytes.len() as u64).to_le_bytes()).add(bytes);
     }
 
     /// Adds a field that is not kept for explaining.
@@ -68,7 +92,7 @@ impl Frame {
     }
 
     pub(super) fn hash(&self) -> ContentHash {
-        ContentHash(*self.hasher.finalize().as_bytes())
+        ContentHash(*self.pieces.hash().as_bytes())
     }
 }
 

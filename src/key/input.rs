@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::CacheKey;
-use super::frame::{Frame, short_hash};
+use super::frame::{Frame, Pieces, short_hash};
 use crate::digest::ContentHash;
 
 /// One file that a step takes or writes, as far as a key cares.
@@ -89,27 +89,27 @@ impl SourceInput {
 
 /// Adds all fields of all files, in the given order.
 pub(super) fn add_files(frame: &mut Frame, files: &[InputFile]) {
-    let mut listing = blake3::Hasher::new();
+    let mut listing = Pieces::default();
     let depth = if files.len() > NAMED_FILES { Some(telling_depth(files)) } else { None };
-    let mut directories: BTreeMap<&[u8], blake3::Hasher> = BTreeMap::new();
+    let mut directories: BTreeMap<&[u8], Pieces> = BTreeMap::new();
     frame.list("files", files.len());
     for file in files {
         let fields = file.fields();
-        listing.update(&fields);
+        listing.add(&fields);
         frame.field("file", &fields);
         match depth {
             Some(depth) => {
                 let directory = directories.entry(ancestor(&file.path, depth)).or_default();
-                directory.update(&(fields.len() as u64).to_le_bytes()).update(&fields);
+                directory.add(&(fields.len() as u64).to_le_bytes()).add(&fields);
             }
             None => frame.note(format!("file {}", String::from_utf8_lossy(&file.path)), short_hash(&fields)),
         }
     }
-    for (directory, hasher) in directories {
+    for (directory, pieces) in directories {
         let name = String::from_utf8_lossy(directory);
-        frame.note(format!("files below {name}/"), hasher.finalize().to_hex()[..16].to_owned());
+        frame.note(format!("files below {name}/"), pieces.hash().to_hex()[..16].to_owned());
     }
-    frame.note("files".into(), format!("{} [{}]", files.len(), &listing.finalize().to_hex()[..16]));
+    frame.note("files".into(), format!("{} [{}]", files.len(), &listing.hash().to_hex()[..16]));
 }
 
 /// How many directories deep files are told apart in an explanation: as far down as there are few
