@@ -62,7 +62,7 @@ impl Inputs<'_> {
         let Some(directory) = self.services.files(&op.from)? else { return Ok(vec![SourceInput::Files(Vec::new())]) };
         let all = select(op, directory.view())?;
         let all: Vec<&Selected> = all.iter().filter(|selected| is_path(op, selected)).collect();
-        let unread = |selected: &&Selected<'_>| {
+        let unread = |selected: &&Selected| {
             let members = selected.members.iter().filter(|member| is_unread(&member.node));
             members.map(|member| selected.origin(member)).collect::<Vec<_>>()
         };
@@ -74,6 +74,7 @@ impl Inputs<'_> {
     }
 }
 
+/// A file whose hash nobody knows yet.
 fn is_unread(node: &Node) -> bool {
     matches!(&node.kind, NodeKind::File(file) if file.hash.is_none())
 }
