@@ -7,6 +7,9 @@ mod dashboard;
 mod document;
 mod error;
 mod eviction;
+#[cfg(test)]
+#[path = "../../src/bin/command_line/flag_page.rs"]
+mod flag_page;
 mod flags;
 mod hasher;
 mod leases;

@@ -10,6 +10,7 @@ use crate::command_line::failure::{Source, chain, show};
 use crate::command_line::settings::SettingsError;
 use crate::key_pair::KeyPairError;
 use crate::login::LoginError;
+use crate::preserve::PreserveError;
 use crate::push::PushError;
 use crate::ssh::AgentError;
 use crate::verify::VerifyError;
@@ -45,6 +46,8 @@ pub(crate) enum Failure {
     Verify(#[from] VerifyError),
     #[error("error: {}\n", chain(.0))]
     KeyPair(#[from] KeyPairError),
+    #[error("error: {}\n", chain(.0))]
+    Preserve(#[from] PreserveError),
     /// `doctor` said what is wrong.
     #[error("")]
     Doctor,
