@@ -5,11 +5,13 @@ set -euo pipefail
 cd "$(dirname "$0")"
 say() { printf '\n== %s\n' "$*"; }
 
-packages=(build-essential musl-tools python3 python3-pip openssl docker-registry busybox-static skopeo openssh-client podman runc runsc uidmap git zstd xz-utils bzip2 curl procps util-linux)
+packages=(build-essential musl-tools python3 python3-pip python3-venv perl ca-certificates openssl docker-registry busybox-static skopeo openssh-client podman runc runsc uidmap git zstd xz-utils bzip2 curl procps util-linux)
 missing=()
 for package in "${packages[@]}"; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
 done
+# kubectl has more than one package.
+command -v kubectl >/dev/null || missing+=(kubernetes-client)
 if [ ${#missing[@]} -gt 0 ]; then
     say "installing ${missing[*]}"
     apt-get update -qq
@@ -28,6 +30,10 @@ say "static binaries"
 rustup target list --installed 2>/dev/null | grep -q x86_64-unknown-linux-musl || rustup target add x86_64-unknown-linux-musl
 cargo build --release --workspace --bins --locked --target x86_64-unknown-linux-musl
 bin=target/x86_64-unknown-linux-musl/release
+say "files of deploy/, and the book"
+tests/deploy.sh "$bin"
+say "images, and the ways that pipelines use them"
+tests/images.sh "$bin"
 say "in place, inside an ordinary container"
 tests/in-place.sh "$bin"
 say "what a step can see of the executor"

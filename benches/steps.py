@@ -51,8 +51,8 @@ class Bench:
         missing = max(0, self.args.files - have)
         make = f"mkdir /srv/many && cd /srv/many && for n in $(seq {missing}); do echo $n > $n; done"
         self.build(self.context("many", f"FROM {self.address}/rootfs:1\nRUN {make}\n"), "many")
-        deploy = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "deploy", "build.sh")
-        subprocess.run([deploy, self.args.bin, "--destination", f"{self.address}/yadokari:1"], check=True,
+        deploy = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "deploy", "image", "build.sh")
+        subprocess.run([deploy, "--only", "executor", self.address, "1", f"amd64={self.args.bin}"], check=True,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for steps in (1, 1 + self.args.steps):
             runs = "".join(f"RUN : {n}\n" for n in range(steps))
@@ -64,7 +64,7 @@ class Bench:
     def in_place(self, steps):
         return took(self.podman + ["run", "--rm", "--net=host", "--ulimit", "nofile=20000:20000", "--ulimit",
                                    "nproc=10000:10000", "--tls-verify=false", "-v", f"{self.work}/steps{steps}:/workspace:ro",
-                                   f"{self.address}/yadokari:1", "--no-push", "--sandbox=in-place"])
+                                   f"{self.address}/executor:1", "--no-push", "--sandbox=in-place"])
 
     def measure(self, name, build, wanted):
         more = self.args.steps

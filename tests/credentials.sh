@@ -69,7 +69,7 @@ for sandbox in overlay userns; do
 done
 
 echo "-- in place, a file of the container's own"
-printf 'FROM %s/yadokari:1\nCOPY config.json /kaniko/.docker/\n' "$registry" >"$work/Dockerfile.own"
+printf 'FROM %s/executor:1\nCOPY config.json /kaniko/.docker/\n' "$registry" >"$work/Dockerfile.own"
 "$bin/executor" -c "$work" -f "$work/Dockerfile.own" -d "$registry/own:1" --cache=false >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 build() { "${podman[@]}" run --net=host "${limits[@]}" --tls-verify=false --env SECRET_TOKEN -v "$work/context:/workspace:ro" "$@" --context /workspace --no-push --cache=false --sandbox=in-place >"$work/log" 2>&1; }
 build --name own "$registry/own:1" || { cat "$work/log"; exit 1; }
@@ -81,14 +81,14 @@ mkdir "$work/docker"
 cp "$work/config.json" "$work/docker/"
 mounted=(--rm -v "$work/docker:/kaniko/.docker:ro")
 echo "-- in place, nothing hidden: what is looked for can be found, and there is a warning"
-if build "${mounted[@]}" "$registry/yadokari:1"; then echo "the step found nothing: this test proves nothing" >&2; exit 1; fi
+if build "${mounted[@]}" "$registry/executor:1"; then echo "the step found nothing: this test proves nothing" >&2; exit 1; fi
 grep -q 'can read credentials: /kaniko/.docker/config.json' "$work/log" || { cat "$work/log"; exit 1; }
 grep -q 's3cret-environment\|ptrace' "$work/log" && { cat "$work/log"; exit 1; }
 echo "-- in place, hidden by Landlock"
-build "${mounted[@]}" "$registry/yadokari:1" --hide-credentials=strict || { cat "$work/log"; exit 1; }
+build "${mounted[@]}" "$registry/executor:1" --hide-credentials=strict || { cat "$work/log"; exit 1; }
 refused Landlock "$work/log"
 echo "-- in place, hidden by mounts"
-build "${mounted[@]}" --cap-add SYS_ADMIN "$registry/yadokari:1" || { cat "$work/log"; exit 1; }
+build "${mounted[@]}" --cap-add SYS_ADMIN "$registry/executor:1" || { cat "$work/log"; exit 1; }
 refused mounts "$work/log"
 grep -q WARN "$work/log" && { cat "$work/log"; exit 1; }
 echo "no step could read a credential"

@@ -1,6 +1,6 @@
 #!/bin/bash
 # The golden suite in place: every build in an ordinary podman container of its own (default capabilities and seccomp) of
-# deploy/Dockerfile's image. What cannot pass there stands in tests/golden-in-place-pending.txt, with the reason.
+# deploy/image/Dockerfile's image. What cannot pass there stands in tests/golden-in-place-pending.txt, with the reason.
 # usage: golden-in-place.sh BINARIES GOLDEN [RUN.PY FLAG ...]; needs root, podman, runc, docker-registry, git, and what run.py needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -32,8 +32,8 @@ for name in \$(compgen -e); do grep -qx "\$name" "$work/env" || variables+=(--en
 exec ${podman[*]} run --rm --net=host --pull=never ${limits[*]} \\
     -v "$work/tmp:$work/tmp" -v "$work/git:/kaniko/git:ro" -w "\$PWD" "\${variables[@]}" \\
     --env PATH=/kaniko/git --env LD_LIBRARY_PATH=/kaniko/git/libraries \\
-    "$registry/yadokari:1" --sandbox=in-place --ignore-var-run=false "\$@"
+    "$registry/executor:1" --sandbox=in-place --ignore-var-run=false "\$@"
 E
 chmod 755 "$work/executor"
-"${podman[@]}" pull -q --tls-verify=false "$registry/yadokari:1" >/dev/null
+"${podman[@]}" pull -q --tls-verify=false "$registry/executor:1" >/dev/null
 GOLDEN_REGISTRY=$registry TMPDIR=$work/tmp python3 "$golden/run.py" --executor "$work/executor" --jobs 1 --pending tests/golden-in-place-pending.txt "$@"

@@ -1,6 +1,6 @@
 #!/bin/bash
 # The same build on two sandboxes must give the same image: overlay on this machine, and in place inside an ordinary
-# podman container (default capabilities and seccomp) of deploy/Dockerfile's image, which our own executor builds.
+# podman container (default capabilities and seccomp) of deploy/image/Dockerfile's image, which our own executor builds.
 # usage: in-place.sh BINARIES; needs root, podman, runc, docker-registry, busybox-static, skopeo.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -39,7 +39,7 @@ echo "-- overlay"
 "$bin/executor" --context "$work/context" --no-push --reproducible --secret "id=s,src=$work/out/secret" --cache=false \
     --sandbox=overlay --digest-file "$work/overlay" >"$work/overlay.log" 2>&1 || { cat "$work/overlay.log"; exit 1; }
 echo "-- in place"
-in_container "$registry/yadokari:1" --context /workspace --no-push --reproducible --secret id=s,src=/out/secret --cache=false \
+in_container "$registry/executor:1" --context /workspace --no-push --reproducible --secret id=s,src=/out/secret --cache=false \
     --sandbox=in-place --digest-file /out/digest >"$work/in-place.log" 2>&1 || { cat "$work/in-place.log"; exit 1; }
 if [ "$(cat "$work/overlay")" != "$(cat "$work/out/digest")" ]; then
     echo "overlay gives $(cat "$work/overlay"), in place $(cat "$work/out/digest")" >&2
@@ -47,7 +47,7 @@ if [ "$(cat "$work/overlay")" != "$(cat "$work/out/digest")" ]; then
 fi
 echo "-- auto finds its way there (podman's seccomp profile allows user namespaces, Docker's does not), and the cache works"
 for run in 1 2; do
-    in_container "$registry/yadokari:1" --context /workspace --destination "$registry/app:1" --secret id=s,src=/out/secret --cache \
+    in_container "$registry/executor:1" --context /workspace --destination "$registry/app:1" --secret id=s,src=/out/secret --cache \
         --reproducible --digest-file "/out/auto$run" -v debug >"$work/cached$run.log" 2>&1 || { cat "$work/cached$run.log"; exit 1; }
 done
 grep -Eo 'sandbox (userns|in-place)[^;]*' "$work/cached1.log" || { cat "$work/cached1.log"; exit 1; }
@@ -58,7 +58,7 @@ echo "-- the pushed image runs"
 echo "-- what a build leaves alone, and what it does not"
 mkdir "$work/shell" "$work/cache"
 cp /bin/busybox "$work/shell/"
-printf 'FROM %s/yadokari:1\nCOPY busybox /kaniko/\n' "$registry" >"$work/shell/Dockerfile"
+printf 'FROM %s/executor:1\nCOPY busybox /kaniko/\n' "$registry" >"$work/shell/Dockerfile"
 "$bin/executor" -c "$work/shell" -d "$registry/shell:1" --cache=false >"$work/shell.log" 2>&1 || { cat "$work/shell.log"; exit 1; }
 printf 'FROM %s/base:1 AS one\nRUN echo 1 > /one && echo x > /keep/by-step && test ! -e /gone && test -e /keep/kept\nFROM %s/base:1\nCOPY --from=one /one /two\nRUN test ! -e /one && test -e /two && test -e /keep/kept && mkdir -p /var/run && touch /var/run/x\n' \
     "$registry" "$registry" >"$work/context/Dockerfile.wipe"
@@ -78,4 +78,19 @@ for mode in full redo time; do
     grep -E '^(keep/|var/run/x|kaniko|cache|workspace)' "$work/names" && { echo "$mode: what was to be ignored is in the image" >&2; exit 1; }
     grep -qx two "$work/names" || { echo "$mode: a file is missing" >&2; exit 1; }
 done
+echo "-- --preserve-context brings back what --cleanup wipes; --materialize leaves the image's files"
+printf 'FROM %s/base:1\nRUN echo made > /made && mkdir /cache && echo of-the-image > /cache/file\n' "$registry" >"$work/context/Dockerfile.plain"
+in_container --entrypoint /kaniko/busybox "$registry/shell:1" sh -ec '
+    b=/kaniko/busybox
+    build() { /kaniko/executor -f /workspace/Dockerfile.plain --sandbox=in-place "$@"; }
+    $b mkdir -p /mine/deep && echo kept > /mine/deep/file && $b ln -s deep/file /mine/link && $b chmod 4750 /mine/deep/file
+    build --no-push --cleanup --preserve-context --tar-path=/out/plain.tar
+    $b test ! -e /made && $b test "$($b cat /mine/link)" = kept && $b test "$($b stat -c %a /mine/deep/file)" = 4750
+    $b test "$($b ls -A /cache | $b wc -l)" = 0 && $b test -z "$($b ls /kaniko | $b grep tmp)"
+    build --cache -d '"$registry"'/plain:1 && $b touch /marker && $b rm /made
+    build --cache -d '"$registry"'/plain:1 && $b test -e /marker && $b test ! -e /made
+    build --cache -d '"$registry"'/plain:1 --materialize && $b test ! -e /marker && $b test -e /made' \
+    >"$work/preserve.log" 2>&1 || { cat "$work/preserve.log"; exit 1; }
+for layer in $(tar -tf "$work/out/plain.tar" | grep 'gz$'); do tar -xOf "$work/out/plain.tar" "$layer" | tar -tz; done | grep -qx cache/file ||
+    { echo "an empty /cache hides that of the image" >&2; exit 1; }
 echo "in place equals overlay: $(cat "$work/overlay")"

@@ -192,7 +192,16 @@ fn all_targets_are_built_and_the_first_is_written() {
 fn warnings_name_what_has_no_effect_once() {
     let project = project();
     let output = executor()
-        .args(["--no-push", "--single-snapshot", "--use-new-run=false", "--log-timestamp", "--log-format=text", "-c"])
+        .args([
+            "--no-push",
+            "--skip-unused-stages",
+            "--use-new-run=false",
+            "--credential-helpers=env",
+            "--credential-helpers=gcloud",
+            "--log-timestamp",
+            "--log-format=text",
+            "-c",
+        ])
         .arg(project.path())
         .env("FF_KANIKO_RUN_VIA_TINI", "true")
         .env("KANIKO_PRE_CLEANUP", "1")
@@ -201,21 +210,135 @@ fn warnings_name_what_has_no_effect_once() {
     assert_success(&output);
     let said = text(&output);
     for (line, times) in [
-        ("--single-snapshot has no effect", 1),
+        ("--skip-unused-stages has no effect", 1),
+        ("nobody is called \"gcloud\"", 1),
         ("--pre-cleanup has no effect", 1),
         ("FF_KANIKO_RUN_VIA_TINI", 1),
         ("--use-new-run", 0),
     ] {
         assert_eq!(said.matches(line).count(), times, "{line}: {said}");
     }
-    assert!(said.contains("WARN[20") && said.contains("Z] --single-snapshot"), "{said}");
+    assert!(said.contains("WARN[20") && said.contains("Z] --skip-unused-stages"), "{said}");
 }
 
 #[test]
-fn a_dry_run_is_refused_and_nothing_is_pushed() {
-    let output = build(&project(), &["--dryrun", "-d", "127.0.0.1:1/a"]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output).contains("--check"), "{}", text(&output));
+fn a_dry_run_tells_what_is_cached_and_does_nothing() {
+    let (registry, cache) = (Registry::start(), tempfile::tempdir().expect("directory"));
+    let base = registry.push_base();
+    let text_of =
+        |last: &str| format!("FROM {base} AS one\nCOPY file /f\nFROM {base}\nCOPY --from=one /f /g\nRUN {last}\n");
+    let project = context(&text_of("echo first > /made"), &[("file", "x")]);
+    let name = format!("{}/app:1", registry.address);
+    let cached = format!("--cache-dir={}", cache.path().display());
+    let plan = |project: &TempDir| {
+        let output = build(project, &["--dryrun", "--cache", "--no-push-cache", &cached, "-d", &name]);
+        assert_success(&output);
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let steps = ["COPY file /f", "COPY --from=one /f /g", "RUN echo first > /made"];
+    let all = format!(
+        "FROM {base} AS one\n  {}\nFROM {base} AS stage-1\n  {}\n  {}\nPUSH {name}\n",
+        steps[0], steps[1], steps[2]
+    );
+    assert_eq!(plan(&project), all);
+    let tags = format!("http://{}/v2/app/tags/list", registry.address);
+    assert!(
+        !std::process::Command::new("curl").args(["-fsS", &tags]).output().expect("curl").status.success(),
+        "pushed"
+    );
+    assert_success(&build(&project, &["--cache", "--no-push-cache", &cached, "-d", &name]));
+    // The stage that is only copied from is not asked for.
+    let hit = "CACHE HIT (local)";
+    assert_eq!(
+        plan(&project),
+        format!("FROM {base} AS stage-1\n  {hit} {}\n  {hit} {}\nPUSH {name}\n", steps[1], steps[2])
+    );
+    fs::write(project.path().join("Dockerfile"), text_of("echo other > /made")).expect("written");
+    assert_eq!(
+        plan(&project),
+        format!("FROM {base} AS stage-1\n  {hit} {}\n  RUN echo other > /made\nPUSH {name}\n", steps[1])
+    );
+    assert_eq!(build(&project, &["--dryrun"]).status.code(), Some(2), "it needs what a build needs");
+}
+
+#[test]
+fn a_single_snapshot_is_one_layer_with_the_same_files() {
+    let registry = Registry::start();
+    let base = registry.push_base();
+    let text = format!(
+        "FROM {base}\nWORKDIR /work\nCOPY file /work/a\nRUN ln a b && echo new > /srv/n && rm /bin/touch\n\
+         RUN b=/b/busybox && /bin/busybox mv /bin /b && $b mkdir /bin && $b cp -a /b/busybox /b/sh /bin/ && $b rm /srv/n && $b mkdir /srv/n\nENV last=1\n"
+    );
+    let (project, out) = (context(&text, &[("file", "x")]), tempfile::tempdir().expect("directory"));
+    let cache = format!("--cache-dir={}", out.path().join("cache").display());
+    let image = |name: &str, more: &[&str]| {
+        let tar = out.path().join(name);
+        let tar_path = format!("--tar-path={}", tar.display());
+        assert_success(&build(
+            &project,
+            &[&["--no-push", "--cache", "--no-push-cache", &cache, "--reproducible", &tar_path], more].concat(),
+        ));
+        tar.display().to_string()
+    };
+    let (several, single) = (image("several.tar", &[]), image("single.tar", &["--single-snapshot"]));
+    let again = image("again.tar", &["--single-snapshot"]);
+    assert_eq!(fs::read(&single).expect("one"), fs::read(&again).expect("the same"), "the merged layer is cached");
+    let inspect = |tar: &str, what: &str| run("skopeo", &["inspect", what, &format!("docker-archive:{tar}")]);
+    let config = |tar: &str| serde_json::from_str::<serde_json::Value>(&inspect(tar, "--config")).expect("JSON");
+    let layers = |tar: &str| config(tar)["rootfs"]["diff_ids"].as_array().map_or(0, Vec::len);
+    let below =
+        config(&several)["history"].as_array().expect("history").iter().filter(|e| e["empty_layer"] != true).count()
+            - 4;
+    assert_eq!((layers(&several), layers(&single)), (below + 4, below + 1));
+    let with_layer =
+        config(&single)["history"].as_array().expect("history").iter().filter(|e| e["empty_layer"] != true).count();
+    assert_eq!(with_layer, below + 1);
+    // Unpacked by somebody else, the files are the same.
+    let files = |tar: &str| {
+        let layout = tempfile::tempdir().expect("directory");
+        let to = layout.path().display().to_string();
+        run(
+            "bash",
+            &[
+                "-ec",
+                &format!(
+                    "cd {to}; tar -xf {tar}; mkdir root; for layer in $(python3 -c 'import json; print(*json.load(open(\"manifest.json\"))[0][\"Layers\"])'); do for gone in $(tar -tf $layer | grep '/\\?\\.wh\\.[^/]*$' || true); do rm -rf root/$(dirname $gone)/$(basename $gone | cut -c5-); done; tar -C root --exclude='.wh.*' -xf $layer; done"
+                ),
+            ],
+        );
+        run(
+            "bash",
+            &[
+                "-ec",
+                &format!(
+                    "cd {to}/root; find . -mindepth 1 -printf '%p %y %m %U:%G %n %l %T@\\n' | sort; find . -type f -exec sha256sum {{}} + | sort"
+                ),
+            ],
+        )
+    };
+    assert_eq!(files(&several), files(&single));
+}
+
+#[test]
+fn credential_helpers_are_those_that_are_named() {
+    let project = project();
+    let doctor = |flags: &[&str]| {
+        let output = executor()
+            .args(["doctor", "--json", "-c"])
+            .arg(project.path())
+            .args(flags)
+            .env("GITHUB_TOKEN", "secret")
+            .env("AWS_ACCESS_KEY_ID", "AKIA")
+            .env("AWS_SECRET_ACCESS_KEY", "secret")
+            .output()
+            .expect("executor runs");
+        let said = text(&output);
+        [said.contains("GitHub token"), said.contains("ecr")]
+    };
+    assert_eq!(doctor(&[]), [true, true]);
+    assert_eq!(doctor(&["--credential-helpers=ecr"]), [false, true]);
+    assert_eq!(doctor(&["--credential-helpers", "github", "--credential-helpers=acr"]), [true, false]);
+    assert_eq!(doctor(&["--credential-helpers="]), [false, false]);
 }
 
 #[test]

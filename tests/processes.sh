@@ -101,9 +101,9 @@ printf 'FROM %s/base:1\nENV A=b\nRUN echo before > /made; echo its last words; e
 for sandbox in overlay userns; do
     python3 "$work/shell.py" "$bin/executor" --context "$work/context" --no-push --cache=false --sandbox=$sandbox -f Dockerfile.shell --on-failure=shell
 done
-"${podman[@]}" pull -q --tls-verify=false "$registry/yadokari:1" >/dev/null
+"${podman[@]}" pull -q --tls-verify=false "$registry/executor:1" >/dev/null
 python3 "$work/shell.py" "$(command -v podman)" "${podman[@]:1}" run -it --rm --net=host "${limits[@]}" -v "$work/context:/workspace:ro" \
-    "$registry/yadokari:1" --context /workspace --no-push --cache=false --sandbox=in-place -f Dockerfile.shell --on-failure=shell
+    "$registry/executor:1" --context /workspace --no-push --cache=false --sandbox=in-place -f Dockerfile.shell --on-failure=shell
 build --on-failure=shell -f Dockerfile.shell </dev/null && wrong "a shell without a terminal" || [ $? = 2 ] || wrong "a shell without a terminal"
 build -f Dockerfile.shell && wrong "no failure"
 tail -n 3 "$work/log" | grep -q "^3 > RUN echo before" && tail -n 1 "$work/log" | grep -qx "  its last words" || wrong "the error does not show line and output"
@@ -120,16 +120,16 @@ umount "$work/small"
 [ -z "$left" ] || wrong "a full disk: $left is left"
 
 echo "-- in place"
-printf 'FROM %s/yadokari:1\nCOPY busybox /kaniko/\n' "$registry" >"$work/base/Dockerfile.shell"
+printf 'FROM %s/executor:1\nCOPY busybox /kaniko/\n' "$registry" >"$work/base/Dockerfile.shell"
 cp /bin/busybox "$work/base/"
 "$bin/executor" -c "$work/base" -f Dockerfile.shell -d "$registry/shell:1" --cache=false >"$work/log" 2>&1 || wrong "image"
 container() { "${podman[@]}" run --rm --net=host "${limits[@]}" --tls-verify=false -v "$work/context:/workspace:ro" "$@" >"$work/log" 2>&1; }
 flags=(--context /workspace --no-push --cache=false --sandbox=in-place)
-container "$registry/yadokari:1" "${flags[@]}" || wrong "in place: processes"
-container "$registry/yadokari:1" "${flags[@]}" -f Dockerfile.code && wrong "no failure" || [ $? = 42 ] || wrong "in place: exit code"
-container "$registry/yadokari:1" "${flags[@]}" -f Dockerfile.signal && wrong "no failure" || [ $? = 255 ] || wrong "in place: exit code of a signal"
+container "$registry/executor:1" "${flags[@]}" || wrong "in place: processes"
+container "$registry/executor:1" "${flags[@]}" -f Dockerfile.code && wrong "no failure" || [ $? = 42 ] || wrong "in place: exit code"
+container "$registry/executor:1" "${flags[@]}" -f Dockerfile.signal && wrong "no failure" || [ $? = 255 ] || wrong "in place: exit code of a signal"
 for signal in TERM INT; do
-    container --name endless "$registry/yadokari:1" "${flags[@]}" -f Dockerfile.endless &
+    container --name endless "$registry/executor:1" "${flags[@]}" -f Dockerfile.endless &
     executor=$!
     until_started
     "${podman[@]}" kill -s $signal endless >/dev/null
@@ -145,8 +145,8 @@ container --entrypoint /kaniko/busybox "$registry/shell:1" sh -c "
     /kaniko/executor ${flags[*]} && /kaniko/busybox ls /kaniko" || wrong "in place: the build after one that was killed"
 tail -n 2 "$work/log" | grep -q yadokari- && wrong "in place: the killed build left its files"
 echo "-- in place, a step that forks without end, and one that fills the memory"
-container --pids-limit 100 "$registry/yadokari:1" "${flags[@]}" -f Dockerfile.fork && wrong "no failure"
+container --pids-limit 100 "$registry/executor:1" "${flags[@]}" -f Dockerfile.fork && wrong "no failure"
 grep -q 'did not complete successfully' "$work/log" || wrong "in place: a step that forks without end"
-container --memory 256m --memory-swap 256m "$registry/yadokari:1" "${flags[@]}" -f Dockerfile.memory && wrong "no failure"
+container --memory 256m --memory-swap 256m "$registry/executor:1" "${flags[@]}" -f Dockerfile.memory && wrong "no failure"
 grep -q 'killed by signal 9; out of memory' "$work/log" || wrong "in place: a step that fills the memory"
 echo "processes are as they should be"

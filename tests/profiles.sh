@@ -9,18 +9,7 @@ wrong() { echo "$1" >&2; cat "$work/log" >&2; exit 1; }
 mkdir "$work/out"
 chmod 777 "$work/out" "$work"
 
-# Docker's and containerd's: what makes namespaces and mounts needs CAP_SYS_ADMIN.
-python3 - "$work/seccomp.json" <<'P'
-import json, sys
-profile = json.load(open("/usr/share/containers/seccomp.json"))
-namespaces = ["unshare", "setns", "mount", "umount", "umount2", "pivot_root", "fsopen", "fsmount", "fsconfig", "fspick", "move_mount", "open_tree", "mount_setattr", "clone3"]
-for rule in profile["syscalls"]:
-    if rule["action"] == "SCMP_ACT_ALLOW" and not rule.get("includes"):
-        rule["names"] = [name for name in rule["names"] if name not in namespaces + ["clone"]]
-clone = {"names": ["clone"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 0, "value": 0x7E020000, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}]}
-profile["syscalls"] += [clone, {"names": namespaces + ["clone"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_SYS_ADMIN"]}}]
-json.dump(profile, open(sys.argv[1], "w"))
-P
+python3 tests/support/seccomp.py "$work/seccomp.json"
 
 mkdir "$work/context/src"
 echo data >"$work/context/src/file"
@@ -47,7 +36,7 @@ container() { # podman's flags, then -- and the executor's
     shift
     rm -f "$work"/out/*
     "${podman[@]}" run --rm --net=host "${limits[@]}" --tls-verify=false -v "$work/context:/workspace:ro" -v "$work/out:/out" \
-        "${profile[@]}" "$registry/yadokari:1" "$@" >"$work/log" 2>&1
+        "${profile[@]}" "$registry/executor:1" "$@" >"$work/log" 2>&1
 }
 flags=(--context /workspace --no-push --reproducible --cache=false --digest-file /out/digest --tar-path /out/image.tar -v debug)
 builds() { # name, sandbox, podman's flags

@@ -216,12 +216,23 @@ pub(crate) enum TokenCommand {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use clap::CommandFactory;
 
     use super::*;
+    use crate::flag_page;
 
     #[test]
     fn flags_are_consistent() {
         Flags::command().debug_assert();
+    }
+
+    #[test]
+    fn the_page_of_flags_lists_every_one() {
+        let mut command = Flags::command();
+        command.build();
+        let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/flags.md");
+        flag_page::compare("cache-server", &flag_page::page(&command), &document);
     }
 }

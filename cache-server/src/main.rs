@@ -9,6 +9,9 @@ mod document;
 mod error;
 mod eviction;
 mod exchange;
+#[cfg(test)]
+#[path = "../../src/bin/command_line/flag_page.rs"]
+mod flag_page;
 mod flags;
 mod handover;
 mod hasher;

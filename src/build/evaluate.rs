@@ -316,7 +316,7 @@ impl<'a> Evaluator<'a> {
 }
 
 /// The stages that an op takes files from.
-fn stages_read(op: &Op) -> Vec<StageIndex> {
+pub(super) fn stages_read(op: &Op) -> Vec<StageIndex> {
     let sources: Vec<&Source> = match op {
         Op::Run(op) => op.mounts.iter().filter_map(mounted_source).map(|(from, _)| from).collect(),
         Op::Copy(op) => vec![&op.from],

@@ -6,6 +6,7 @@ mod check;
 pub mod copy;
 mod describe;
 mod details;
+mod dry_run;
 mod error;
 mod evaluate;
 mod explain;
@@ -27,6 +28,7 @@ mod request;
 mod resolve;
 mod rewrite;
 mod run;
+mod single;
 mod sources;
 mod state;
 mod trees;
@@ -39,6 +41,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub use check::{CheckReport, CheckRequest, check};
+pub use dry_run::{PlannedStage, PlannedStep, dry_run};
 pub use error::BuildError;
 pub use layouts::{ImageLayouts, LayoutError, LayoutFault};
 pub use request::{
@@ -136,11 +139,18 @@ fn carry_out(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
         failure: &failure,
     };
     let states = variant::evaluate(&variants, shop).map_err(|error| failure.take(error))?;
+    if let (true, Some(state)) = (request.materialize, states.first()) {
+        shop.rooms.materialize(state, &materials)?;
+    }
     let assemble = |(variant, state): (&Variant, &Arc<StageState>)| {
         let epoch = variant.epoch(services);
+        let state = match request.single_layer {
+            true => &single::merge(state, &materials, &records, services)?,
+            false => state.as_ref(),
+        };
         let state = match epoch.filter(|_| request.rewrite_times) {
             Some(epoch) => &rewrite(state, epoch, &materials, &records, services)?,
-            None => state.as_ref(),
+            None => state,
         };
         let time = epoch.or(request.reproducible.then_some(0));
         Ok(export::assemble(&variant.plan, &images, state, time, &request.form))

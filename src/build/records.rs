@@ -169,8 +169,8 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// Saves a layer whose times were rewritten.
-    pub(super) fn save_rewritten(&self, key: CacheKey, layer: &StateLayer) {
+    /// Saves a layer that was made of finished ones.
+    pub(super) fn save_derived(&self, key: CacheKey, layer: &StateLayer) {
         if let Some(made) = layer.record() {
             self.save(&new_record(key, BTreeMap::new(), vec![made.clone()]));
         }

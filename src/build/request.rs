@@ -38,6 +38,10 @@ pub struct BuildRequest {
     pub reproducible: bool,
     /// With an epoch: no file of the new layers is later (`--rewrite-timestamp`).
     pub rewrite_times: bool,
+    /// One layer for all steps of the image (`--single-snapshot`).
+    pub single_layer: bool,
+    /// In place: leave the image's files in the root, whatever came from the cache (`--materialize`).
+    pub materialize: bool,
     /// How many steps may work at a time (`--jobs`).
     pub jobs: NonZeroUsize,
     /// Open a shell where a RUN failed (`--on-failure=shell`). The standard error is a terminal then.

@@ -38,7 +38,7 @@ pub(super) fn rewrite(
                 let created = layer.created().unwrap_or(epoch);
                 let new = NewLayer { changes, disk_times: None, created };
                 let new = write_layer(&mut StageState::default(), new, materials, services)?;
-                records.save_rewritten(key, &new);
+                records.save_derived(key, &new);
                 new
             }
             None => layer.clone(),
@@ -48,7 +48,8 @@ pub(super) fn rewrite(
     Ok(rewritten)
 }
 
-fn contents(layer: &StateLayer, materials: &Materials<'_>) -> Result<Toc, BuildError> {
+/// What is in a layer.
+pub(super) fn contents(layer: &StateLayer, materials: &Materials<'_>) -> Result<Toc, BuildError> {
     let mut alone = StageState::of_image(vec![layer.clone()]);
     materials.learn(&mut alone, false)?;
     Ok(materials.known_toc(layer)?.as_deref().cloned().unwrap_or_default())

@@ -73,7 +73,8 @@ fn renamed(path: &[u8], below: &[u8], name: &[u8]) -> EntryPath {
     [name, b"/", rest].concat()
 }
 
-fn change(path: EntryPath, node: &Node) -> Change {
+/// `node` as a member of a layer.
+pub(super) fn change(path: EntryPath, node: &Node) -> Change {
     let kind = match &node.kind {
         NodeKind::Directory => ChangeKind::Directory,
         NodeKind::File(FileNode { size, content, .. }) => ChangeKind::File { size: *size, content: content.clone() },

@@ -9,6 +9,7 @@
 //! | content of a written layer (COPY, ADD, WORKDIR) | salt, every member that the layer will have: path, type, mode, owner, content hash, link target, xattrs |
 //! | stage | the key of its last step |
 //! | rewritten layer (`--rewrite-timestamp`) | diff ID of the layer, epoch |
+//! | merged layer (`--single-snapshot`) | diff IDs of the base image's layers, of the merged ones |
 //!
 //! *Definition keys* take the parent's definition key as parent and are known before anything
 //! runs. The *content key* of a RUN takes the state digest of its parent instead, since a process
@@ -87,6 +88,17 @@ pub fn rewritten_key(layer: &DiffId, epoch: i64) -> CacheKey {
     let mut frame = Frame::new("rewritten");
     frame.field("layer", layer.to_string().as_bytes());
     frame.field("epoch", &epoch.to_le_bytes());
+    CacheKey(frame.hash())
+}
+
+/// The key of the layer that `layers` become when they are one, on top of `base`.
+pub fn merged_key(base: &[DiffId], layers: &[DiffId]) -> CacheKey {
+    let mut frame = Frame::new("merged");
+    for (name, list) in [("base", base), ("layer", layers)] {
+        for layer in list {
+            frame.field(name, layer.to_string().as_bytes());
+        }
+    }
     CacheKey(frame.hash())
 }
 

@@ -53,13 +53,13 @@ pub fn changed(
     Ok((changes, now))
 }
 
-/// All that is below `root`, as a layer on nothing would have it.
+/// All that is below `root` and not ignored, as a layer on nothing would have it.
 ///
 /// # Errors
 /// Something below `root` cannot be read.
-pub fn everything(root: &Path) -> Result<Vec<Change>, SnapshotError> {
+pub fn everything(root: &Path, ignore: &IgnoreList) -> Result<Vec<Change>, SnapshotError> {
     let nothing = StatIndex { listing: Listing::default(), settled: (0, 0) };
-    changed(root, &nothing, &View::new(), &IgnoreList::default()).map(|(changes, _)| changes)
+    changed(root, &nothing, &View::new(), ignore).map(|(changes, _)| changes)
 }
 
 impl StatIndex {

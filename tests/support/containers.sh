@@ -25,7 +25,7 @@ trap leave EXIT
 for _ in $(seq 100); do curl -fsS "http://$registry/v2/" >/dev/null 2>&1 && break; sleep 0.1; done
 
 echo "-- image of the executor, built by the executor"
-deploy/build.sh "$bin" --destination "$registry/yadokari:1" >"$work/deploy.log" 2>&1 || { cat "$work/deploy.log"; exit 1; }
+deploy/image/build.sh --only executor "$registry" 1 amd64="$bin" >"$work/deploy.log" 2>&1 || { cat "$work/deploy.log"; exit 1; }
 
 echo "-- base image"
 mkdir -p "$work/base/root"/{bin,etc,tmp,dev,proc,sys,run,var,root,usr} "$work/context"

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::command_line::flag_page;
 use crate::command_line::kaniko_table::{Fact, compare, rows};
 use crate::flags::command;
 
@@ -38,4 +39,12 @@ fn the_page_lists_every_flag_of_kaniko_and_of_ours() {
     command.build();
     let rows = rows(&command, &FACTS, &|_| None);
     compare("warmer flags", &rows, &Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/kaniko.md"));
+}
+
+#[test]
+fn the_page_of_flags_lists_every_one() {
+    let mut command = command();
+    command.build();
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/flags.md");
+    flag_page::compare("warmer", &flag_page::page(&command), &document);
 }

@@ -1,9 +1,10 @@
 //! The tables of `docs/kaniko.md`: made from the facts about Kaniko and the flags that there are.
 
-use std::fs;
 use std::path::Path;
 
 use clap::{Arg, Command};
+
+use super::flag_page;
 
 /// A flag of Kaniko's: its names, as in `--dockerfile -f`, and what is different here, if anything.
 pub(crate) type Fact = (&'static str, &'static str);
@@ -32,7 +33,6 @@ pub(crate) fn rows(command: &Command, facts: &[Fact], without_effect: &dyn Fn(&s
         let (status, difference) = match (nothing, *difference) {
             (Some(why), _) => ("accepted without effect", why),
             (None, "") => ("same", String::new()),
-            (None, refused) if refused.starts_with("refused") => ("refused", refused["refused: ".len()..].to_owned()),
             (None, difference) => ("differs", difference.to_owned()),
         };
         let names = names.split(' ').map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
@@ -62,19 +62,9 @@ fn added(arg: &Arg) -> Option<Row> {
     Some(Row { names: format!("`--{}`", arg.get_long()?), status: "added", difference: first })
 }
 
-/// Compares with the table between `<!-- SECTION -->` and `<!-- end of SECTION -->`, or writes it there
-/// when `WRITE_DOCS` is set.
+/// Compares the table with that of the document, see [`flag_page::compare`].
 pub(crate) fn compare(section: &str, rows: &[Row], document: &Path) {
     let row = |row: &Row| format!("| {} | {} | {} |\n", row.names, row.status, row.difference);
     let table: String = rows.iter().map(row).collect();
-    let wanted = format!("| flag | status | difference |\n|---|---|---|\n{table}");
-    let text = fs::read_to_string(document).expect("the document");
-    let (start, end) = (format!("<!-- {section} -->\n"), format!("<!-- end of {section} -->"));
-    let (before, rest) = text.split_once(&start).expect("where the table begins");
-    let (found, after) = rest.split_once(&end).expect("where the table ends");
-    if std::env::var_os("WRITE_DOCS").is_some() {
-        fs::write(document, format!("{before}{start}{wanted}{end}{after}")).expect("written");
-    } else {
-        assert!(found == wanted, "{} is not up to date: run this test with WRITE_DOCS=1", document.display());
-    }
+    flag_page::compare(section, &format!("| flag | status | difference |\n|---|---|---|\n{table}"), document);
 }

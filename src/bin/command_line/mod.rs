@@ -7,6 +7,8 @@
 pub(crate) mod cache_server;
 pub(crate) mod display;
 pub(crate) mod failure;
+#[cfg(test)]
+pub(crate) mod flag_page;
 pub(crate) mod flags;
 #[cfg(test)]
 pub(crate) mod kaniko_table;

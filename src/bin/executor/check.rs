@@ -12,7 +12,7 @@ use yadokari::report::{Event, Observer};
 use crate::command_line::display;
 use crate::command_line::failure::chain;
 use crate::command_line::flags::LogFormat;
-use crate::command_line::settings::{credentials, env};
+use crate::command_line::settings::env;
 use crate::failure::Failure;
 use crate::flags::{CheckFormat, CommandLine};
 use crate::named::Named;
@@ -27,7 +27,8 @@ pub(crate) fn run(line: &CommandLine) -> Result<(), Failure> {
     let Named { contexts, files: _, layouts } = named::named(&line.build.build_context)?;
     let options = settings::plan_options(&line.build, contexts, &env)?;
     let ignore = found.ignore_patterns(Some(&path))?;
-    let client = Client::new(settings::client_options(&line.registry, &env)?, credentials(env)?)?;
+    let client =
+        Client::new(settings::client_options(&line.registry, &env)?, settings::registry_credentials(&line.registry)?)?;
     let request = CheckRequest { dockerfile: &dockerfile.bytes, options: &options, ignore: &ignore };
     let report = build::check(request, &|image| match layouts.configuration(&image.reference, &image.platform) {
         Some(found) => found.unwrap_or_else(|error| unresolved("a named context", &error, &observer)),

@@ -12,6 +12,7 @@ use crate::key_pair::KeyPairError;
 use crate::login::LoginError;
 use crate::metadata::MetadataError;
 use crate::observing::PageError;
+use crate::preserve::PreserveError;
 use crate::push::PushError;
 use crate::ssh::AgentError;
 use crate::verify::VerifyError;
@@ -53,6 +54,8 @@ pub(crate) enum Failure {
     KeyPair(#[from] KeyPairError),
     #[error("error: failed to write man pages to {}: {source}\n", directory.display())]
     Manual { directory: std::path::PathBuf, source: std::io::Error },
+    #[error("error: {}\n", chain(.0))]
+    Preserve(#[from] PreserveError),
     /// `doctor` said what is wrong.
     #[error("")]
     Doctor,

@@ -160,6 +160,9 @@ pub(crate) struct BuildFlags {
     /// later than that. Without this flag only the image's creation and history have that time.
     #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) rewrite_timestamp: bool,
+    /// Make one layer of all that the steps of the image do, instead of one for each. Each is cached by itself all the same.
+    #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) single_snapshot: bool,
     /// How RUN steps run; auto takes the best that this container allows.
     #[arg(long, value_enum, default_value_t = SandboxFlag::Auto, value_name = "KIND")]
     pub(crate) sandbox: SandboxFlag,
@@ -176,6 +179,12 @@ pub(crate) struct BuildFlags {
     /// In place: wipe the root when the build has ended, however it ended.
     #[arg(long, env = "KANIKO_CLEANUP", value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) cleanup: bool,
+    /// In place, with --cleanup: put the container's own files back after the wipe. They are archived before the build.
+    #[arg(long, env = "KANIKO_PRESERVE_CONTEXT", value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) preserve_context: bool,
+    /// In place: leave the image's files in the container's root, even when every step came from the cache.
+    #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    pub(crate) materialize: bool,
     /// How closely changes are looked for. Every mode finds what full finds: what is unchanged by inode, size, mode,
     /// owner and times is not read again.
     #[arg(long, alias = "snapshotMode", value_enum, default_value_t = SnapshotMode::Full, value_name = "MODE")]
@@ -196,8 +205,9 @@ pub(crate) struct BuildFlags {
     /// In place: leave /var/run out of wipes and layers.
     #[arg(long, alias = "whitelist-var-run", value_parser = boolean(), default_value = "true", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) ignore_var_run: bool,
-    /// Refused: a plan cannot be shown without building it.
-    #[arg(long, hide = true, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
+    /// Print what a build would do and where each step's result is cached, and end. Nothing runs. The variable
+    /// KANIKO_PRINT_PLAN prints it before a build.
+    #[arg(long, alias = "dry-run", value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) dryrun: bool,
     /// Check the Dockerfile and build nothing; exit code 1 when there is a warning.
     #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
@@ -410,6 +420,10 @@ pub(crate) struct RegistryFlags {
     /// Extra tries of a request to a registry; never less than 3.
     #[arg(long, value_name = "COUNT", default_value_t = 0, hide_default_value = true)]
     pub(crate) image_download_retry: u32,
+    /// Who may find credentials that Docker's configuration does not have: env, google, ecr, acr, gitlab, github. All
+    /// unless some are named; an empty name for none. Repeatable.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) credential_helpers: Vec<String>,
     /// The same: what is extracted comes straight from the registry, and goes on where it broke off.
     #[arg(long, value_name = "COUNT", default_value_t = 0, hide_default_value = true)]
     pub(crate) image_fs_extract_retry: u32,

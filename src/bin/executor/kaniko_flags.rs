@@ -5,6 +5,7 @@ use std::path::Path;
 use clap::FromArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use crate::command_line::flag_page;
 use crate::command_line::kaniko_table::{Fact, compare, rows};
 use crate::flags::{CommandLine, command};
 use crate::without_effect::FLAGS;
@@ -23,7 +24,7 @@ const FACTS: [Fact; 66] = [
     ("--build-arg", ""),
     ("--custom-platform --customPlatform", "several give an image index"),
     ("--snapshot-mode --snapshotMode", "every mode finds every change"),
-    ("--single-snapshot", ""),
+    ("--single-snapshot", "each step is cached by itself all the same"),
     ("--use-new-run", ""),
     ("--reproducible", ""),
     ("--cache", "the cache has a format of its own, with Kaniko's entries beside it unread"),
@@ -55,9 +56,9 @@ const FACTS: [Fact; 66] = [
     ("--kaniko-dir", "takes what the build needs while it runs; the executor itself stays where it is"),
     ("--cleanup", "in place; the flag counts before the variable `KANIKO_CLEANUP`"),
     ("--pre-cleanup", ""),
-    ("--preserve-context", ""),
-    ("--materialize", ""),
-    ("--dryrun", "refused: `--check` looks at the Dockerfile, `--no-push` builds without a push"),
+    ("--preserve-context", "in place"),
+    ("--materialize", "in place"),
+    ("--dryrun", "the words are others; says of each step who has its result"),
     ("--image-fs-extract-retry", "goes on where it broke off; never fewer than 3"),
     ("--skip-push-permission-check", ""),
     ("--force", "asked for only where the build would overwrite the root of what is no container"),
@@ -81,7 +82,7 @@ const FACTS: [Fact; 66] = [
     ("--push-retry", "what no repetition can change is not repeated"),
     ("--push-ignore-immutable-tag-errors", "knows the words of Harbor and Docker Hub, too; says which tag stayed"),
     ("--image-download-retry", "counts for layers, too; never fewer than 3"),
-    ("--credential-helpers", ""),
+    ("--credential-helpers", "`github`, too; programs that Docker's config.json names are asked in any case"),
     ("--help -h", ""),
 ];
 
@@ -100,6 +101,14 @@ fn the_page_lists_every_flag_of_kaniko_and_of_ours() {
         assert!(listed, "{name} is no flag of Kaniko's");
     }
     compare("executor flags", &rows, &Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/kaniko.md"));
+}
+
+#[test]
+fn the_page_of_flags_lists_every_one() {
+    let mut command = command();
+    command.build();
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/flags.md");
+    flag_page::compare("executor", &flag_page::page(&command), &document);
 }
 
 fn parse(arguments: &[&str]) -> Result<CommandLine, clap::Error> {
@@ -130,11 +139,12 @@ fn an_unknown_flag_suggests_the_nearest() {
 
 #[test]
 fn what_has_no_effect_is_said_once_and_only_when_it_was_asked_for() {
-    let quiet = parse(&["--single-snapshot=false", "--compressed-caching", "--use-new-run", "--use-new-run=false"]);
+    let quiet =
+        parse(&["--force-build-metadata=false", "--compressed-caching", "--use-new-run", "--use-new-run=false"]);
     assert_eq!(quiet.expect("valid").without_effect.warnings, <[String; 0]>::default());
-    let line = parse(&["--single-snapshot", "--single-snapshot=true", "--compressed-caching=false", "-b", "x", "-b=y"]);
+    let line = parse(&["--use-new-run", "--use-new-run=true", "--compressed-caching=false", "-b", "x", "-b=y"]);
     let warnings = line.expect("valid").without_effect.warnings;
-    let starts = ["--bucket has no effect: ", "--compressed-caching has no", "--single-snapshot has no"];
+    let starts = ["--bucket has no effect: ", "--compressed-caching has no", "--use-new-run has no"];
     assert_eq!(warnings.len(), starts.len(), "{warnings:?}");
     for (warning, start) in warnings.iter().zip(starts) {
         assert!(warning.starts_with(start), "{warning}");

@@ -50,13 +50,13 @@ impl Observing {
     }
 
     /// Writes and sends, also of a build that failed.
-    pub(crate) fn finish(&self, result: &Result<BuildReport, Failure>) -> Result<(), PageError> {
+    pub(crate) fn finish(&self, result: &Result<Option<BuildReport>, Failure>) -> Result<(), PageError> {
         let recording = self.recorder.recording();
         if let Some(telemetry) = &self.telemetry {
             telemetry.send(&recording, self.recorder.as_ref());
         }
         let Some(path) = &self.page else { return Ok(()) };
-        let found = result.as_ref().ok().and_then(|report| report.details.clone()).unwrap_or_default();
+        let found = result.iter().flatten().find_map(|report| report.details.clone()).unwrap_or_default();
         let failure = result.as_ref().err().map(|failure| failure.to_string());
         let details = PageDetails { title: self.title.clone(), saved: found.saved, layers: found.layers, failure };
         let temporary = path.with_extension("partial");

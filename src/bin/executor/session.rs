@@ -18,15 +18,17 @@ use yadokari::sandbox::{self, Cancel, IgnoreList, InPlaceSandbox, Kind, OverlayS
 
 use crate::attestations::attestations;
 use crate::cache_server::cache_server;
-use crate::command_line::settings::{credentials, env};
+use crate::command_line::settings::env;
+use crate::command_line::values::parse_boolean;
 use crate::command_line::{display, switches};
 use crate::failure::Failure;
 use crate::flags::{CommandLine, OnFailure};
 use crate::named::Named;
 use crate::observing::Observing;
+use crate::preserve::Preserved;
 use crate::remote_caches::{layer_cache, mount_repository, remote_caches, trust};
-use crate::workplace::{Workplace, executor_directory, kaniko_dir, state_parent};
-use crate::{hide, metadata, named, settings, ssh};
+use crate::workplace::{Workplace, executor_directory, has_cache_directory, kaniko_dir, state_parent};
+use crate::{dry_run, hide, metadata, named, settings, ssh};
 
 /// In the cache directory: what files of contexts hashed to.
 const CONTEXTS: &str = "contexts";
@@ -36,10 +38,30 @@ pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
     settings::check(line)?;
     // First of all, while there is one thread: it may start this program again inside a namespace.
     let probe = choose_sandbox(line)?;
-    let wiped = (probe.kind == Kind::InPlace && line.build.cleanup).then(|| ignored(line)).transpose()?;
+    let cleans = probe.kind == Kind::InPlace && line.build.cleanup && !line.build.dryrun;
+    if !cleans {
+        return build_with(line, probe);
+    }
+    let ignore = ignored(line)?;
+    let (parent, _) = state_parent(line, &probe)?;
+    let preserved = line.build.preserve_context.then(|| Preserved::new(&parent, &ignore)).transpose()?;
     let result = build_with(line, probe);
-    let wiped = wiped.map_or(Ok(()), |ignore| sandbox::wipe(Path::new("/"), &ignore));
-    result.and_then(|()| Ok(wiped?))
+    let wiped = sandbox::wipe(Path::new("/"), &ignore);
+    let restored = preserved.map_or(Ok(()), |preserved| preserved.restore());
+    result.and_then(|()| Ok(wiped?)).and_then(|()| Ok(restored?))
+}
+
+/// Flags that ask for something that does not happen here.
+fn without_effect(line: &CommandLine, kind: Kind) -> impl Iterator<Item = String> {
+    let build = &line.build;
+    let in_place = kind == Kind::InPlace;
+    let preserve = build.preserve_context && !(in_place && build.cleanup);
+    let preserve = preserve.then_some("--preserve-context has no effect: it counts in place, with --cleanup");
+    let materialize = build.materialize && !in_place;
+    let materialize =
+        materialize.then_some("--materialize has no effect: RUN steps do not run in the container's root");
+    let ours = preserve.into_iter().chain(materialize).map(str::to_owned);
+    line.without_effect.warnings.iter().cloned().chain(ours).chain(settings::unknown_helpers(&line.registry))
 }
 
 fn build_with(line: &CommandLine, probe: Probe) -> Result<(), Failure> {
@@ -55,11 +77,14 @@ fn build_with(line: &CommandLine, probe: Probe) -> Result<(), Failure> {
     Ok(written?)
 }
 
-fn build_observed(line: &CommandLine, probe: Probe, observer: &Arc<dyn Observer>) -> Result<BuildReport, Failure> {
+/// Nothing is reported of a dry run.
+fn build_observed(
+    line: &CommandLine,
+    probe: Probe,
+    observer: &Arc<dyn Observer>,
+) -> Result<Option<BuildReport>, Failure> {
     switches::note(observer.as_ref());
-    for warning in &line.without_effect.warnings {
-        observer.event(Event::Warning(warning.clone()));
-    }
+    without_effect(line, probe.kind).for_each(|warning| observer.event(Event::Warning(warning)));
     let (parent, holds_overlay) = state_parent(line, &probe)?;
     let found = find_context(line, &parent)?;
     let (path, dockerfile) = settings::dockerfile(&line.build, &found)?;
@@ -73,6 +98,8 @@ fn build_observed(line: &CommandLine, probe: Probe, observer: &Arc<dyn Observer>
         caching: settings::caching(&line.cache),
         reproducible: line.build.reproducible,
         rewrite_times: line.build.rewrite_timestamp,
+        single_layer: line.build.single_snapshot,
+        materialize: line.build.materialize,
         jobs: settings::jobs(&line.build),
         shell_on_failure: line.build.on_failure == OnFailure::Shell,
         secrets: settings::secrets(&line.build, &env)?,
@@ -94,8 +121,8 @@ fn build_observed(line: &CommandLine, probe: Probe, observer: &Arc<dyn Observer>
     observer.event(Event::Debug(probe.reason.clone()));
     let report = run(line, &request, &contexts, &workplace, probe, observer)?
         .map_err(|error| Failure::build(error, &request.dockerfile))?;
-    if let Some(path) = &line.output.metadata_file {
-        metadata::write(path, &report, &request.outputs)?;
+    if let (Some(path), Some(report)) = (&line.output.metadata_file, &report) {
+        metadata::write(path, report, &request.outputs)?;
     }
     Ok(report)
 }
@@ -178,8 +205,8 @@ fn run(
     workplace: &Workplace,
     probe: Probe,
     observer: &Arc<dyn Observer>,
-) -> Result<Result<BuildReport, build::BuildError>, Failure> {
-    let credentials = credentials(env)?;
+) -> Result<Result<Option<BuildReport>, build::BuildError>, Failure> {
+    let credentials = settings::registry_credentials(&line.registry)?;
     let server = cache_server(&line.cache)?;
     let mut options = settings::client_options(&line.registry, &env)?;
     let plain = server.as_ref().filter(|server| server.is_plain);
@@ -210,10 +237,19 @@ fn run(
         work: workplace.work.path(),
         observer: observer.as_ref(),
     };
+    if line.build.dryrun || prints_plan() {
+        match build::dry_run(request, &services) {
+            Ok(stages) => dry_run::print(&stages, &line.output)?,
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    if line.build.dryrun {
+        return Ok(Ok(None));
+    }
     let others = line.build.target.iter().skip(1);
     let mut others = others.map(|target| settings::only_built(request, target));
     let built = others.try_for_each(|request| build::build(&request, &services).map(drop));
-    let result = built.and_then(|()| build::build(request, &services));
+    let result = built.and_then(|()| build::build(request, &services)).map(Some);
     contexts.remember(workplace, observer.as_ref());
     if let Some(cache) = &cache {
         cache.finish();
@@ -223,6 +259,11 @@ fn run(
         mounts.finish();
     }
     Ok(result)
+}
+
+/// Kaniko's `KANIKO_PRINT_PLAN`.
+fn prints_plan() -> bool {
+    env("KANIKO_PRINT_PLAN").is_some_and(|text| parse_boolean(&text) == Ok(true))
 }
 
 /// Cache mounts in the cache repository, when they are wanted there.
@@ -275,7 +316,8 @@ fn sandbox_choice(
 /// What stages leave alone in place.
 pub(crate) fn ignored(line: &CommandLine) -> Result<IgnoreList, Failure> {
     let extra = line.build.ignore_path.iter().map(|path| Path::new("/").join(path));
-    let extra: Vec<_> = extra.chain(kaniko_dir(line)).collect();
+    let cache = has_cache_directory(line).then(|| std::path::absolute(&line.cache.cache_dir)).transpose()?;
+    let extra: Vec<_> = extra.chain(kaniko_dir(line)).chain(cache).collect();
     Ok(ignore_list(&executor_directory()?, line.build.ignore_var_run, &extra)?)
 }
 

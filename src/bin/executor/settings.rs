@@ -12,7 +12,7 @@ use yadokari::image::media_type::{Compression, ImageFormat};
 use yadokari::image::{Platform, Reference};
 use yadokari::layer::LayerCompression;
 use yadokari::plan::{NamedContexts, PlanOptions};
-use yadokari::registry::ClientOptions;
+use yadokari::registry::{ClientOptions, Credentials, Helper};
 use yadokari::sandbox::Requested;
 
 use crate::command_line::settings::{self as command_line, Environment, SettingsError, usage};
@@ -29,9 +29,6 @@ use crate::flags::{
 /// Kaniko `cmd/executor`: the same checks.
 pub(crate) fn check(line: &CommandLine) -> Result<(), SettingsError> {
     let output = &line.output;
-    if line.build.dryrun {
-        return Err(usage("--dryrun cannot be had: --check looks at the Dockerfile, --no-push builds without a push"));
-    }
     if output.destination.is_empty() && !output.no_push {
         return Err(usage("you must provide --destination, or use --no-push"));
     }
@@ -238,6 +235,23 @@ pub(crate) fn client_options(flags: &RegistryFlags, env: Environment<'_>) -> Res
     let client = env("UPSTREAM_CLIENT_TYPE").filter(|client| !client.is_empty());
     let user_agent = client.map_or(pull.user_agent.clone(), |client| format!("{},{client}", pull.user_agent));
     Ok(ClientOptions { insecure: flags.insecure, skip_tls_verify: flags.skip_tls_verify, retries, user_agent, ..pull })
+}
+
+/// `--credential-helpers`; without it everybody may find credentials.
+pub(crate) fn registry_credentials(flags: &RegistryFlags) -> Result<Credentials, SettingsError> {
+    let credentials = command_line::credentials(command_line::env)?;
+    if flags.credential_helpers.is_empty() {
+        return Ok(credentials);
+    }
+    Ok(credentials.limited_to(flags.credential_helpers.iter().filter_map(|name| Helper::from_name(name)).collect()))
+}
+
+/// What `--credential-helpers` names that nobody is called: warnings, as in Kaniko.
+pub(crate) fn unknown_helpers(flags: &RegistryFlags) -> impl Iterator<Item = String> {
+    let names = flags.credential_helpers.iter();
+    let unknown = names.filter(|name| !name.is_empty() && Helper::from_name(name).is_none());
+    let known = Helper::ALL.map(Helper::name).join(", ");
+    unknown.map(move |name| format!("--credential-helpers: nobody is called {name:?}; there are {known}"))
 }
 
 pub(crate) fn sandbox(flag: SandboxFlag) -> Requested {

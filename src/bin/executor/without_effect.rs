@@ -20,7 +20,7 @@ enum Kind {
 }
 
 /// All of them, in the order of their names.
-pub(crate) const FLAGS: [Flag; 11] = [
+pub(crate) const FLAGS: [Flag; 7] = [
     text("azure-container-registry-config", "credentials come from Docker's config.json, its helpers included"),
     Flag { short: Some('b'), ..text("bucket", "the whole address goes to --context") },
     switch(
@@ -28,9 +28,7 @@ pub(crate) const FLAGS: [Flag; 11] = [
         true,
         "layers are compressed once, on their way to the disk, and never kept in memory",
     ),
-    text("credential-helpers", "the helpers that Docker's config.json names are asked"),
     switch("force-build-metadata", false, "instructions without files are always part of the keys and the history"),
-    switch("materialize", false, "the image's files are only unpacked for a step that runs"),
     Flag {
         variable: Some("KANIKO_PRE_CLEANUP"),
         ..switch(
@@ -39,15 +37,6 @@ pub(crate) const FLAGS: [Flag; 11] = [
             "in place, the root is always wiped before the first RUN; elsewhere it is not used",
         )
     },
-    Flag {
-        variable: Some("KANIKO_PRESERVE_CONTEXT"),
-        ..switch(
-            "preserve-context",
-            false,
-            "in place, what is mounted or named by --ignore-path stays, and nothing else",
-        )
-    },
-    switch("single-snapshot", false, "each step has a layer of its own, which is what the cache keeps"),
     switch("skip-unused-stages", false, "only the stages that the target needs are ever built"),
     switch("use-new-run", false, "what did not change is never read again, and every change is found"),
 ];

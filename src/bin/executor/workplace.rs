@@ -1,6 +1,7 @@
 //! The directories of a build: the store, and throw-away files that go when the build ends.
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -56,17 +57,30 @@ impl Workplace {
 /// is there.
 fn cache_directory(line: &CommandLine) -> Result<Option<Store>, Failure> {
     let directory = &line.cache.cache_dir;
-    let asked_for = directory != Path::new("/cache");
-    let is_wanted = directory.is_dir() || (line.cache.cache && asked_for);
-    if !is_wanted {
+    let is_there = has_cache_directory(line);
+    let is_made = line.cache.cache && directory != Path::new(DEFAULT_CACHE);
+    if !is_there && !is_made {
         return Ok(None);
     }
-    let access = match (line.cache.cache, directory.is_dir()) {
+    let access = match (line.cache.cache, is_there) {
         (true, true) => Access::Auto,
         (true, false) => Access::ReadWrite,
         (false, _) => Access::ReadOnly,
     };
     Ok(Some(Store::open(directory, access)?))
+}
+
+/// Where the cache is by default.
+const DEFAULT_CACHE: &str = "/cache";
+
+/// Whether the cache directory is there. Our images have an empty `/cache` to mount something at; without a mount it is
+/// none: what is written there would go with the container, and in place it would hide the built image's `/cache`.
+pub(crate) fn has_cache_directory(line: &CommandLine) -> bool {
+    let directory = &line.cache.cache_dir;
+    let is_mount =
+        || matches!((fs::metadata(directory), fs::metadata("/")), (Ok(it), Ok(root)) if it.dev() != root.dev());
+    let is_used = || fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some());
+    directory.is_dir() && (directory != Path::new(DEFAULT_CACHE) || is_mount() || is_used())
 }
 
 /// `--kaniko-dir` or `KANIKO_DIR`, absolute; one that is set to nothing does not count.

@@ -58,24 +58,30 @@ fn history(plan: &Plan, images: &BaseImages, step_layers: &[StateLayer], fixed: 
     let first = step_layers.first().and_then(StateLayer::created);
     let mut time = first.map(rfc3339).or_else(|| base.and_then(|config| config.created.clone()));
     let mut layers = step_layers.iter();
+    let steps = chain.iter().flat_map(|stage| &stage.history).filter(|entry| entry.step.is_some()).count();
+    // Of several steps in one layer, the last has it.
+    let mut without_layer = steps.saturating_sub(step_layers.len());
     for entry in chain.iter().flat_map(|stage| &stage.history) {
-        if entry.step.is_some() {
+        let has_layer = entry.step.is_some() && without_layer == 0;
+        if has_layer {
             time = layers.next().and_then(StateLayer::created).map(rfc3339).or(time);
+        } else if entry.step.is_some() {
+            without_layer -= 1;
         }
         let created = fixed.or(time.as_ref()).cloned();
-        history.push(history_entry(entry, created));
+        history.push(history_entry(entry, has_layer, created));
     }
     history
 }
 
 /// The author is in the configuration alone, as with BuildKit.
-fn history_entry(entry: &HistoryEntry, created: Option<String>) -> History {
+fn history_entry(entry: &HistoryEntry, has_layer: bool, created: Option<String>) -> History {
     History {
         created,
         created_by: Some(entry.created_by.clone()),
         author: None,
         comment: Some(COMMENT.into()),
-        empty_layer: entry.step.is_none(),
+        empty_layer: !has_layer,
     }
 }
 

@@ -26,6 +26,7 @@ use crate::image::Descriptor;
 use crate::image::media_type::{self, Compression};
 use crate::layer::{Change, ChangeKind, Content, EncodeError, EntryKind, Toc, decompress, encode_files};
 use crate::report::{Event, Observer};
+use crate::sandbox::IgnoreList;
 use crate::snapshot::{self, SnapshotError, StatIndex};
 
 /// What the members of a saved mount are below.
@@ -265,7 +266,7 @@ fn members(directory: &Path) -> Result<Vec<Change>, MountFault> {
     let (kind, xattrs) = (ChangeKind::Directory, BTreeMap::new());
     let root = Change { path: ROOT.to_vec(), kind, mode, uid, gid, mtime: status.mtime(), xattrs };
     let mut members = vec![root];
-    for mut change in snapshot::everything(directory)? {
+    for mut change in snapshot::everything(directory, &IgnoreList::default())? {
         change.path = below_root(&change.path);
         match &mut change.kind {
             ChangeKind::CharDevice(_) | ChangeKind::BlockDevice(_) => continue,

@@ -138,6 +138,20 @@ impl<'a> Rooms<'a> {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Leaves the files of a finished stage in the container's root; elsewhere it is not touched.
+    pub(in super::super) fn materialize(
+        &self,
+        state: &StageState,
+        materials: &Materials<'_>,
+    ) -> Result<(), BuildError> {
+        match &self.kind {
+            RoomKind::Tree(room) if matches!(lock(room).place, Place::Container) => {
+                lock(room).fill(state.layers(), materials)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Waits for a place to run a step.
     pub(in super::super) fn enter(&'a self) -> Result<Room<'a>, BuildError> {
         match &self.kind {

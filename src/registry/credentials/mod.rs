@@ -3,7 +3,7 @@
 mod docker;
 mod provider;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use super::helper;
 use docker::{Source, read};
+pub use provider::Helper;
 use provider::Providers;
 
 /// How long a credential program's answer is used; cloud tokens live for an hour or more.
@@ -212,6 +213,15 @@ impl Credentials {
     #[must_use]
     pub fn with_environment(mut self, lookup: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
         self.providers = Some(Providers::new(lookup));
+        self
+    }
+
+    /// Of what the environment offers, `helpers` alone are asked.
+    #[must_use]
+    pub fn limited_to(mut self, helpers: BTreeSet<Helper>) -> Self {
+        if let Some(providers) = &mut self.providers {
+            providers.limit(helpers);
+        }
         self
     }
 

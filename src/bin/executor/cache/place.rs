@@ -11,7 +11,7 @@ use yadokari::store::{Access, Store};
 
 use super::flags::PlaceFlags;
 use crate::command_line::display;
-use crate::command_line::settings::{credentials, env, usage};
+use crate::command_line::settings::{env, usage};
 use crate::failure::Failure;
 use crate::remote_caches::At;
 use crate::settings;
@@ -39,7 +39,10 @@ impl Place {
             Some(text) => match At::parse(text)? {
                 At::Layout(path) => Ok(Self::Store(Store::open(&path, access)?)),
                 At::Registry(repository) => {
-                    let client = Client::new(settings::client_options(&flags.registry, &env)?, credentials(env)?)?;
+                    let client = Client::new(
+                        settings::client_options(&flags.registry, &env)?,
+                        settings::registry_credentials(&flags.registry)?,
+                    )?;
                     Ok(Self::Repository(CacheRepository::new(client, repository)))
                 }
             },

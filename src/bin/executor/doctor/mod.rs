@@ -13,7 +13,7 @@ use yadokari::registry::{Client, RegistryError};
 use yadokari::sandbox::{self, Facts, Hidden, Hiding, HidingMethod, IgnoreList, Kind, free_space, supports_overlay};
 
 use crate::command_line::failure::chain;
-use crate::command_line::settings::{credential_files, credentials, env};
+use crate::command_line::settings::{credential_files, env};
 use crate::failure::Failure;
 use crate::flags::{CommandLine, DoctorFlags};
 use crate::remote_caches::remote_caches;
@@ -86,7 +86,7 @@ fn examine(line: &CommandLine, hosts: &[String]) -> Result<Report, Failure> {
     let attempts = sandbox::attempts(line.build.force);
     let probe = session::probe(line);
     let directories = directories(line, probe.kind)?;
-    let credentials = credentials(env)?;
+    let credentials = settings::registry_credentials(&line.registry)?;
     let kinds = credentials.kinds().into_iter().map(|(server, kind)| Credential { server, kind }).collect();
     let hidden = hidden(line, probe.kind)?;
     let client = Client::new(settings::client_options(&line.registry, &env)?, credentials)?;

@@ -18,7 +18,7 @@ use yadokari::store::StoreError;
 
 use crate::command_line::display;
 use crate::command_line::flags::LogFlags;
-use crate::command_line::settings::{credentials, env};
+use crate::command_line::settings::env;
 use crate::command_line::values::boolean;
 use crate::failure::Failure;
 use crate::flags::RegistryFlags;
@@ -109,10 +109,14 @@ trait Blob: Send + Sync {
 /// Carries out the command.
 pub(crate) fn run(flags: &PushFlags) -> Result<(), Failure> {
     let observer = display::observer(&flags.log, &env);
+    settings::unknown_helpers(&flags.registry).for_each(|warning| observer.event(Event::Warning(warning)));
     let destinations: Vec<Reference> =
         flags.destination.iter().map(|text| settings::reference(text)).collect::<Result<_, _>>()?;
     let stored = if flags.path.is_dir() { layout::open(&flags.path)? } else { archive::open(&flags.path)? };
-    let client = Client::new(settings::client_options(&flags.registry, &env)?, credentials(env)?)?;
+    let client = Client::new(
+        settings::client_options(&flags.registry, &env)?,
+        settings::registry_credentials(&flags.registry)?,
+    )?;
     if !flags.skip_push_permission_check {
         check(&client, &destinations)?;
     }

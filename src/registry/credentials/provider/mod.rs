@@ -5,23 +5,27 @@
 //! | `hosts` | which registry is whose |
 //! | `pipeline` | GitLab, GitHub and Kaniko's variables |
 //! | `aws`, `google`, `azure` | the tokens of the clouds |
+//! | `helper` | which of them may be asked |
 //! | `exchange`, `variables` | one bounded request; the environment |
 
 mod aws;
 mod azure;
 mod exchange;
 mod google;
+mod helper;
 mod hosts;
 mod pipeline;
 mod variables;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Credential, CredentialsError};
 use crate::registry::proxy::ProxySettings;
 use exchange::{Failure, Web};
+pub use helper::Helper;
+use helper::Helpers;
 use hosts::Cloud;
 use variables::Variables;
 
@@ -55,6 +59,7 @@ type Slot = Arc<Mutex<Kept>>;
 pub(super) struct Providers {
     variables: Variables,
     web: Web,
+    helpers: Helpers,
     kept: Mutex<HashMap<String, Slot>>,
 }
 
@@ -62,7 +67,17 @@ impl Providers {
     /// Nothing is read or asked yet.
     pub(super) fn new(lookup: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
         let proxy = ProxySettings::from_lookup(&lookup);
-        Self { variables: Variables::new(lookup), web: Web { proxy }, kept: Mutex::default() }
+        Self {
+            variables: Variables::new(lookup),
+            web: Web { proxy },
+            helpers: Helpers::default(),
+            kept: Mutex::default(),
+        }
+    }
+
+    /// These alone are asked from now on.
+    pub(super) fn limit(&mut self, helpers: BTreeSet<Helper>) {
+        self.helpers = Helpers(helpers);
     }
 
     /// The credential for `registry` (in lower case) and the provider's name; `None` when no provider has to do with it.
@@ -70,10 +85,12 @@ impl Providers {
     /// # Errors
     /// [`CredentialsError::Provider`].
     pub(super) fn find(&self, registry: &str) -> Result<Option<(Credential, &'static str)>, CredentialsError> {
-        if let Some(found) = pipeline::find(&self.variables, registry) {
+        if let Some(found) = pipeline::find(&self.variables, &self.helpers, registry) {
             return Ok(Some(found));
         }
-        let Some(cloud) = hosts::cloud(registry) else { return Ok(None) };
+        let Some(cloud) = hosts::cloud(registry).filter(|cloud| self.helpers.0.contains(&helper(cloud))) else {
+            return Ok(None);
+        };
         let provider = name(&cloud);
         let fail = |failure: Failure| CredentialsError::Provider {
             provider,
@@ -86,10 +103,13 @@ impl Providers {
     /// Entries and what stands behind them, for people. Metadata services are not asked, and so not listed.
     pub(super) fn kinds(&self) -> Vec<(String, String)> {
         let entry = |host: &str, kind: String| (host.to_owned(), kind);
-        let mut kinds = pipeline::kinds(&self.variables);
-        kinds.extend(aws::configured(&self.variables).map(|kind| entry("*.dkr.ecr.*", kind.to_owned())));
-        kinds.extend(google::configured(&self.variables).map(|kind| entry("gcr.io, *.pkg.dev", kind)));
-        kinds.extend(azure::configured(&self.variables).map(|kind| entry("*.azurecr.io", kind.to_owned())));
+        let mut kinds = pipeline::kinds(&self.variables, &self.helpers);
+        let aws = self.helpers.ask(Helper::Ecr, || aws::configured(&self.variables));
+        let google = self.helpers.ask(Helper::Google, || google::configured(&self.variables));
+        let azure = self.helpers.ask(Helper::Acr, || azure::configured(&self.variables));
+        kinds.extend(aws.map(|kind| entry("*.dkr.ecr.*", kind.to_owned())));
+        kinds.extend(google.map(|kind| entry("gcr.io, *.pkg.dev", kind)));
+        kinds.extend(azure.map(|kind| entry("*.azurecr.io", kind.to_owned())));
         kinds
     }
 
@@ -117,6 +137,14 @@ impl Providers {
             Cloud::Google => google::token(&self.web, &self.variables),
             Cloud::Azure(cloud) => azure::token(&self.web, &self.variables, registry, *cloud),
         }
+    }
+}
+
+fn helper(cloud: &Cloud) -> Helper {
+    match cloud {
+        Cloud::Ecr(_) | Cloud::EcrPublic => Helper::Ecr,
+        Cloud::Google => Helper::Google,
+        Cloud::Azure(_) => Helper::Acr,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::super::docker::normalise;
 use super::super::{Credential, Secret};
+use super::helper::{Helper, Helpers};
 use super::hosts::without_https_port;
 use super::variables::Variables;
 
@@ -9,19 +10,21 @@ use super::variables::Variables;
 ///
 /// # Source
 /// Kaniko (`KANIKO_<HOST>_USER`), GitLab "Predefined CI/CD variables", GitHub "Working with the Container registry".
-pub(super) fn find(variables: &Variables, registry: &str) -> Option<(Credential, &'static str)> {
+pub(super) fn find(variables: &Variables, helpers: &Helpers, registry: &str) -> Option<(Credential, &'static str)> {
     let host = without_https_port(registry);
-    let kaniko = kaniko(variables, registry).map(|found| (found, "Kaniko's variables"));
-    let gitlab = || gitlab(variables, host).or_else(|| gitlab_proxy(variables, host)).map(|found| (found, "GitLab"));
-    kaniko.or_else(gitlab).or_else(|| github(variables, host).map(|found| (found, "GitHub")))
+    let kaniko = helpers.ask(Helper::Environment, || kaniko(variables, registry));
+    let gitlab = || gitlab(variables, host).or_else(|| gitlab_proxy(variables, host));
+    let gitlab = || Some((helpers.ask(Helper::GitLab, gitlab)?, "GitLab"));
+    let github = || Some((helpers.ask(Helper::GitHub, || github(variables, host))?, "GitHub"));
+    kaniko.map(|found| (found, "Kaniko's variables")).or_else(gitlab).or_else(github)
 }
 
 /// Entries and what stands behind them, for people.
-pub(super) fn kinds(variables: &Variables) -> Vec<(String, String)> {
+pub(super) fn kinds(variables: &Variables, helpers: &Helpers) -> Vec<(String, String)> {
     let candidates = [("CI_REGISTRY", "GitLab job"), ("CI_DEPENDENCY_PROXY_SERVER", "GitLab dependency proxy")];
     let gitlab = candidates.into_iter().filter_map(|(name, text)| Some((normalise(&variables.get(name)?), text)));
     let all = gitlab.chain([("ghcr.io".to_owned(), "GitHub token")]);
-    let has = |(host, _): &(String, &str)| find(variables, host).is_some();
+    let has = |(host, _): &(String, &str)| find(variables, helpers, host).is_some();
     all.filter(has).map(|(host, text)| (host, text.to_owned())).collect()
 }
 
@@ -100,7 +103,7 @@ mod tests {
     }
 
     fn shown(variables: &Variables, registry: &str) -> String {
-        match find(variables, registry) {
+        match find(variables, &Helpers::default(), registry) {
             Some((Credential::Basic { username, password }, _)) => format!("{username}:{}", password.expose()),
             other => format!("{other:?}"),
         }
@@ -140,7 +143,21 @@ mod tests {
         assert_eq!(shown(&without(&["CI_REGISTRY_USER", "CI_JOB_TOKEN"]), registry), "None");
         assert_eq!(shown(&without(&["CI_REGISTRY"]), registry), "None");
         assert_eq!(shown(&without(&["GITHUB_ACTOR"]), "ghcr.io"), "x-access-token:hub");
+        let kinds = |variables: &Variables| kinds(variables, &Helpers::default());
         assert_eq!(kinds(&without(&[])).len(), 3);
         assert_eq!(kinds(&without(&["CI_REGISTRY", "CI_DEPENDENCY_PROXY_USER", "GITHUB_TOKEN"])), []);
+    }
+    #[test]
+    fn only_those_that_may_be_asked_answer() {
+        let all = without(&[]);
+        for (helper, registry) in [
+            (Helper::Environment, "my-host.example"),
+            (Helper::GitLab, "registry.gitlab.example:5050"),
+            (Helper::GitHub, "ghcr.io"),
+        ] {
+            let (only, others) = (Helpers([helper].into()), Helper::ALL.into_iter().filter(|other| *other != helper));
+            assert!(find(&all, &only, registry).is_some(), "{registry}");
+            assert_eq!(find(&all, &Helpers(others.collect()), registry), None, "{registry}");
+        }
     }
 }
