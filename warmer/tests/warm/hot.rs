@@ -87,7 +87,9 @@ fn a_fresh_runner_on_a_warmed_node_asks_nobody_for_the_base() {
     let before = server.requests().len();
     world.stop_registry();
     let said = build(&server, context.path(), &world.cache());
-    let asked: Vec<String> = server.requests().split_off(before);
+    // Whether the cache is a cache-server is asked beside planning, before anybody knows what will be needed.
+    let is_probe = |line: &String| line.contains("path=\"/v2/\"") || line.contains("/_oci/ext/discover\"");
+    let asked: Vec<String> = server.requests().split_off(before).into_iter().filter(|line| !is_probe(line)).collect();
     assert!(asked.is_empty(), "{said}\n{asked:#?}");
 }
 
