@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 say() { printf '\n== %s\n' "$*"; }
 
-packages=(build-essential musl-tools python3 python3-pip openssl docker-registry busybox-static skopeo openssh-client podman runc runsc uidmap git zstd xz-utils bzip2 curl procps util-linux)
+packages=(build-essential musl-tools python3 python3-venv python3-pip openssl docker-registry busybox-static skopeo openssh-client podman runc runsc uidmap git zstd xz-utils bzip2 curl procps util-linux)
 missing=()
 for package in "${packages[@]}"; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
@@ -20,6 +20,8 @@ say "format"
 cargo fmt --all --check
 say "lints"
 cargo clippy --workspace --all-targets --locked -- -D warnings
+say "an S3 service for tests"
+cache-server/tests/moto.sh
 say "tests"
 cargo test --workspace --locked
 say "documentation"

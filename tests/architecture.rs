@@ -23,7 +23,7 @@ const ALLOWED: [(&str, &[&str]); 20] = [
     ("view", &["digest", "layer"]),
     // Edges.
     ("report", &["digest"]),
-    ("context", &["digest", "extract", "image", "layer", "pattern", "view"]),
+    ("context", &["digest", "extract", "image", "layer", "pattern", "registry", "view"]),
     ("extract", &["digest", "layer", "view"]),
     ("store", &["digest", "image", "key"]),
     ("registry", &["digest", "image"]),

@@ -5,10 +5,12 @@
 //! | `hosts` | which registry is whose |
 //! | `pipeline` | GitLab, GitHub and Kaniko's variables |
 //! | `aws`, `google`, `azure` | the tokens of the clouds |
+//! | `clouds` | the same for other services than registries |
 //! | `exchange`, `variables` | one bounded request; the environment |
 
 mod aws;
 mod azure;
+mod clouds;
 mod exchange;
 mod google;
 mod hosts;
@@ -21,6 +23,8 @@ use std::time::{Duration, Instant};
 
 use super::{Credential, CredentialsError};
 use crate::registry::proxy::ProxySettings;
+pub use aws::Keys as AccessKeys;
+pub use clouds::Clouds;
 use exchange::{Failure, Web};
 use hosts::Cloud;
 use variables::Variables;
