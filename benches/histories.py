@@ -214,6 +214,8 @@ class History:
 
     def summary(self):
         rows = self.rows[1:]
+        if not rows:
+            return
         median = lambda values: statistics.median(values)
         print(f"{self.name}: {len(rows)} commits after the first: least {sum(r[0] for r in rows)} steps, ours {sum(r[1][0] for r in rows)}, "
               f"buildah {sum(r[3][0] for r in rows)}; more than the least in {sum(r[1][0] > r[0] for r in rows)} commits; median "
