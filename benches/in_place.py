@@ -30,7 +30,7 @@ class InPlace(Bench):
         self.count += 1
         return took(self.podman + ["run", "--rm", "--net=host", "--ulimit", "nofile=20000:20000", "--ulimit", "nproc=10000:10000",
                                    "--tls-verify=false", "-v", f"{self.contexts}/{name}:/workspace:ro", *SIDES[sandbox],
-                                   f"{self.address}/yadokari:1", f"--sandbox={sandbox}", "--cache", "--cache-repo",
+                                   f"{self.address}/executor:1", f"--sandbox={sandbox}", "--cache", "--cache-repo",
                                    f"{self.address}/{name}{self.count}/cache", "-d", f"{self.address}/{name}{self.count}:1"])
 
     def compare(self, name):

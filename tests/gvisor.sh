@@ -27,7 +27,7 @@ flags=(--context "$work/context" --no-push --reproducible --cache=false)
 gvisor=("${podman[@]}" --runtime runsc --runtime-flag platform=ptrace --runtime-flag network=host)
 container() {
     "${gvisor[@]}" run --rm --net=host --security-opt seccomp=unconfined --tls-verify=false -v "$work/context:/workspace:ro" \
-        -v "$work/out:/out" "$registry/yadokari:1" "$@" >"$work/log" 2>&1
+        -v "$work/out:/out" "$registry/executor:1" "$@" >"$work/log" 2>&1
 }
 echo "-- doctor"
 container doctor || wrong "doctor sees a problem"

@@ -10,7 +10,7 @@ use yadokari::registry::Client;
 use yadokari::signature::TrustedKey;
 
 use crate::command_line::failure::chain;
-use crate::command_line::settings::{SettingsError, credentials, env, usage};
+use crate::command_line::settings::{SettingsError, env, usage};
 use crate::failure::Failure;
 use crate::flags::RegistryFlags;
 use crate::{keys, settings};
@@ -80,7 +80,10 @@ pub(crate) fn run(flags: &VerifyFlags) -> Result<(), Failure> {
         return Err(usage("--key: 64 keys at most").into());
     }
     let claim = flags.attestation.clone().map_or(Claim::Signature, Claim::Attestation);
-    let client = Client::new(settings::client_options(&flags.registry, &env)?, credentials(env)?)?;
+    let client = Client::new(
+        settings::client_options(&flags.registry, &env)?,
+        settings::registry_credentials(&flags.registry)?,
+    )?;
     let failed = |source| VerifyError::Asking { image: image.to_string(), source };
     let found = attest::verify(&client, &image, &keys, &claim).map_err(failed)?;
     let name_of = |id: &str| {
