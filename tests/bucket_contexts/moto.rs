@@ -8,9 +8,9 @@ use std::process::{Child, Command, Stdio};
 /// The service; ends with the test.
 pub(crate) struct Moto {
     process: Child,
-    pub address: String,
+    pub(crate) address: String,
     /// Of a user who may read.
-    pub key: (String, String),
+    pub(crate) key: (String, String),
 }
 
 impl Moto {

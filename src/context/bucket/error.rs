@@ -112,7 +112,7 @@ pub enum BucketError {
 pub struct Place {
     pub(super) address: Box<BucketAddress>,
     /// Scheme, host and port.
-    pub(super) endpoint: String,
+    pub(super) endpoint: Box<str>,
 }
 
 impl fmt::Display for Place {
