@@ -129,7 +129,14 @@ impl From<StorageError> for ApiError {
         if let StorageError::TooLarge { .. } = error {
             return Self::new(Code::SizeInvalid, error.to_string()).with_status(StatusCode::PAYLOAD_TOO_LARGE);
         }
+        if let StorageError::Overtaken = error {
+            return Self::new(Code::RangeInvalid, error.to_string());
+        }
         let internal = Self::internal(&error);
+        if error.is_unavailable() {
+            let message = "the object store does not answer as it should";
+            return Self { fault: internal.fault, ..Self::new(Code::Unavailable, message) };
+        }
         if !error.is_full() {
             return internal;
         }

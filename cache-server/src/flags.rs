@@ -11,6 +11,7 @@ use crate::access_log::LogLevel;
 use crate::configuration::Settings;
 use crate::eviction::{Time, TimeToLive};
 use crate::name::RepositoryName;
+use crate::storage::StoreAddress;
 
 /// An OCI registry that shares image layers and cache records among build runners.
 #[derive(Debug, Parser)]
@@ -27,11 +28,11 @@ pub(crate) enum Command {
     Serve(Box<ServeFlags>),
     /// Make, list and revoke static tokens
     Token(TokenFlags),
-    /// Remove what is no longer wanted from the data of a server that is not running
+    /// Remove what is no longer wanted from a directory whose server is not running, or a store
     Gc(GcFlags),
-    /// Check the data of a server that is not running
+    /// Check a directory whose server is not running, or a store
     Verify(VerifyFlags),
-    /// Say what takes the space in the data of a server that is not running
+    /// Say what takes the space in a directory whose server is not running, or in a store
     Stats(StatsFlags),
     /// Write the data of a server that is not running to an archive
     Export(ExportFlags),
@@ -77,13 +78,25 @@ pub(crate) struct ServeFlags {
     quiet: bool,
 }
 
+/// Whose data.
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct PlaceFlags {
+    /// Directory of the server's data
+    #[arg(long, value_name = "DIR", env = "CACHE_SERVER_DATA")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Place of the servers' data in an object store; they may be running
+    #[arg(long, value_name = "URL", env = "CACHE_SERVER_STORE")]
+    pub(crate) store: Option<StoreAddress>,
+}
+
 /// What to remove.
 #[derive(Debug, Args)]
 #[command(after_help = "A running server collects by itself, every few minutes.")]
 pub(crate) struct GcFlags {
-    /// Directory of the server's data
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) place: PlaceFlags,
 
     /// Remove what was not used for so long: 30d, or REPOSITORY=30d; units s, m, h, d
     ///
@@ -103,9 +116,8 @@ Prints one line per problem. A problem is healed by pushing again what it names.
 
 Exit codes: 0 when there is no problem, 1 when there is one, 2 on wrong usage.")]
 pub(crate) struct VerifyFlags {
-    /// Directory of the server's data
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) place: PlaceFlags,
 
     /// Compare sizes only, instead of hashing every blob
     #[arg(long)]
@@ -115,9 +127,8 @@ pub(crate) struct VerifyFlags {
 /// What to say.
 #[derive(Debug, Args)]
 pub(crate) struct StatsFlags {
-    /// Directory of the server's data
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) place: PlaceFlags,
 
     /// Write one JSON document instead of lines
     #[arg(long)]

@@ -46,8 +46,9 @@ use tokio::task::spawn_blocking;
 
 use access::Access;
 use access_log::{AccessLog, LogLevel};
-use configuration::{Configuration, ConfigurationError};
+use configuration::{Configuration, ConfigurationError, StoragePlace};
 use error::with_causes;
+use eviction::Policy;
 use flags::{Command, Flags, ServeFlags};
 use leases::Leases;
 use lifecycle::Lifecycle;
@@ -72,6 +73,8 @@ const WORKERS_PER_CORE: usize = 2;
 const BLOCKING_THREADS: usize = 64;
 /// How soon a changed certificate, user or token counts.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
+/// How soon a replica sees what another one changed, when nobody asks it for that.
+const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
 fn main() -> ExitCode {
@@ -136,10 +139,11 @@ async fn run(flags: ServeFlags) -> Result<(), Box<dyn Error>> {
     let signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let hangup = signal(SignalKind::hangup())?;
     let listener = server::listen(configuration.listen).await?;
-    let storage = Arc::new(Storage::open(&configuration.data, configuration.policy)?);
+    let storage = open(configuration.place, configuration.redirect, configuration.policy).await?;
     say(&format!("listening on {}://{}", configuration.address.scheme, listener.local_addr()?))?;
     // After listening, for it may take long.
     let sweeper = tokio::spawn(sweep(Arc::clone(&storage), log));
+    let follower = tokio::spawn(follow(Arc::clone(&storage), log));
     let mut watched = access.watched();
     watched.extend(tls.iter().map(|tls| Arc::clone(tls) as Arc<dyn Reload>));
     let reloader = tokio::spawn(reload(watched, Arc::clone(&access), hangup, log));
@@ -165,6 +169,7 @@ async fn run(flags: ServeFlags) -> Result<(), Box<dyn Error>> {
     let stopped = async { drop(stopping.await) };
     let finished = server::serve(listener, tls, registry, configuration.limits, stopped).await;
     sweeper.abort();
+    follower.abort();
     reloader.abort();
     if let Some(tracer) = tracer {
         spawn_blocking(move || tracer.stop()).await?;
@@ -173,6 +178,34 @@ async fn run(flags: ServeFlags) -> Result<(), Box<dyn Error>> {
         log.event(LogLevel::Error, "stopped with requests still running");
     }
     Ok(())
+}
+
+/// Opening blocks, and with a store may take long.
+async fn open(place: StoragePlace, redirect: bool, policy: Policy) -> Result<Arc<Storage>, Box<dyn Error>> {
+    let opened = spawn_blocking(move || match place {
+        StoragePlace::Directory(path) => Storage::open(&path, policy),
+        StoragePlace::Store(address) => {
+            Storage::open_store(&address, policy).map(|storage| if redirect { storage.redirecting() } else { storage })
+        }
+    });
+    Ok(Arc::new(opened.await??))
+}
+
+/// Learns every second what other replicas did.
+async fn follow(storage: Arc<Storage>, log: AccessLog) {
+    if !storage.has_replicas() {
+        return;
+    }
+    let mut interval = tokio::time::interval(FOLLOW_INTERVAL);
+    loop {
+        interval.tick().await;
+        let storage = Arc::clone(&storage);
+        match spawn_blocking(move || storage.follow()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => log.event(LogLevel::Error, &with_causes(&error)),
+            Err(error) => log.event(LogLevel::Error, &with_causes(&error)),
+        }
+    }
 }
 
 /// How the server goes.

@@ -5,16 +5,17 @@ use std::fs::File;
 use std::io::{self, BufWriter, Seek as _, Write as _};
 use std::path::Path;
 
+use crate::configuration::{StoragePlace, place};
 use crate::eviction::Policy;
 use crate::exchange::{self, ExchangeError, Exported, Imported};
-use crate::flags::{ExportFlags, GcFlags, ImportFlags, StatsFlags, VerifyFlags};
+use crate::flags::{ExportFlags, GcFlags, ImportFlags, PlaceFlags, StatsFlags, VerifyFlags};
 use crate::say;
 use crate::storage::{Collected, RepositoryStats, Stats, Storage};
 
 /// `cache-server gc`.
 pub(crate) fn collect(flags: &GcFlags) -> Result<(), Box<dyn Error>> {
     let policy = Policy { times_to_live: flags.ttl.clone(), grace: flags.grace.0, ..Policy::default() };
-    let storage = Storage::open_existing(&flags.data, policy)?;
+    let storage = open(&flags.place, policy)?;
     let mut collected = storage.collect()?;
     let strays = storage.remove_strays()?;
     collected.files += strays.files;
@@ -22,9 +23,16 @@ pub(crate) fn collect(flags: &GcFlags) -> Result<(), Box<dyn Error>> {
     Ok(say(&summary(&collected))?)
 }
 
+fn open(flags: &PlaceFlags, policy: Policy) -> Result<Storage, Box<dyn Error>> {
+    Ok(match place(flags.data.clone(), flags.store.clone())? {
+        StoragePlace::Directory(path) => Storage::open_existing(&path, policy)?,
+        StoragePlace::Store(address) => Storage::open_store(&address, policy)?,
+    })
+}
+
 /// `cache-server verify`.
 pub(crate) fn verify(flags: &VerifyFlags) -> Result<(), Box<dyn Error>> {
-    let storage = Storage::open_existing(&flags.data, Policy::default())?;
+    let storage = open(&flags.place, Policy::default())?;
     let verified = storage.verify(!flags.quick)?;
     for problem in &verified.problems {
         say(problem)?;
@@ -32,13 +40,16 @@ pub(crate) fn verify(flags: &VerifyFlags) -> Result<(), Box<dyn Error>> {
     let (blobs, manifests) = (verified.blobs, verified.manifests);
     match verified.problems.len() {
         0 => Ok(say(&format!("{blobs} blobs and {manifests} manifests: no problems"))?),
-        count => Err(format!("{count} problems in {}", flags.data.display()).into()),
+        count => {
+            let place = place(flags.place.data.clone(), flags.place.store.clone())?;
+            Err(format!("{count} problems in {place}").into())
+        }
     }
 }
 
 /// `cache-server stats`.
 pub(crate) fn stats(flags: &StatsFlags) -> Result<(), Box<dyn Error>> {
-    let stats = Storage::open_existing(&flags.data, Policy::default())?.stats()?;
+    let stats = open(&flags.place, Policy::default())?.stats()?;
     if flags.json {
         return Ok(say(&serde_json::to_string_pretty(&stats)?)?);
     }

@@ -75,6 +75,9 @@ fn incomplete_records_are_absent_until_they_are_whole_again() {
     assert_eq!(keys_of(&look_up(&registry, "a", &[key(1), key(2)])), [key(2)]);
     registry.push_blob("a", layer.as_bytes());
     assert_eq!(keys_of(&look_up(&registry, "a", &[key(1), key(2)])), [key(1), key(2)]);
+    if registry::store::in_bucket() {
+        return;
+    }
     // A file that vanished is noticed by whoever asks for it.
     let digest = Digest::sha256(layer.as_bytes());
     let file = registry.data().join("blobs/sha256").join(&digest.hex()[..2]).join(digest.hex());
@@ -262,7 +265,8 @@ fn pinned_images_outlive_newer_ones() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let data = directory.path().join("data");
     let mut command = Command::new(env!("CARGO_BIN_EXE_cache-server"));
-    command.args(["serve", "--listen", "127.0.0.1:0", "--quiet", "--max-bytes", "8MiB", "--data"]).arg(&data);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--quiet", "--max-bytes", "8MiB"]);
+    command.args(registry::store::place(&data));
     let registry = Registry::start_command(command, &data);
     let push = |tag: &str| {
         let mut layer = noise(2 << 20);

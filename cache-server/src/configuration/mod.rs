@@ -22,6 +22,7 @@ use crate::eviction::{DEFAULT_GRACE, Policy};
 use crate::mirror::MirrorSettings;
 use crate::routes::Address;
 use crate::server::{self, Limits, ListenError};
+use crate::storage::StoreAddress;
 use crate::telemetry::{TelemetryError, TelemetrySettings};
 use crate::tls::TlsFiles;
 
@@ -37,7 +38,8 @@ const PUBLIC_ISSUERS: [&str; 2] = ["https://token.actions.githubusercontent.com"
 #[derive(Debug)]
 pub(crate) struct Configuration {
     pub(crate) listen: SocketAddr,
-    pub(crate) data: PathBuf,
+    pub(crate) place: StoragePlace,
+    pub(crate) redirect: bool,
     pub(crate) access: AccessSettings,
     pub(crate) tls: Option<TlsFiles>,
     pub(crate) address: Address,
@@ -49,6 +51,22 @@ pub(crate) struct Configuration {
     pub(crate) log: AccessLog,
 }
 
+/// Where all content is.
+#[derive(Debug, Clone)]
+pub(crate) enum StoragePlace {
+    Directory(PathBuf),
+    Store(StoreAddress),
+}
+
+impl std::fmt::Display for StoragePlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Directory(path) => path.display().fmt(f),
+            Self::Store(address) => address.fmt(f),
+        }
+    }
+}
+
 /// Why the settings make no sense.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigurationError {
@@ -58,8 +76,10 @@ pub(crate) enum ConfigurationError {
     Listen(#[from] ListenError),
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
-    #[error("no data directory: pass --data DIR")]
+    #[error("no place for data: pass --data DIR or --store URL")]
     NoData,
+    #[error("both a data directory and a store are set: there can be one of them")]
+    TwoPlaces,
     #[error(
         "refusing to listen on {0} without credentials: whoever reaches that address could read, write and delete \
          everything; configure --tokens, --htpasswd or [[oidc]], or pass --anonymous=read or --anonymous=write"
@@ -124,7 +144,8 @@ impl Configuration {
         }
         Ok(Self {
             listen,
-            data: settings.data.clone().ok_or(ConfigurationError::NoData)?,
+            place: place(settings.data.clone(), settings.store.clone())?,
+            redirect: settings.redirect.unwrap_or(false),
             tls,
             address: Address { scheme, external_url },
             limits: Limits {
@@ -247,6 +268,16 @@ fn provider(settings: OidcSettings) -> Result<Provider, IssuerError> {
         rules,
         keys: KeySet::new(location)?,
     })
+}
+
+/// There must be one place, and not two.
+pub(crate) fn place(data: Option<PathBuf>, store: Option<StoreAddress>) -> Result<StoragePlace, ConfigurationError> {
+    match (data, store) {
+        (Some(data), None) => Ok(StoragePlace::Directory(data)),
+        (None, Some(store)) => Ok(StoragePlace::Store(store)),
+        (None, None) => Err(ConfigurationError::NoData),
+        (Some(_), Some(_)) => Err(ConfigurationError::TwoPlaces),
+    }
 }
 
 fn tls(settings: &Settings) -> Result<Option<TlsFiles>, ConfigurationError> {

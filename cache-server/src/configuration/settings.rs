@@ -12,6 +12,7 @@ use crate::access_log::{LogFormat, LogLevel};
 use crate::eviction::{Quota, Size, Time, TimeToLive};
 use crate::mirror::Upstream;
 use crate::name::RepositoryName;
+use crate::storage::StoreAddress;
 
 /// Settings as given; what is absent is decided later.
 ///
@@ -29,6 +30,21 @@ pub(crate) struct Settings {
     /// One server at a time. The server may be killed at any moment.
     #[arg(long, value_name = "DIR", env = "CACHE_SERVER_DATA")]
     pub(crate) data: Option<PathBuf>,
+
+    /// Place in an object store that holds all content, instead of a directory: s3://BUCKET/PREFIX,
+    /// gs://BUCKET/PREFIX or az://CONTAINER/PREFIX
+    ///
+    /// Any number of servers may use it at the same time. Credentials and endpoint come from the
+    /// usual variables, such as AWS_ACCESS_KEY_ID, AWS_REGION and AWS_ENDPOINT_URL.
+    #[arg(long, value_name = "URL", env = "CACHE_SERVER_STORE", conflicts_with = "data")]
+    pub(crate) store: Option<StoreAddress>,
+
+    /// Send clients to the object store for blobs: with signed addresses, good for 15 minutes
+    ///
+    /// Clients must reach the store themselves. Blobs that came in several chunks are served all
+    /// the same. Means nothing without --store.
+    #[arg(long, value_name = "BOOL", env = "CACHE_SERVER_REDIRECT", num_args = 0..=1, default_missing_value = "true")]
+    pub(crate) redirect: Option<bool>,
 
     /// What callers without credentials may do
     ///
@@ -190,9 +206,14 @@ fn default_namespace() -> RepositoryName {
 impl Settings {
     /// These, and where they say nothing, the others.
     pub(crate) fn or(self, other: Self) -> Self {
+        // One place: a flag for one of them wins over the other one in the file.
+        let is_placed = self.data.is_some() || self.store.is_some();
+        let (data, store) = if is_placed { (self.data, self.store) } else { (other.data, other.store) };
         Self {
             listen: self.listen.or(other.listen),
-            data: self.data.or(other.data),
+            data,
+            store,
+            redirect: self.redirect.or(other.redirect),
             anonymous: self.anonymous.or(other.anonymous),
             htpasswd: self.htpasswd.or(other.htpasswd),
             tokens: self.tokens.or(other.tokens),

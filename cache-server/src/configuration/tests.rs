@@ -67,7 +67,7 @@ async fn flags_win_over_the_file() {
     fs::write(file.path(), "data = \"from-file\"\nmax-connections = 7\nlisten = \"127.0.0.1:1\"").expect("written");
     let flags = settings("data = \"from-flags\"");
     let configuration = Configuration::resolve(flags, Some(file.path())).await.expect("valid");
-    assert_eq!(configuration.data, Path::new("from-flags"));
+    assert_eq!(configuration.place.to_string(), "from-flags");
     assert_eq!((configuration.limits.connections, configuration.listen.port()), (7, 1));
     fs::write(file.path(), "listn = \"x\"").expect("written");
     let error = Configuration::resolve(settings(""), Some(file.path())).await.map(|_| ()).expect_err("refused");

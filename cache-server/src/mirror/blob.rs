@@ -54,7 +54,7 @@ impl Mirrors {
             return Ok(running);
         }
         let Some(size) = size(storage, place, digest).await? else { return Ok(None) };
-        let Some(upload) = start(storage, place, digest).await? else { return Ok(None) };
+        let mut upload = storage.begin_upload(&place.repository, digest.algorithm()).await?;
         let (sender, progress) = watch::channel(Progress::Received(0));
         let flight = Arc::new(Flight { file: upload.reader()?, size, progress });
         {
@@ -89,15 +89,6 @@ async fn size(storage: &Arc<Storage>, place: &Place, digest: &Digest) -> Result<
         None => Ok(place.source.client.blob_size(&place.source.reference, &digest)?),
     });
     asked.await.map_err(io::Error::other)?
-}
-
-async fn start(storage: &Arc<Storage>, place: &Place, digest: &Digest) -> Result<Option<Appending>, FetchError> {
-    let (here, repository, algorithm) = (Arc::clone(storage), place.repository.clone(), digest.algorithm());
-    let status =
-        spawn_blocking(move || here.start_upload(&repository, algorithm)).await.map_err(io::Error::other)??;
-    let Some(found) = storage.find_upload(&place.repository, status.id) else { return Ok(None) };
-    let Some(held) = found.hold().await else { return Ok(None) };
-    Ok(Some(held.append()?))
 }
 
 /// Brings the blob here. The reader gives out its last bytes only when digest and size are right.

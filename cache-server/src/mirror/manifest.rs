@@ -61,7 +61,10 @@ impl Mirrors {
         place: &Place,
         reference: &Reference,
     ) -> Result<Freshness, FetchError> {
-        let known = storage.manifest_head(&place.repository, reference)?.map(|head| head.digest);
+        let (here, name, wanted) = (Arc::clone(storage), place.repository.clone(), reference.clone());
+        let known =
+            spawn_blocking(move || here.manifest_head(&name, &wanted)).await.map_err(std::io::Error::other)??;
+        let known = known.map(|head| head.digest);
         if known.is_some() && self.is_current(place, reference) {
             return Ok(Freshness::Fresh);
         }

@@ -2,17 +2,19 @@ use std::io;
 
 use axum::body::Body;
 use axum::http::StatusCode;
-use axum::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE, RANGE};
+use axum::http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE, LOCATION, RANGE,
+};
 use axum::response::{IntoResponse, Response};
 use yadokari::digest::Digest;
 
 use super::content::{self, entity_tag, fixed, not_modified};
-use super::{Call, DOCKER_CONTENT_DIGEST, Registry, value};
+use super::{Call, DOCKER_CONTENT_DIGEST, Registry, empty, value};
 use crate::error::{ApiError, Code};
 use crate::handover::Handover;
 use crate::name::RepositoryName;
 use crate::range::Selection;
-use crate::storage::Blob;
+use crate::storage::Content;
 
 /// GET and HEAD of a blob.
 pub(super) async fn get(
@@ -24,11 +26,19 @@ pub(super) async fn get(
     if call.is_head() {
         return head(registry, call, repository, digest).await;
     }
+    if let Some(response) = redirect(registry, repository, digest).await? {
+        return Ok(response);
+    }
     let (name, wanted) = (repository.clone(), digest.clone());
     let (range, handover) = (range(call, digest), call.handover.clone());
     let opened = registry.blocking(move |storage| {
-        let blob = storage.open_blob(&name, &wanted)?;
-        Ok(blob.map(|blob| Opened::select(blob, range.as_deref(), handover)))
+        let Some(blob) = storage.open_blob(&name, &wanted)? else { return Ok(None) };
+        let opened = Opened::select(blob, range.as_deref(), handover);
+        if matches!(&opened.body, Err(error) if error.kind() == io::ErrorKind::NotFound) {
+            storage.forget_lost(&wanted)?;
+            return Ok(None);
+        }
+        Ok(Some(opened))
     });
     let opened = opened.await?.ok_or_else(|| unknown(repository, digest))?;
     if let Some(response) = not_modified(&call.headers, digest)? {
@@ -45,6 +55,27 @@ pub(super) async fn get(
         }
         Selection::Unsatisfiable => Err(out_of_range(opened.size)?),
     }
+}
+
+/// Where the client can read the blob itself, if that is wished and possible.
+async fn redirect(
+    registry: &Registry,
+    repository: &RepositoryName,
+    digest: &Digest,
+) -> Result<Option<Response>, ApiError> {
+    if !registry.storage.redirects() {
+        return Ok(None);
+    }
+    let (name, wanted) = (repository.clone(), digest.clone());
+    let address = registry.blocking(move |storage| storage.blob_address(&name, &wanted)).await?;
+    let Some(address) = address else { return Ok(None) };
+    // What is behind the address never changes, but the address ends.
+    let headers = [
+        (LOCATION, value(address)?),
+        (DOCKER_CONTENT_DIGEST, value(digest)?),
+        (CACHE_CONTROL, fixed("private, max-age=600")),
+    ];
+    Ok(Some(empty(StatusCode::TEMPORARY_REDIRECT, headers)))
 }
 
 /// DELETE of a blob.
@@ -87,15 +118,23 @@ struct Opened {
 }
 
 impl Opened {
-    fn select(blob: Blob, range: Option<&str>, handover: Option<Handover>) -> Self {
-        let size = blob.size;
+    fn select(blob: Content, range: Option<&str>, handover: Option<Handover>) -> Self {
+        let size = blob.size();
         let selection = Selection::of(range, size);
         let body = match selection {
-            Selection::Whole => content::body(blob, 0, size, handover),
-            Selection::Part { first, last } => content::body(blob, first, last - first + 1, handover),
+            Selection::Whole => body(blob, 0, size, handover),
+            Selection::Part { first, last } => body(blob, first, last - first + 1, handover),
             Selection::Unsatisfiable => Ok(Body::empty()),
         };
         Self { size, selection, body }
+    }
+}
+
+/// `length` bytes of a blob from `first`; blocks until the first of them are there.
+fn body(blob: Content, first: u64, length: u64, handover: Option<Handover>) -> io::Result<Body> {
+    match blob {
+        Content::File(blob) => content::body(blob, first, length, handover),
+        Content::Object(object) => object.stream(first, length).map(Body::from_stream),
     }
 }
 

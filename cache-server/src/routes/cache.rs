@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use super::receive::collect;
@@ -30,6 +30,8 @@ const LEASE_TIME: std::ops::RangeInclusive<u64> = 100..=600_000;
 const DEFAULT_LEASE_TIME: u64 = 15_000;
 /// A request waits no longer: clients and proxies give up on silent answers.
 const MAX_WAIT: u64 = 25_000;
+/// How often it is looked whether a lease at another replica has ended.
+const LEASE_LOOK: Duration = Duration::from_millis(300);
 
 /// What there is besides the registry's own API.
 pub(super) fn discover() -> Response {
@@ -96,11 +98,11 @@ pub(super) async fn lease(
         if is_there(registry, repository, key).await? {
             return Ok(axum::Json(json!({ "state": "present" })).into_response());
         }
-        let acquired = registry.leases.acquire((repository.clone(), key.clone()), time, deadline).await;
+        let acquired = acquire(registry, repository, key, time, deadline).await?;
         match acquired {
             Acquired::Granted(lease) if is_there(registry, repository, key).await? => {
                 // It came between the question and the lease.
-                registry.leases.release(&(repository.clone(), key.clone()), lease.id);
+                give_back(registry, repository, key, lease.id).await?;
             }
             Acquired::Granted(lease) => {
                 let granted = json!({
@@ -116,26 +118,59 @@ pub(super) async fn lease(
     }
 }
 
+/// The lease; or a while later, or when it ended well, that somebody else holds it.
+async fn acquire(
+    registry: &Registry,
+    repository: &RepositoryName,
+    key: &Tag,
+    time: Duration,
+    deadline: Instant,
+) -> Result<Acquired, ApiError> {
+    let (name, tag) = (repository.clone(), key.clone());
+    if !registry.storage.has_replicas() {
+        return Ok(registry.leases.acquire((name, tag), time, deadline).await);
+    }
+    match registry.blocking(move |storage| storage.take_lease(&name, &tag, time)).await? {
+        Ok(lease) => Ok(Acquired::Granted(lease)),
+        Err(left) => {
+            sleep_until(deadline.min(Instant::now() + left.min(LEASE_LOOK))).await;
+            Ok(Acquired::Held)
+        }
+    }
+}
+
+async fn give_back(registry: &Registry, repository: &RepositoryName, key: &Tag, id: Uuid) -> Result<bool, ApiError> {
+    let (name, tag) = (repository.clone(), key.clone());
+    match registry.storage.has_replicas() {
+        true => registry.blocking(move |storage| storage.release_lease(&name, &tag, id)).await,
+        false => Ok(registry.leases.release(&(name, tag), id)),
+    }
+}
+
 /// PUT: the holder is still at it.
-pub(super) fn renew(
+pub(super) async fn renew(
     registry: &Registry,
     call: &Call,
     repository: &RepositoryName,
     key: &Tag,
 ) -> Result<Response, ApiError> {
     let time = lease_time(call.parameters.get("ttl_ms").and_then(|text| text.parse().ok()));
-    let renewed = registry.leases.renew(&(repository.clone(), key.clone()), lease_id(call)?, time);
+    let (name, tag, id) = (repository.clone(), key.clone(), lease_id(call)?);
+    let renewed = match registry.storage.has_replicas() {
+        true => registry.blocking(move |storage| storage.renew_lease(&name, &tag, id, time)).await?,
+        false => registry.leases.renew(&(name, tag), id, time),
+    };
     if renewed { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(no_lease()) }
 }
 
 /// DELETE: the holder gives up, or has stored what it made.
-pub(super) fn release(
+pub(super) async fn release(
     registry: &Registry,
     call: &Call,
     repository: &RepositoryName,
     key: &Tag,
 ) -> Result<Response, ApiError> {
-    let released = registry.leases.release(&(repository.clone(), key.clone()), lease_id(call)?);
+    let released = give_back(registry, repository, key, lease_id(call)?).await?;
     if released { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(no_lease()) }
 }
 

@@ -77,11 +77,11 @@ pub(super) async fn put(
     let manifest = NewManifest { digest: identity(&reference, &bytes)?, bytes, document };
     let response = created(repository, &manifest, &reference, &tags)?;
     let name = repository.clone();
-    refuse_overtaken(registry, call, repository, &tags)?;
+    refuse_overtaken(registry, call, repository, &tags).await?;
     let (names, only_new) = (tags.clone(), call.header(IF_NONE_MATCH).is_some_and(|tag| tag.trim() == "*"));
     match registry.blocking(move |storage| storage.put_manifest(&name, &manifest, &tags, only_new)).await? {
         Put::Stored => {
-            registry.leases.fulfil(repository, &names);
+            fulfil(registry, repository, names).await;
             Ok(response)
         }
         Put::Exists(digest) => Err(exists(&digest)?),
@@ -90,6 +90,16 @@ pub(super) async fn put(
             Err(ApiError::for_each_digest(Code::ManifestBlobUnknown, message, &missing))
         }
     }
+}
+
+/// Nobody needs to wait any more for what is there now.
+async fn fulfil(registry: &Registry, repository: &RepositoryName, tags: Vec<Tag>) {
+    if !registry.storage.has_replicas() {
+        return registry.leases.fulfil(repository, &tags);
+    }
+    let name = repository.clone();
+    // The manifest is stored; a lease that cannot be ended ends by itself.
+    let _ = registry.blocking(move |storage| storage.end_leases(&name, &tags)).await;
 }
 
 /// DELETE of a manifest with all its tags, or of one tag.
@@ -108,14 +118,20 @@ pub(super) async fn delete(
 }
 
 /// Refuses a writer that says which lease it holds when somebody else has got a later one.
-fn refuse_overtaken(
+async fn refuse_overtaken(
     registry: &Registry,
     call: &Call,
     repository: &RepositoryName,
     tags: &[Tag],
 ) -> Result<(), ApiError> {
     let Some(fence) = call.header(FENCE).and_then(|text| text.parse().ok()) else { return Ok(()) };
-    if tags.iter().any(|tag| registry.leases.is_overtaken(repository, tag, fence)) {
+    let overtaken = if registry.storage.has_replicas() {
+        let (name, tags) = (repository.clone(), tags.to_vec());
+        registry.blocking(move |storage| storage.is_any_lease_overtaken(&name, &tags, fence)).await?
+    } else {
+        tags.iter().any(|tag| registry.leases.is_overtaken(repository, tag, fence))
+    };
+    if overtaken {
         let error = ApiError::new(Code::Denied, "another client holds a later lease of this key");
         return Err(error.with_status(StatusCode::CONFLICT));
     }

@@ -17,16 +17,26 @@ use crate::name::{Reference, RepositoryName};
 const OCI_NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
 
 /// The mirror that a pull is about, if it is.
-pub(super) fn place(registry: &Registry, call: &Call, repository: &RepositoryName) -> Result<Option<Place>, ApiError> {
+pub(super) async fn place(
+    registry: &Registry,
+    call: &Call,
+    repository: &RepositoryName,
+) -> Result<Option<Place>, ApiError> {
     let namespace = call.parameters.get("ns");
     let place = match registry.mirrors.place(repository, namespace) {
-        None if namespace.is_none() && !registry.storage.has_repository(repository)? => {
-            registry.mirrors.fallback(repository)
-        }
+        None if namespace.is_none() => fallback(registry, repository).await?,
         place => place,
     };
     // What was authorized is the name in the request; the copy may have another one.
     Ok(place.filter(|place| may_read(call, &Need::Repository(Action::Pull, place.repository.clone()))))
+}
+
+/// Where a name that nobody pushed to may come from.
+async fn fallback(registry: &Registry, repository: &RepositoryName) -> Result<Option<Place>, ApiError> {
+    let Some(place) = registry.mirrors.fallback(repository) else { return Ok(None) };
+    let name = repository.clone();
+    let is_ours = registry.blocking(move |storage| storage.has_repository(&name)).await?;
+    Ok((!is_ours).then_some(place))
 }
 
 /// GET and HEAD of a manifest.

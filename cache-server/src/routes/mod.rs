@@ -162,11 +162,11 @@ async fn read(registry: &Registry, endpoint: &Endpoint, call: &Call) -> Result<R
         Endpoint::Access => Ok(authorization::access(call)),
         Endpoint::Probe => authorization::probe_refusal(registry, call).map_or_else(|| Ok(probe()), Err),
         Endpoint::Catalog => lists::catalog(registry, call).await,
-        Endpoint::Blob { repository, digest } => match mirrored::place(registry, call, repository)? {
+        Endpoint::Blob { repository, digest } => match mirrored::place(registry, call, repository).await? {
             Some(place) => mirrored::blob(registry, call, &place, digest).await,
             None => blobs::get(registry, call, repository, digest).await,
         },
-        Endpoint::Manifest { repository, reference } => match mirrored::place(registry, call, repository)? {
+        Endpoint::Manifest { repository, reference } => match mirrored::place(registry, call, repository).await? {
             Some(place) => mirrored::manifest(registry, call, &place, reference).await,
             None => manifests::get(registry, call, repository, reference).await,
         },
@@ -205,8 +205,8 @@ async fn change(registry: &Registry, endpoint: &Endpoint, call: &Call, body: &mu
             manifests::delete(registry, repository, reference).await
         }
         (Endpoint::LookUp { repository }, "POST") => cache::look_up(registry, call, repository, body).await,
-        (Endpoint::Lease { repository, key }, "PUT") => cache::renew(registry, call, repository, key),
-        (Endpoint::Lease { repository, key }, "DELETE") => cache::release(registry, call, repository, key),
+        (Endpoint::Lease { repository, key }, "PUT") => cache::renew(registry, call, repository, key).await,
+        (Endpoint::Lease { repository, key }, "DELETE") => cache::release(registry, call, repository, key).await,
         (Endpoint::Pin { repository, reference }, "PUT") => cache::pin(registry, repository, reference, body).await,
         (Endpoint::Pin { repository, reference }, "DELETE") => cache::unpin(registry, repository, reference).await,
         _ => Err(not_allowed(endpoint, call)),

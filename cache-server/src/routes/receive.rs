@@ -58,7 +58,10 @@ pub(super) async fn receive(
         write = Write::start(storage, upload, batch.chunks);
         let Some(end) = batch.end else { continue };
         let upload = settle(write.finish().await?).await?;
-        end?;
+        if let Err(broken) = end {
+            keep(storage, upload).await?;
+            return Err(broken);
+        }
         let short = announced.is_some_and(|length| received < length);
         return if short { roll_back(upload).await } else { Ok(Received::Whole(upload)) };
     }
@@ -133,6 +136,13 @@ async fn settle(mut upload: Appending) -> Result<Appending, ApiError> {
         })
         .await,
     )
+}
+
+/// What came before a body broke off is worth keeping: the client may go on from there.
+async fn keep(storage: &Arc<Storage>, upload: Appending) -> Result<(), ApiError> {
+    let storage = Arc::clone(storage);
+    finished(spawn_blocking(move || storage.keep_upload(upload)).await)??;
+    Ok(())
 }
 
 async fn roll_back(mut upload: Appending) -> Result<Received, ApiError> {

@@ -62,7 +62,8 @@ pub(super) async fn append(
     let chunk = chunk(call, repository, held.status())?;
     let upload = registry.blocking(move |_| held.append()).await?;
     let upload = take(registry, upload, repository, body, chunk).await?;
-    session(StatusCode::ACCEPTED, repository, upload.status())
+    let status = registry.blocking(move |storage| storage.keep_upload(upload)).await?;
+    session(StatusCode::ACCEPTED, repository, status)
 }
 
 /// PUT: the last bytes, if any, and the digest of all.
@@ -117,11 +118,8 @@ async fn store(
     expected: &Digest,
     body: &mut Body,
 ) -> Result<Response, ApiError> {
-    let (name, algorithm) = (repository.clone(), expected.algorithm());
-    let started = registry.blocking(move |storage| storage.start_upload(&name, algorithm)).await?;
-    let id = started.id.to_string();
-    let held = hold(registry, repository, &id).await?;
-    let upload = registry.blocking(move |_| held.append()).await?;
+    let upload = registry.storage.begin_upload(repository, expected.algorithm()).await?;
+    let id = upload.status().id.to_string();
     let stored = match take(registry, upload, repository, body, None).await {
         Ok(upload) => close(registry, repository, expected, upload).await,
         Err(error) => Err(error),
@@ -169,9 +167,8 @@ async fn close(
 async fn hold(registry: &Registry, repository: &RepositoryName, id: &str) -> Result<Held, ApiError> {
     let unknown = || ApiError::new(Code::BlobUploadUnknown, format!("{repository} has no such upload session"));
     let id: UploadId = id.parse().map_err(|_| unknown())?;
-    let found = registry.storage.find_upload(repository, id).ok_or_else(unknown)?;
     let busy = |_| ApiError::new(Code::Unavailable, "another request is using this upload session");
-    timeout(PATIENCE, found.hold()).await.map_err(busy)?.ok_or_else(unknown)
+    timeout(PATIENCE, registry.storage.hold_upload(repository, id)).await.map_err(busy)??.ok_or_else(unknown)
 }
 
 /// The chunk that the request holds, when it says so; it must start where the session ends.

@@ -5,6 +5,7 @@ use std::path::Path;
 use redb::{ReadTransaction, ReadableTable};
 use yadokari::digest::Digest;
 
+use super::bucket::Object;
 use super::error::At;
 use super::index::{CONTENTS, IndexError, LINKS};
 use super::manifests::millis_now;
@@ -29,9 +30,37 @@ impl Borrow<File> for Blob {
     }
 }
 
+/// A blob, wherever its bytes are.
+#[derive(Debug)]
+pub(crate) enum Content {
+    File(Blob),
+    Object(Object),
+}
+
+impl Content {
+    /// Bytes.
+    pub(crate) fn size(&self) -> u64 {
+        match self {
+            Self::File(blob) => blob.size,
+            Self::Object(object) => object.size,
+        }
+    }
+}
+
 impl Storage {
     /// Opens a blob that `repository` holds.
-    pub(crate) fn open_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<Blob>, StorageError> {
+    pub(crate) fn open_blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<Content>, StorageError> {
+        match &self.bucket {
+            Some(bucket) => Ok(self.open_object(bucket, repository, digest)?.map(Content::Object)),
+            None => Ok(self.open_file(repository, digest)?.map(Content::File)),
+        }
+    }
+
+    fn open_file(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<Blob>, StorageError> {
         // First: from here on the file stays.
         let reading = self.readers.add(digest);
         let Some(expected) = self.linked_size(repository, digest)? else { return Ok(None) };
@@ -44,6 +73,9 @@ impl Storage {
     /// Size in bytes of a blob that `repository` holds. Whoever asks may build on the answer, so
     /// the blob stays for a while.
     pub(crate) fn blob_size(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<u64>, StorageError> {
+        if self.bucket.is_some() {
+            return self.object_size(repository, digest);
+        }
         let Some(expected) = self.linked_size(repository, digest)? else { return Ok(None) };
         self.recency.blob_promised(repository, digest, millis_now());
         match self.content_size(digest)? {
@@ -59,7 +91,7 @@ impl Storage {
         source: Option<&RepositoryName>,
         digest: &Digest,
     ) -> Result<bool, StorageError> {
-        if self.content_size(digest)?.is_none() {
+        if self.bucket.is_none() && self.content_size(digest)?.is_none() {
             return Ok(false);
         }
         let (target, source) = (target.to_string(), source.map(ToString::to_string));
@@ -129,7 +161,10 @@ impl Storage {
     }
 
     /// The file is gone, or not what it was: nobody has the blob any more.
-    pub(super) fn forget_lost(&self, digest: &Digest) -> Result<(), StorageError> {
+    pub(crate) fn forget_lost(&self, digest: &Digest) -> Result<(), StorageError> {
+        if let Some(bucket) = &self.bucket {
+            return self.forget_lost_object(bucket, digest);
+        }
         let _placing = self.hold_content(digest);
         let text = digest.to_string();
         let expected = { content_row(&self.index.read()?, &text)? };
@@ -152,7 +187,7 @@ impl Storage {
     }
 }
 
-fn linked_size(read: &ReadTransaction, repository: &str, digest: &str) -> Result<Option<u64>, IndexError> {
+pub(super) fn linked_size(read: &ReadTransaction, repository: &str, digest: &str) -> Result<Option<u64>, IndexError> {
     if read.open_table(LINKS)?.get((repository, digest))?.is_none() {
         return Ok(None);
     }

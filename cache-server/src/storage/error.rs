@@ -1,6 +1,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::bucket::BucketError;
 use super::index::IndexError;
 
 /// Why the store could not do what it was asked to.
@@ -17,6 +18,12 @@ pub(crate) enum StorageError {
     /// The index failed.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// The object store failed.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    /// Another request changed an upload at the same time.
+    #[error("another request changed this upload: ask how far it is, and go on from there")]
+    Overtaken,
     /// There is no room below `--max-bytes`, and nothing more that may be removed.
     #[error("no room for {wanted} more bytes: {limit} may be used, and nothing more can be evicted")]
     NoRoom { wanted: u64, limit: u64 },
@@ -34,8 +41,13 @@ impl StorageError {
             }
             Self::Index(error) => error.is_full(),
             Self::NoRoom { .. } => true,
-            Self::TooLarge { .. } => false,
+            Self::TooLarge { .. } | Self::Bucket(_) | Self::Overtaken => false,
         }
+    }
+
+    /// The object store does not answer, or not as it should: another attempt may work.
+    pub(crate) fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Bucket(_) | Self::Index(IndexError::Bucket(_)))
     }
 }
 

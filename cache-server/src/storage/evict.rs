@@ -8,6 +8,7 @@ use redb::ReadableTable;
 
 use super::index::{IndexError, Removal, Tables, names_in, on_disk};
 use super::manifests::{millis, millis_now};
+use super::space::{Reservation, Shortage};
 use super::{Storage, StorageError};
 use crate::name::RepositoryName;
 
@@ -46,20 +47,42 @@ impl Storage {
         Err(StorageError::NoRoom { wanted, limit: self.space.limit().unwrap_or(u64::MAX) })
     }
 
-    fn make_room(&self, wanted: u64, missing: u64) -> Result<(), StorageError> {
+    /// Bytes in use, and set aside for uploads.
+    fn used(&self) -> Result<u64, StorageError> {
+        if self.bucket.is_some() { self.used_in_bucket() } else { Ok(self.space.used()) }
+    }
+
+    /// Makes sure that a manifest of `size` bytes has room; sets it aside where that is possible.
+    pub(super) fn room_for_row(&self, size: u64) -> Result<Option<Reservation>, StorageError> {
+        let Some(limit) = self.policy.max_bytes.filter(|_| self.bucket.is_some()) else {
+            let mut room = self.space.reservation();
+            self.with_room(size, || room.grow_to(size))?;
+            return Ok(Some(room));
+        };
+        self.with_room_in_bucket(size, || {
+            let missing = self.used()?.saturating_add(size).saturating_sub(limit);
+            Ok(if missing == 0 { Ok(()) } else { Err(Shortage { missing, limit }) })
+        })?;
+        Ok(None)
+    }
+
+    pub(super) fn make_room(&self, wanted: u64, missing: u64) -> Result<(), StorageError> {
         let limit = self.space.limit().unwrap_or(u64::MAX);
         if on_disk(wanted) > limit {
             return Err(StorageError::TooLarge { wanted, limit });
         }
         let _one_at_a_time = self.evicting.lock().unwrap_or_else(PoisonError::into_inner);
         // A little more than is needed now, so that not every upload has to wait for this.
-        let goal = self.space.used().saturating_sub(missing).saturating_sub(limit / 100);
-        while self.space.used() > goal {
-            let removed = self.evict_some(self.space.used() - goal)?;
-            let swept = self.sweep()?;
+        let goal = self.used()?.saturating_sub(missing).saturating_sub(limit / 100);
+        while let surplus @ 1.. = self.used()?.saturating_sub(goal) {
+            let removed = self.evict_some(surplus)?;
+            let swept = match &self.bucket {
+                Some(bucket) => self.sweep_bucket(bucket, true)?,
+                None => self.sweep()?,
+            };
             if removed == Removal::default() && swept.files == 0 {
                 // What is missing may have come free without us.
-                return if self.space.missing(0) == 0 && self.space.used() + missing <= limit {
+                return if self.used()?.saturating_add(missing) <= limit {
                     Ok(())
                 } else {
                     Err(StorageError::NoRoom { wanted, limit })
@@ -78,6 +101,7 @@ impl Storage {
         let _changing = self.hot.changing();
         let abandoned = since.min(now.saturating_sub(millis(self.policy.grace)));
         Ok(self.index.change(move |tables| {
+            let promised = tables.promised_since(since, &promised)?;
             let mut removal = tables.evict_loose(abandoned, &promised, bytes)?;
             let mut least = LeastWorthy::new(tables)?;
             while removal.bytes < bytes && removal.manifests < BATCH {
@@ -104,6 +128,7 @@ impl Storage {
         let promised = self.recency.promised(since);
         let _changing = self.hot.changing();
         let (fits, freed) = self.index.change(move |tables| {
+            let promised = tables.promised_since(since, &promised)?;
             let mut freed = 0;
             while tables.bytes_in(&name)?.saturating_add(more) > limit {
                 let Some(removal) = tables.evict_one_of(&name, now, since, &promised)? else {
@@ -129,17 +154,19 @@ impl Storage {
         let kept = promised.clone();
         let mut removal = self.index.change(move |tables| {
             tables.unpin_expired(now)?;
+            tables.forget_promises_before(since)?;
+            let kept = tables.promised_since(since, &kept)?;
             let mut removal = tables.evict_incomplete_records(now, &kept)?;
             removal += tables.evict_loose(since, &kept, u64::MAX)?;
             Ok(removal)
         })?;
-        removal += self.expire(now, &promised)?;
+        removal += self.expire((now, since), &promised)?;
         let swept = self.sweep()?;
         let Removal { manifests, blobs, .. } = removal;
         Ok(Collected { manifests, blobs, files: swept.files, bytes: swept.bytes, busy: swept.busy })
     }
 
-    fn expire(&self, now: u64, promised: &Promised) -> Result<Removal, StorageError> {
+    fn expire(&self, (now, since): (u64, u64), promised: &Promised) -> Result<Removal, StorageError> {
         let mut removal = Removal::default();
         if self.policy.times_to_live.is_empty() {
             return Ok(removal);
@@ -149,7 +176,10 @@ impl Storage {
             let before = now.saturating_sub(millis(time));
             loop {
                 let (name, promised) = (repository.clone(), promised.clone());
-                let done = self.index.change(move |tables| tables.evict_unused(&name, before, now, &promised))?;
+                let done = self.index.change(move |tables| {
+                    let promised = tables.promised_since(since, &promised)?;
+                    tables.evict_unused(&name, before, now, &promised)
+                })?;
                 removal += done;
                 if done.manifests < BATCH {
                     break;
@@ -164,6 +194,34 @@ impl Storage {
 pub(super) type Promised = HashSet<(String, String)>;
 
 impl Tables<'_> {
+    /// What was promised here, and at other replicas since the time `since`.
+    fn promised_since(&self, since: u64, here: &Promised) -> Result<Promised, IndexError> {
+        let mut promised = here.clone();
+        for row in self.promised.iter()? {
+            let (key, at) = row?;
+            let (repository, digest) = key.value();
+            if at.value() >= since {
+                promised.insert((repository.to_owned(), digest.to_owned()));
+            }
+        }
+        Ok(promised)
+    }
+
+    fn forget_promises_before(&mut self, since: u64) -> Result<(), IndexError> {
+        let mut old = Vec::new();
+        for row in self.promised.iter()? {
+            let (key, at) = row?;
+            let (repository, digest) = key.value();
+            if at.value() < since {
+                old.push((repository.to_owned(), digest.to_owned()));
+            }
+        }
+        for (repository, digest) in old {
+            self.promised.remove((repository.as_str(), digest.as_str()))?;
+        }
+        Ok(())
+    }
+
     fn bytes_in(&self, repository: &str) -> Result<u64, IndexError> {
         Ok(self.repositories.get(repository)?.map_or(0, |row| row.value().0))
     }
@@ -212,7 +270,7 @@ impl Tables<'_> {
             return self.evict_unless_promised(repository, &digest, now, promised).map(Some);
         }
         let mut old = None;
-        for digest in names_in(&self.loose, repository, None)? {
+        for digest in names_in(&*self.loose, repository, None)? {
             let digest = digest?;
             let at = self.loose.get((repository, digest.as_str()))?.map_or(u64::MAX, |row| row.value());
             if at <= since && !promised.contains(&(repository.to_owned(), digest.clone())) {

@@ -1,5 +1,6 @@
 //! Manifests that are asked for again and again, in memory.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -19,6 +20,8 @@ const ENTRY_BYTES: usize = 512;
 pub(super) struct HotManifests {
     entries: Cache<String, Entry>,
     changes: AtomicU64,
+    /// Grows with the changes of other replicas.
+    news: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Clone)]
@@ -38,11 +41,11 @@ pub(super) struct Moment(u64);
 pub(super) struct Changing<'a>(&'a HotManifests);
 
 impl HotManifests {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(news: Arc<AtomicU64>) -> Self {
         let weight = |key: &str, entry: &Entry| u32::try_from(ENTRY_BYTES + key.len() + entry.bytes.len());
         let weigher = move |key: &String, entry: &Entry| weight(key, entry).unwrap_or(u32::MAX);
         let entries = Cache::builder().max_capacity(MAX_BYTES).weigher(weigher).build();
-        Self { entries, changes: AtomicU64::new(0) }
+        Self { entries, changes: AtomicU64::new(0), news }
     }
 
     /// To be held while manifests or tags change.
@@ -52,7 +55,8 @@ impl HotManifests {
 
     /// To be taken before reading what is then kept.
     pub(super) fn now(&self) -> Moment {
-        Moment(self.changes.load(Ordering::Acquire))
+        // Both only grow, so no two moments with a change between them are the same.
+        Moment(self.changes.load(Ordering::Acquire) + self.news.load(Ordering::Acquire))
     }
 
     pub(super) fn get(&self, repository: &RepositoryName, reference: &Reference) -> Option<(ManifestHead, Bytes)> {

@@ -87,7 +87,8 @@ impl Storage {
         repository: &RepositoryName,
         reference: &Reference,
     ) -> Result<Option<ManifestHead>, StorageError> {
-        let found = self.find_manifest(repository, reference, |row| (row.media_type.to_owned(), row.bytes.len()))?;
+        let look = || self.find_manifest(repository, reference, |row| (row.media_type.to_owned(), row.bytes.len()));
+        let found = self.find(look)?;
         Ok(found.map(|(digest, (media_type, size))| {
             self.recency.manifest_used(repository, &digest, millis_now());
             ManifestHead { digest, media_type, size: size as u64 }
@@ -112,9 +113,8 @@ impl Storage {
         reference: &Reference,
     ) -> Result<Option<(ManifestHead, Bytes)>, StorageError> {
         let moment = self.hot.now();
-        let found = self.find_manifest(repository, reference, |row| {
-            (row.media_type.to_owned(), Bytes::copy_from_slice(row.bytes))
-        })?;
+        let copy = |row: Row<'_>| (row.media_type.to_owned(), Bytes::copy_from_slice(row.bytes));
+        let found = self.find(|| self.find_manifest(repository, reference, copy))?;
         let Some((digest, (media_type, bytes))) = found else { return Ok(None) };
         let head = ManifestHead { digest, media_type, size: bytes.len() as u64 };
         self.recency.manifest_used(repository, &head.digest, millis_now());
@@ -132,8 +132,7 @@ impl Storage {
         only_new: bool,
     ) -> Result<Put, StorageError> {
         let (name, record) = (repository.to_string(), manifest.record());
-        let (mut room, size) = (self.space.reservation(), record.row.len() as u64);
-        self.with_room(size, || room.grow_to(size))?;
+        let _room = self.room_for_row(record.row.len() as u64)?;
         let _changing = self.hot.changing();
         let document = manifest.document.clone();
         let tags: Vec<String> = tags.iter().map(ToString::to_string).collect();
@@ -159,8 +158,7 @@ impl Storage {
         tags: &[Tag],
     ) -> Result<(), StorageError> {
         let (name, record) = (repository.to_string(), manifest.record());
-        let (mut room, size) = (self.space.reservation(), record.row.len() as u64);
-        self.with_room(size, || room.grow_to(size))?;
+        let _room = self.room_for_row(record.row.len() as u64)?;
         let _changing = self.hot.changing();
         let document = manifest.document.clone();
         let tags: Vec<String> = tags.iter().map(ToString::to_string).collect();

@@ -4,6 +4,7 @@
 //! or not at all; changes of names are atomic. What a kill leaves half-done, the next opening undoes.
 
 mod blobs;
+mod bucket;
 mod durable;
 mod error;
 mod evict;
@@ -13,6 +14,7 @@ mod hot;
 mod index;
 mod insight;
 mod layout;
+mod leases;
 mod manifests;
 mod page;
 mod pins;
@@ -27,6 +29,7 @@ mod sweep;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod upload;
 mod uploads;
 mod verify;
 
@@ -36,7 +39,8 @@ use std::panic;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-pub(crate) use blobs::Blob;
+pub(crate) use blobs::Content;
+pub(crate) use bucket::{BucketError, StoreAddress};
 pub(crate) use error::StorageError;
 pub(crate) use evict::Collected;
 pub(crate) use exchange::Listed;
@@ -46,9 +50,11 @@ pub(crate) use page::Page;
 pub(crate) use pins::FOR_EVER;
 pub(crate) use records::Found;
 pub(crate) use stats::{RepositoryStats, Stats};
-pub(crate) use uploads::{Appending, Held, UploadId, UploadStatus};
+pub(crate) use upload::{Appending, Held};
+pub(crate) use uploads::{UploadId, UploadStatus};
 
 use crate::eviction::Policy;
+use bucket::{Bucket, Journal};
 use error::At;
 use hot::HotManifests;
 use index::{Index, IndexError};
@@ -77,7 +83,20 @@ pub(crate) struct Storage {
     sweeping: Mutex<()>,
     evicting: Mutex<()>,
     hot: HotManifests,
-    _lock: File,
+    /// Where blobs and the journal are, when they are not in this directory.
+    bucket: Option<Arc<Bucket>>,
+    /// Whether clients may read there themselves.
+    redirects: bool,
+    _claim: Claim,
+}
+
+/// What makes a directory ours.
+#[derive(Debug)]
+enum Claim {
+    /// A lock, to be kept open.
+    Lock(#[expect(dead_code, reason = "held, not used")] File),
+    /// Nobody else knows it, and it goes with us.
+    Scratch(#[expect(dead_code, reason = "held, not used")] tempfile::TempDir),
 }
 
 /// Why a data directory could not be opened.
@@ -85,6 +104,8 @@ pub(crate) struct Storage {
 pub(crate) enum OpenError {
     #[error(transparent)]
     Storage(#[from] StorageError),
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
     #[error("the data directory {0} is in use by another cache-server")]
     InUse(String),
     #[error("{0} is not a data directory of this version of cache-server")]
@@ -140,9 +161,38 @@ impl Storage {
             return Err(OpenError::IndexGone(path.display().to_string()));
         }
         let index = open_index(&path)?;
+        let storage = Self::assemble((layout, Claim::Lock(lock)), index, None, policy)?;
+        storage.recover_uploads()?;
+        storage.sweep()?;
+        Ok(storage)
+    }
+
+    /// Opens a place in an object store, as one of any number of replicas; what is kept on disk is
+    /// for this process only.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; a store that cannot keep replicas apart is refused.
+    pub(crate) fn open_store(address: &StoreAddress, policy: Policy) -> Result<Self, OpenError> {
+        let bucket = Arc::new(Bucket::open(address)?);
+        let journal = Journal::open(Arc::clone(&bucket))?;
+        let scratch = tempfile::tempdir().at("create a directory in", &std::env::temp_dir())?;
+        let layout = Layout::new(scratch.path());
+        let path = layout.index();
+        let file = File::options().create_new(true).read(true).write(true).open(&path).at("create", &path)?;
+        let index = Index::replica(file, journal).map_err(StorageError::from)?;
+        Self::assemble((layout, Claim::Scratch(scratch)), index, Some(bucket), policy)
+    }
+
+    fn assemble(
+        (layout, claim): (Layout, Claim),
+        index: Index,
+        bucket: Option<Arc<Bucket>>,
+        policy: Policy,
+    ) -> Result<Self, OpenError> {
         let space = Space::new(policy.max_bytes, contents_bytes(&index)?, index.disk_bytes());
-        let storage = Self {
+        Ok(Self {
             layout,
+            hot: HotManifests::new(index.news()),
             index,
             policy,
             space,
@@ -152,12 +202,32 @@ impl Storage {
             stripes: (0..STRIPES).map(|_| Mutex::new(())).collect(),
             sweeping: Mutex::new(()),
             evicting: Mutex::new(()),
-            hot: HotManifests::new(),
-            _lock: lock,
-        };
-        storage.recover_uploads()?;
-        storage.sweep()?;
-        Ok(storage)
+            bucket,
+            redirects: false,
+            _claim: claim,
+        })
+    }
+
+    /// The same, with addresses of blobs for clients.
+    pub(crate) fn redirecting(self) -> Self {
+        Self { redirects: true, ..self }
+    }
+
+    /// Whether [`Storage::blob_address`] knows any.
+    pub(crate) fn redirects(&self) -> bool {
+        self.redirects
+    }
+
+    /// Looks for something, and when it is not there, once more after learning what other replicas
+    /// did.
+    fn find<T, E>(&self, look: impl Fn() -> Result<Option<T>, E>) -> Result<Option<T>, StorageError>
+    where
+        StorageError: From<E>,
+    {
+        match look()? {
+            None if self.index.catch_up()? => Ok(look()?),
+            found => Ok(found),
+        }
     }
 
     /// Writes a file and removes it.
@@ -165,6 +235,9 @@ impl Storage {
     /// # Errors
     /// When that cannot be done: the disk is full, gone or read-only.
     pub(crate) fn check_writable(&self) -> Result<(), StorageError> {
+        if let Some(bucket) = &self.bucket {
+            return Ok(bucket.check_writable()?);
+        }
         let directory = self.layout.temporary();
         let mut file = tempfile::NamedTempFile::new_in(&directory).at("create a file in", &directory)?;
         io::Write::write_all(&mut file, b"ready").at("write", file.path())

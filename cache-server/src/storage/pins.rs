@@ -17,7 +17,7 @@ impl Storage {
         reference: &Reference,
         until: u64,
     ) -> Result<bool, StorageError> {
-        let Some(digest) = self.resolve(repository, reference)? else { return Ok(false) };
+        let Some(digest) = self.find(|| self.resolve(repository, reference))? else { return Ok(false) };
         let (name, digest) = (repository.to_string(), digest.to_string());
         Ok(self.index.change(move |tables| {
             if tables.manifests.get((name.as_str(), digest.as_str()))?.is_none() {
@@ -31,7 +31,7 @@ impl Storage {
 
     /// Ends a pin; false when there is none.
     pub(crate) fn unpin(&self, repository: &RepositoryName, reference: &Reference) -> Result<bool, StorageError> {
-        let Some(digest) = self.resolve(repository, reference)? else { return Ok(false) };
+        let Some(digest) = self.find(|| self.resolve(repository, reference))? else { return Ok(false) };
         let (name, digest) = (repository.to_string(), digest.to_string());
         Ok(self.index.change(move |tables| {
             let was = tables.pins.remove((name.as_str(), digest.as_str()))?.is_some();
@@ -42,6 +42,7 @@ impl Storage {
 
     /// The pinned manifests of a repository, and until when each is.
     pub(crate) fn pins(&self, repository: &RepositoryName) -> Result<Vec<(Digest, u64)>, StorageError> {
+        self.index.catch_up()?;
         Ok(self.read_pins(repository.as_str())?)
     }
 

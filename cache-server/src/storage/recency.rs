@@ -16,6 +16,8 @@ type Uses = HashMap<(String, String), u64>;
 pub(super) struct Recency {
     manifests: Mutex<Uses>,
     blobs: Mutex<Uses>,
+    /// Those of the blobs that other replicas have not been told of.
+    new_promises: Mutex<Uses>,
 }
 
 impl Recency {
@@ -32,6 +34,17 @@ impl Recency {
     pub(super) fn promised(&self, since: u64) -> HashSet<(String, String)> {
         let blobs = lock(&self.blobs);
         blobs.iter().filter(|(_, at)| **at >= since).map(|(blob, _)| blob.clone()).collect()
+    }
+
+    /// The same, where other replicas must hear of it.
+    pub(super) fn blob_promised_to_all(&self, repository: &RepositoryName, digest: &Digest, now: u64) {
+        self.blob_promised(repository, digest, now);
+        note(&self.new_promises, repository, digest, now);
+    }
+
+    /// Blobs that other replicas have not heard of since the last call.
+    pub(super) fn take_new_promises(&self) -> Vec<(String, String)> {
+        std::mem::take(&mut *lock(&self.new_promises)).into_keys().collect()
     }
 
     fn forget_promises_before(&self, since: u64) {

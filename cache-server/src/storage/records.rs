@@ -25,7 +25,10 @@ impl Storage {
         tags: &[Tag],
         limit: usize,
     ) -> Result<(Vec<Found>, usize), StorageError> {
-        let (found, seen) = self.find_complete(repository.as_str(), tags, limit)?;
+        let (mut found, mut seen) = self.find_complete(repository.as_str(), tags, limit)?;
+        if found.len() < seen && self.index.catch_up()? {
+            (found, seen) = self.find_complete(repository.as_str(), tags, limit)?;
+        }
         let now = millis_now();
         found.iter().for_each(|found| self.recency.manifest_used(repository, &found.digest, now));
         Ok((found, seen))
@@ -33,7 +36,8 @@ impl Storage {
 
     /// Says whether a complete manifest is under `tag`.
     pub(crate) fn has_complete(&self, repository: &RepositoryName, tag: &Tag) -> Result<bool, StorageError> {
-        Ok(!self.find_complete(repository.as_str(), std::slice::from_ref(tag), 0)?.0.is_empty())
+        let tag = std::slice::from_ref(tag);
+        Ok(self.find(|| self.find_complete(repository.as_str(), tag, 0).map(|(mut found, _)| found.pop()))?.is_some())
     }
 
     fn find_complete(&self, repository: &str, tags: &[Tag], limit: usize) -> Result<(Vec<Found>, usize), IndexError> {

@@ -18,6 +18,7 @@ impl Storage {
         artifact_type: Option<&str>,
         after: Option<&Digest>,
     ) -> Result<Page<Descriptor>, StorageError> {
+        self.index.catch_up()?;
         Ok(self.referrers(repository, &subject.to_string(), artifact_type, after)?)
     }
 

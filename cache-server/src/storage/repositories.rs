@@ -5,13 +5,16 @@ use crate::name::RepositoryName;
 impl Storage {
     /// Says whether anything was ever pushed to `repository`.
     pub(crate) fn has_repository(&self, repository: &RepositoryName) -> Result<bool, StorageError> {
-        let read = self.index.read()?;
-        let table = read.open_table(REPOSITORIES).map_err(IndexError::from)?;
-        Ok(table.get(repository.as_str()).map_err(IndexError::from)?.is_some())
+        let found = self.find(|| {
+            let table = self.index.read()?.open_table(REPOSITORIES)?;
+            Ok::<_, IndexError>(table.get(repository.as_str())?.map(drop))
+        });
+        Ok(found?.is_some())
     }
 
     /// A page of the names of all repositories, in byte order.
     pub(crate) fn repository_page(&self, after: Option<&str>, limit: usize) -> Result<Page<String>, StorageError> {
+        self.index.catch_up()?;
         let read = self.index.read()?;
         let table = read.open_table(REPOSITORIES).map_err(IndexError::from)?;
         let start = after.unwrap_or_default();

@@ -51,11 +51,6 @@ impl Space {
         taken.contents + taken.reserved + taken.index
     }
 
-    /// Bytes beyond the limit if `more` came; zero when they fit.
-    pub(crate) fn missing(&self, more: u64) -> u64 {
-        self.limit.map_or(0, |limit| self.used().saturating_add(more).saturating_sub(limit))
-    }
-
     /// An empty reservation.
     pub(super) fn reservation(self: &Arc<Self>) -> Reservation {
         Reservation { space: Arc::clone(self), bytes: 0 }

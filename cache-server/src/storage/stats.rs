@@ -1,7 +1,7 @@
 use redb::{ReadableTable, ReadableTableMetadata};
 use serde::Serialize;
 
-use super::index::{CONTENTS, IndexError, PINS, REPOSITORIES, TAGS, TOTALS, names_in};
+use super::index::{CONTENTS, IndexError, PINS, REPOSITORIES, TAGS, TOTALS, UPLOADS, names_in};
 use super::{Storage, StorageError, durable};
 
 /// What is in a store.
@@ -30,8 +30,16 @@ pub(crate) struct RepositoryStats {
 impl Storage {
     /// Counts what is there.
     pub(crate) fn stats(&self) -> Result<Stats, StorageError> {
-        let uploads = durable::names(&self.layout.uploads())?.len();
+        let uploads = match &self.bucket {
+            Some(_) => self.count_uploads()?,
+            None => durable::names(&self.layout.uploads())?.len(),
+        };
         Ok(Stats { uploads, ..self.index_stats()? })
+    }
+
+    fn count_uploads(&self) -> Result<usize, IndexError> {
+        let count = self.index.read()?.open_table(UPLOADS)?.len()?;
+        Ok(usize::try_from(count).unwrap_or(usize::MAX))
     }
 
     fn index_stats(&self) -> Result<Stats, IndexError> {

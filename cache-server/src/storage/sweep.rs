@@ -25,6 +25,9 @@ impl Storage {
     /// Removes the files of contents that no repository holds and nobody reads.
     pub(crate) fn sweep(&self) -> Result<Swept, StorageError> {
         let _one_at_a_time = self.sweeping.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bucket) = &self.bucket {
+            return self.sweep_bucket(bucket, false);
+        }
         let mut swept = Swept::default();
         let mut after = None;
         loop {

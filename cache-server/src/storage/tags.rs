@@ -10,6 +10,7 @@ impl Storage {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Page<String>, StorageError> {
+        self.index.catch_up()?;
         let read = self.index.read()?;
         let tags = read.open_table(TAGS).map_err(IndexError::from)?;
         Page::take(names_in(&tags, repository.as_str(), after)?, limit)

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use yadokari::digest::Algorithm;
 use yadokari::image::media_type;
 
@@ -8,7 +10,7 @@ use crate::document::Document;
 use crate::name::{Reference, RepositoryName, Tag};
 
 struct Fixture {
-    storage: Storage,
+    storage: Arc<Storage>,
     directory: tempfile::TempDir,
 }
 
@@ -16,14 +18,14 @@ impl Fixture {
     fn new() -> Self {
         let directory = tempfile::tempdir().expect("temporary directory");
         let storage = Storage::open(&directory.path().join("data"), Policy::default()).expect("opened");
-        Self { storage, directory }
+        Self { storage: Arc::new(storage), directory }
     }
 
     fn reopen(self) -> Self {
         let Self { storage, directory } = self;
         drop(storage);
         let storage = Storage::open(&directory.path().join("data"), Policy::default()).expect("opened again");
-        Self { storage, directory }
+        Self { storage: Arc::new(storage), directory }
     }
 }
 
@@ -44,8 +46,8 @@ fn name(text: &str) -> RepositoryName {
     text.parse().expect("a name")
 }
 
-async fn hold(storage: &Storage, id: UploadId) -> Option<Held> {
-    storage.find_upload(&name("a"), id)?.hold().await
+async fn hold(storage: &Arc<Storage>, id: UploadId) -> Option<Held> {
+    storage.hold_upload(&name("a"), id).await.expect("looked for")
 }
 
 #[tokio::test]
@@ -79,10 +81,11 @@ async fn stale_uploads_of_an_earlier_run_are_removed() {
 async fn a_waiting_request_learns_that_the_session_ended() {
     let Fixture { storage, directory: _directory } = Fixture::new();
     let id = storage.start_upload(&name("a"), Algorithm::Sha256).expect("started").id;
-    let waiting = storage.find_upload(&name("a"), id).expect("there");
     let held = hold(&storage, id).await.expect("there");
+    let mut waiting = std::pin::pin!(hold(&storage, id));
+    assert!(timeout(Duration::ZERO, &mut waiting).await.is_err());
     storage.cancel_upload(held).expect("cancelled");
-    assert!(waiting.hold().await.is_none());
+    assert!(waiting.await.is_none());
 }
 
 #[test]

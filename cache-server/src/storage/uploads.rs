@@ -72,7 +72,7 @@ struct SessionFile {
 
 /// One request's hold of a session. Nobody else can change it meanwhile.
 #[derive(Debug)]
-pub(crate) struct Appending {
+pub(crate) struct FileAppending {
     session: OwnedMutexGuard<Session>,
     file: File,
     /// Has the session's hasher until this settles.
@@ -81,9 +81,11 @@ pub(crate) struct Appending {
     start_hasher: Option<Hasher>,
 }
 
-/// A session that was found and is waited for.
-#[derive(Debug)]
-pub(crate) struct Found(Arc<AsyncMutex<Session>>);
+impl UploadId {
+    pub(super) fn random() -> Self {
+        Self(Uuid::new_v4())
+    }
+}
 
 impl FromStr for UploadId {
     type Err = uuid::Error;
@@ -101,12 +103,12 @@ impl std::fmt::Display for UploadId {
 
 impl Storage {
     /// Opens a session for a blob of `repository`.
-    pub(crate) fn start_upload(
+    pub(super) fn start_file(
         &self,
         repository: &RepositoryName,
         algorithm: Algorithm,
     ) -> Result<UploadStatus, StorageError> {
-        let id = UploadId(Uuid::new_v4());
+        let id = UploadId::random();
         let directory = self.layout.upload(id.0);
         fs::create_dir(&directory).at("create the directory", &directory)?;
         let data = data_path(&directory);
@@ -121,10 +123,26 @@ impl Storage {
         Ok(UploadStatus { id, received: 0 })
     }
 
-    /// Finds a session of `repository`, also one of an earlier run of the server.
-    pub(crate) fn find_upload(&self, repository: &RepositoryName, id: UploadId) -> Option<Found> {
+    /// Opens a session that nobody else ever hears of.
+    pub(super) fn begin_file(
+        &self,
+        repository: &RepositoryName,
+        algorithm: Algorithm,
+    ) -> Result<FileAppending, StorageError> {
+        let id = self.start_file(repository, algorithm)?.id;
+        let session = self.sessions.get(id).and_then(|(_, session)| session.try_lock_owned().ok());
+        session.map(FileHeld).ok_or(StorageError::Overtaken)?.append()
+    }
+
+    /// Waits for a session of `repository`, also one of an earlier run of the server, until no
+    /// other request holds it; `None` when there is none, or it ended meanwhile.
+    pub(super) async fn hold_file(&self, repository: &RepositoryName, id: UploadId) -> Option<FileHeld> {
         let (owner, session) = self.sessions.get(id)?;
-        (owner == *repository).then_some(Found(session))
+        if owner != *repository {
+            return None;
+        }
+        let session = session.lock_owned().await;
+        (!session.closed).then_some(FileHeld(session))
     }
 
     /// Takes up the sessions that an earlier run left, and undoes what it left half-done.
@@ -162,16 +180,16 @@ impl Storage {
     }
 
     /// Sets aside room for `more` bytes behind what an upload has; evicts for it if need be.
-    pub(crate) fn reserve(&self, upload: &mut Appending, more: u64) -> Result<(), StorageError> {
+    pub(super) fn reserve_file(&self, upload: &mut FileAppending, more: u64) -> Result<(), StorageError> {
         let total = upload.session.received.saturating_add(more);
         self.with_room(total, || upload.session.reservation.grow_to(total))
     }
 
     /// Ends an upload: what came must have the digest `expected`, and is then a blob of
     /// `repository`. Either way the session is gone. Returns the digest that it had.
-    pub(crate) fn finish_upload(
+    pub(super) fn finish_file(
         &self,
-        mut upload: Appending,
+        mut upload: FileAppending,
         repository: &RepositoryName,
         expected: &Digest,
     ) -> Result<Digest, StorageError> {
@@ -181,7 +199,12 @@ impl Storage {
         adopted.map(|()| actual)
     }
 
-    fn adopt(&self, upload: &mut Appending, repository: &RepositoryName, digest: &Digest) -> Result<(), StorageError> {
+    fn adopt(
+        &self,
+        upload: &mut FileAppending,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<(), StorageError> {
         let (data, size) = (data_path(&upload.session.directory), upload.session.received);
         self.fit_quota(repository, size)?;
         upload.file.sync_all().at("sync", &data)?;
@@ -193,17 +216,20 @@ impl Storage {
     }
 
     /// Removes a session and its bytes.
-    pub(crate) fn cancel_upload(&self, mut upload: Held) -> Result<(), StorageError> {
+    pub(super) fn cancel_file(&self, mut upload: FileHeld) -> Result<(), StorageError> {
         self.close(&mut upload.0)
     }
 
     /// Ends an upload that failed.
-    pub(crate) fn abandon_upload(&self, mut upload: Appending) -> Result<(), StorageError> {
+    pub(super) fn abandon_file(&self, mut upload: FileAppending) -> Result<(), StorageError> {
         self.close(&mut upload.session)
     }
 
     /// Removes the sessions that nobody has written to for `age`; returns how many.
     pub(crate) fn remove_stale_uploads(&self, age: Duration) -> Result<usize, StorageError> {
+        if self.bucket.is_some() {
+            return self.remove_stale_objects(age);
+        }
         let mut removed = 0;
         for name in durable::names(&self.layout.uploads())? {
             let directory = self.layout.uploads().join(&name);
@@ -250,33 +276,25 @@ impl Sessions {
     }
 }
 
-impl Found {
-    /// Waits until no other request holds the session; `None` when it ended meanwhile.
-    pub(crate) async fn hold(self) -> Option<Held> {
-        let session = self.0.lock_owned().await;
-        (!session.closed).then_some(Held(session))
-    }
-}
-
 /// A session that no other request can change.
 #[derive(Debug)]
-pub(crate) struct Held(OwnedMutexGuard<Session>);
+pub(crate) struct FileHeld(OwnedMutexGuard<Session>);
 
-impl Held {
+impl FileHeld {
     pub(crate) fn status(&self) -> UploadStatus {
         UploadStatus { id: self.0.id, received: self.0.received }
     }
 
     /// Opens the session's file for more bytes.
-    pub(crate) fn append(self) -> Result<Appending, StorageError> {
+    pub(crate) fn append(self) -> Result<FileAppending, StorageError> {
         let path = data_path(&self.0.directory);
         let file = File::options().read(true).write(true).open(&path).at("open", &path)?;
         let (start, start_hasher) = (self.0.received, self.0.hasher.clone());
-        Ok(Appending { session: self.0, file, hashing: None, start, start_hasher })
+        Ok(FileAppending { session: self.0, file, hashing: None, start, start_hasher })
     }
 }
 
-impl Appending {
+impl FileAppending {
     pub(crate) fn status(&self) -> UploadStatus {
         UploadStatus { id: self.session.id, received: self.session.received }
     }

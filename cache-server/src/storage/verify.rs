@@ -38,6 +38,10 @@ impl Storage {
         let mut verified = Verified::default();
         let read = self.index.read()?;
         verified.check_index(&read)?;
+        if let Some(bucket) = &self.bucket {
+            self.verify_bucket(bucket, hash, &mut verified)?;
+            return Ok(verified);
+        }
         self.verify_contents(&read, hash, &mut verified)?;
         for (digest, path) in self.strays(&read)? {
             verified.problems.push(format!("{digest}: the file {} belongs to nothing", path.display()));
@@ -47,6 +51,9 @@ impl Storage {
 
     /// Removes files that the index does not know: a power cut may leave such.
     pub(crate) fn remove_strays(&self) -> Result<Swept, StorageError> {
+        if let Some(bucket) = &self.bucket {
+            return self.remove_stray_objects(bucket);
+        }
         let read = self.index.read()?;
         let mut swept = Swept::default();
         for (digest, path) in self.strays(&read)? {

@@ -1,3 +1,4 @@
+use crate::registry::store::in_bucket;
 use crate::registry::{Registry, noise, sha512};
 use yadokari::digest::Digest;
 
@@ -119,6 +120,9 @@ fn a_damaged_blob_is_healed_by_its_next_push() {
     let registry = Registry::start();
     let digest = registry.push_blob("a", b"content");
     let (shard, _) = digest.hex().split_at(2);
+    if in_bucket() {
+        return;
+    }
     let file = registry.data().join("blobs/sha256").join(shard).join(digest.hex());
     std::fs::write(&file, b"rubbish").expect("written");
     registry.push_blob("b", b"content");

@@ -1,5 +1,6 @@
 use std::io::Write;
 
+use crate::registry::store::in_bucket;
 use crate::registry::{Registry, noise, sha512, with_digest};
 use yadokari::digest::Digest;
 
@@ -140,7 +141,7 @@ fn wrong_digests_are_refused_in_every_form() {
     // Only the digest of nothing may come without content.
     put(&registry.open_session("a"), b"").is_error(400, "DIGEST_INVALID");
     assert_eq!(registry.head(&format!("/v2/a/blobs/{digest}")).status, 404);
-    assert_eq!(count(&registry.data().join("uploads")), 0);
+    assert!(in_bucket() || count(&registry.data().join("uploads")) == 0);
 }
 
 #[test]
@@ -237,9 +238,9 @@ fn a_whole_blob_that_breaks_off_leaves_nothing() {
     stream.write_all(head.as_bytes()).expect("sent");
     stream.write_all(&content[..500_000]).expect("sent");
     drop(stream);
-    eventually(|| (count(&registry.data().join("uploads")) == 0).then_some(()));
+    eventually(|| (in_bucket() || count(&registry.data().join("uploads")) == 0).then_some(()));
     assert_eq!(registry.head(&format!("/v2/a/blobs/{digest}")).status, 404);
-    assert_eq!(count(&registry.data().join("blobs")), 0);
+    assert!(in_bucket() || count(&registry.data().join("blobs")) == 0);
     assert_eq!(registry.get("/v2/_catalog").json(), serde_json::json!({ "repositories": [] }));
 }
 

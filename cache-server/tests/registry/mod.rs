@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // Each test file uses its part.
 
+pub(crate) mod store;
+
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -39,7 +41,7 @@ impl Registry {
 
     pub(crate) fn start_in(data: &Path) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cache-server"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--quiet", "--data"]).arg(data);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--quiet"]).args(store::place(data));
         Self::start_command(command, data)
     }
 
@@ -48,7 +50,7 @@ impl Registry {
         let directory = tempfile::tempdir().expect("temporary directory");
         let data = directory.path().join("data");
         let mut command = Command::new(env!("CARGO_BIN_EXE_cache-server"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--quiet", "--data"]).arg(&data).args(flags);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--quiet"]).args(store::place(&data)).args(flags);
         let mut registry = Self::start_command(command, &data);
         registry.owned = Some(directory);
         registry
@@ -56,6 +58,7 @@ impl Registry {
 
     /// Starts the server that `command` describes, with its data in `data`.
     pub(crate) fn start_command(mut command: Command, data: &Path) -> Self {
+        store::equip(&mut command);
         let mut process = command.stdout(Stdio::piped()).spawn().expect("cache-server starts");
         let mut output = BufReader::new(process.stdout.take().expect("piped"));
         let mut line = String::new();

@@ -55,7 +55,7 @@ pub(crate) fn on_disk(size: u64) -> u64 {
 impl Tables<'_> {
     /// Makes a blob of `size` bytes part of `repository`.
     pub(crate) fn link(&mut self, repository: &str, digest: &str, size: u64, now: u64) -> Result<(), IndexError> {
-        let named = any_under(&self.named, repository, digest)?;
+        let named = any_under(&*self.named, repository, digest)?;
         if !named {
             self.loose.insert((repository, digest), now)?;
         }
@@ -85,7 +85,7 @@ impl Tables<'_> {
             return Ok(None);
         }
         self.loose.remove((repository, digest))?;
-        for parent in names_under(&self.named, repository, digest)? {
+        for parent in names_under(&*self.named, repository, digest)? {
             self.incomplete.insert((repository, &*parent), ())?;
         }
         let Some((size, holders)) = self.contents.get(digest)?.map(|row| row.value()) else { return Ok(Some(0)) };
@@ -192,7 +192,7 @@ impl Tables<'_> {
         let Some(row) = row else { return Ok(None) };
         let document = Row::parse(&row).document()?;
         self.count(repository, |_, manifests| *manifests = manifests.saturating_sub(1))?;
-        for tag in names_under(&self.tagged, repository, digest)? {
+        for tag in names_under(&*self.tagged, repository, digest)? {
             self.remove_tag(repository, &tag)?;
         }
         self.forget_use(repository, digest)?;
@@ -201,7 +201,7 @@ impl Tables<'_> {
         if let Some(subject) = &document.subject {
             self.referrers.remove((repository, &*subject.to_string(), digest))?;
         }
-        for parent in names_under(&self.named, repository, digest)? {
+        for parent in names_under(&*self.named, repository, digest)? {
             self.incomplete.insert((repository, parent.as_str()), ())?;
         }
         for part in document.parts() {
@@ -214,7 +214,7 @@ impl Tables<'_> {
     /// `manifest` no longer names `part`.
     fn release(&mut self, repository: &str, part: &str, manifest: &str, now: u64) -> Result<(), IndexError> {
         self.named.remove((repository, part, manifest))?;
-        if !any_under(&self.named, repository, part)? && self.links.get((repository, part))?.is_some() {
+        if !any_under(&*self.named, repository, part)? && self.links.get((repository, part))?.is_some() {
             self.loose.insert((repository, part), now)?;
         }
         self.rank(repository, part)
@@ -236,16 +236,16 @@ impl Tables<'_> {
             self.note_eviction(repository, &digest, now)?;
             let Some(document) = self.remove_manifest(repository, &digest, now)? else { continue };
             removal.manifests += 1;
-            waiting.extend(names_under(&self.referrers, repository, &digest)?);
+            waiting.extend(names_under(&*self.referrers, repository, &digest)?);
             for child in document.children.iter().map(ToString::to_string) {
                 let wanted =
-                    any_under(&self.named, repository, &child)? || any_under(&self.tagged, repository, &child)?;
+                    any_under(&*self.named, repository, &child)? || any_under(&*self.tagged, repository, &child)?;
                 if !wanted {
                     waiting.push(child);
                 }
             }
             for part in document.parts().map(ToString::to_string) {
-                if !keep(&part) && !any_under(&self.named, repository, &part)? {
+                if !keep(&part) && !any_under(&*self.named, repository, &part)? {
                     removal += self.evict_blob(repository, &part)?;
                 }
             }
@@ -311,7 +311,7 @@ impl Tables<'_> {
     }
 
     fn rank_referrers(&mut self, repository: &str, subject: &str) -> Result<(), IndexError> {
-        for referrer in names_under(&self.referrers, repository, subject)? {
+        for referrer in names_under(&*self.referrers, repository, subject)? {
             self.rank(repository, &referrer)?;
         }
         Ok(())
@@ -319,7 +319,7 @@ impl Tables<'_> {
 
     /// Not pinned, no part of another manifest, and not about one that is here: those go together.
     fn may_be_evicted(&self, repository: &str, digest: &str) -> Result<bool, IndexError> {
-        if self.pins.get((repository, digest))?.is_some() || any_under(&self.named, repository, digest)? {
+        if self.pins.get((repository, digest))?.is_some() || any_under(&*self.named, repository, digest)? {
             return Ok(false);
         }
         let Some(row) = self.manifests.get((repository, digest))? else { return Ok(false) };
@@ -332,7 +332,7 @@ impl Tables<'_> {
 
     /// Looks again at what names `part`, which has come back.
     fn recheck_parents(&mut self, repository: &str, part: &str) -> Result<(), IndexError> {
-        for parent in names_under(&self.named, repository, part)? {
+        for parent in names_under(&*self.named, repository, part)? {
             if self.incomplete.get((repository, parent.as_str()))?.is_none() {
                 continue;
             }

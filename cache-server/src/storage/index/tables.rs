@@ -1,86 +1,101 @@
-use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 
 use super::IndexError;
+use super::recorded::{Recorded, Recorder, Row, dump};
 
 /// In a repository: its name, then the name of a thing in it.
 pub(crate) type In = (&'static str, &'static str);
 /// In a repository: two things.
 pub(crate) type Pair = (&'static str, &'static str, &'static str);
 
-/// Digest of a file below `blobs/`: its bytes, and how many repositories hold it.
-pub(crate) const CONTENTS: TableDefinition<&str, (u64, u32)> = TableDefinition::new("contents");
-/// Contents that no repository holds any more; their files are to be removed.
-pub(crate) const UNHELD: TableDefinition<&str, ()> = TableDefinition::new("unheld");
-/// Repository and digest: it holds that blob.
-pub(crate) const LINKS: TableDefinition<In, ()> = TableDefinition::new("links");
-/// Links to blobs that no manifest of the repository names: since when, in milliseconds.
-pub(crate) const LOOSE: TableDefinition<In, u64> = TableDefinition::new("loose");
-/// Repository and digest of a manifest: media type, zero byte, and the manifest as it was pushed.
-pub(crate) const MANIFESTS: TableDefinition<In, &[u8]> = TableDefinition::new("manifests");
-/// Repository and manifest: last use and worth, both in milliseconds, and the bytes of all that it names.
-pub(crate) const USES: TableDefinition<In, (u64, u64, u64)> = TableDefinition::new("uses");
-/// Repository, priority, and manifest that may be evicted, the least worthy first.
-pub(crate) const ORDER: TableDefinition<(&str, u64, &str), ()> = TableDefinition::new("order");
-/// Repository and tag: the digest that it names.
-pub(crate) const TAGS: TableDefinition<In, &str> = TableDefinition::new("tags");
-/// Repository, manifest, tag: the same the other way round.
-pub(crate) const TAGGED: TableDefinition<Pair, ()> = TableDefinition::new("tagged");
-/// Repository, blob or manifest, and a manifest that names it.
-pub(crate) const NAMED: TableDefinition<Pair, ()> = TableDefinition::new("named");
-/// Repository and a manifest of which something is no longer here.
-pub(crate) const INCOMPLETE: TableDefinition<In, ()> = TableDefinition::new("incomplete");
-/// Repository, subject, manifest: the descriptor that referrer lists show.
-pub(crate) const REFERRERS: TableDefinition<Pair, &[u8]> = TableDefinition::new("referrers");
-/// Bytes linked and manifests in a repository.
-pub(crate) const REPOSITORIES: TableDefinition<&str, (u64, u64)> = TableDefinition::new("repositories");
-/// Repository and manifest: until when it must stay, in milliseconds.
-pub(crate) const PINS: TableDefinition<In, u64> = TableDefinition::new("pins");
-/// Repository and a tag that made room for others: when, in milliseconds. Some of the last ones.
-pub(crate) const EVICTED: TableDefinition<In, u64> = TableDefinition::new("evicted");
-/// Sums over all contents: `bytes`.
-pub(crate) const TOTALS: TableDefinition<&str, u64> = TableDefinition::new("totals");
+/// Makes the definitions of the tables, and what goes over all of them. A number stands for its
+/// table in the journal of an object store: it must not change.
+macro_rules! tables {
+    ($($(#[$doc:meta])* $number:literal $field:ident $name:ident: $key:ty => $value:ty;)*) => {
+        $($(#[$doc])* pub(crate) const $name: TableDefinition<$key, $value> = TableDefinition::new(stringify!($field));)*
 
-/// All tables, open for a change.
-pub(crate) struct Tables<'t> {
-    pub(crate) contents: Table<'t, &'static str, (u64, u32)>,
-    pub(crate) unheld: Table<'t, &'static str, ()>,
-    pub(crate) links: Table<'t, In, ()>,
-    pub(crate) loose: Table<'t, In, u64>,
-    pub(crate) manifests: Table<'t, In, &'static [u8]>,
-    pub(crate) uses: Table<'t, In, (u64, u64, u64)>,
-    pub(crate) order: Table<'t, (&'static str, u64, &'static str), ()>,
-    pub(crate) tags: Table<'t, In, &'static str>,
-    pub(crate) tagged: Table<'t, Pair, ()>,
-    pub(crate) named: Table<'t, Pair, ()>,
-    pub(crate) incomplete: Table<'t, In, ()>,
-    pub(crate) referrers: Table<'t, Pair, &'static [u8]>,
-    pub(crate) repositories: Table<'t, &'static str, (u64, u64)>,
-    pub(crate) pins: Table<'t, In, u64>,
-    pub(crate) evicted: Table<'t, In, u64>,
-    pub(crate) totals: Table<'t, &'static str, u64>,
+        /// All tables, open for a change.
+        pub(crate) struct Tables<'t> {
+            $(pub(crate) $field: Recorded<'t, $key, $value>,)*
+        }
+
+        impl<'t> Tables<'t> {
+            pub(super) fn open(transaction: &'t WriteTransaction, recorder: &Recorder) -> Result<Self, IndexError> {
+                Ok(Self { $($field: Recorded::new($number, transaction.open_table($name)?, recorder),)* })
+            }
+
+            /// Makes the change that a row stands for; rows of tables that are not known here are
+            /// those of a newer program, and refused.
+            pub(super) fn apply(&mut self, row: &Row<'_>) -> Result<(), IndexError> {
+                match row.table {
+                    $($number => self.$field.apply(row),)*
+                    _ => Err(IndexError::Damaged("a change in the object store")),
+                }
+            }
+
+            /// Removes all rows.
+            pub(super) fn clear(&mut self) -> Result<(), IndexError> {
+                $(self.$field.clear()?;)*
+                Ok(())
+            }
+        }
+
+        /// Hands out all rows, encoded, a piece after the other.
+        pub(super) fn dump_all(
+            read: &ReadTransaction,
+            take: &mut impl FnMut(Vec<u8>) -> Result<(), IndexError>,
+        ) -> Result<(), IndexError> {
+            let mut piece = Vec::new();
+            $(dump($number, &read.open_table($name)?, &mut piece, take)?;)*
+            if piece.is_empty() { Ok(()) } else { take(piece) }
+        }
+    };
 }
 
-impl<'t> Tables<'t> {
-    pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Self, IndexError> {
-        Ok(Self {
-            contents: transaction.open_table(CONTENTS)?,
-            unheld: transaction.open_table(UNHELD)?,
-            links: transaction.open_table(LINKS)?,
-            loose: transaction.open_table(LOOSE)?,
-            manifests: transaction.open_table(MANIFESTS)?,
-            uses: transaction.open_table(USES)?,
-            order: transaction.open_table(ORDER)?,
-            tags: transaction.open_table(TAGS)?,
-            tagged: transaction.open_table(TAGGED)?,
-            named: transaction.open_table(NAMED)?,
-            incomplete: transaction.open_table(INCOMPLETE)?,
-            referrers: transaction.open_table(REFERRERS)?,
-            repositories: transaction.open_table(REPOSITORIES)?,
-            pins: transaction.open_table(PINS)?,
-            evicted: transaction.open_table(EVICTED)?,
-            totals: transaction.open_table(TOTALS)?,
-        })
-    }
+tables! {
+    /// Digest of a file below `blobs/`: its bytes, and how many repositories hold it.
+    0 contents CONTENTS: &'static str => (u64, u32);
+    /// Contents that no repository holds any more; their files are to be removed.
+    1 unheld UNHELD: &'static str => ();
+    /// Repository and digest: it holds that blob.
+    2 links LINKS: In => ();
+    /// Links to blobs that no manifest of the repository names: since when, in milliseconds.
+    3 loose LOOSE: In => u64;
+    /// Repository and digest of a manifest: media type, zero byte, and the manifest as it was pushed.
+    4 manifests MANIFESTS: In => &'static [u8];
+    /// Repository and manifest: last use and worth, both in milliseconds, and the bytes of all that it names.
+    5 uses USES: In => (u64, u64, u64);
+    /// Repository, priority, and manifest that may be evicted, the least worthy first.
+    6 order ORDER: (&'static str, u64, &'static str) => ();
+    /// Repository and tag: the digest that it names.
+    7 tags TAGS: In => &'static str;
+    /// Repository, manifest, tag: the same the other way round.
+    8 tagged TAGGED: Pair => ();
+    /// Repository, blob or manifest, and a manifest that names it.
+    9 named NAMED: Pair => ();
+    /// Repository and a manifest of which something is no longer here.
+    10 incomplete INCOMPLETE: In => ();
+    /// Repository, subject, manifest: the descriptor that referrer lists show.
+    11 referrers REFERRERS: Pair => &'static [u8];
+    /// Bytes linked and manifests in a repository.
+    12 repositories REPOSITORIES: &'static str => (u64, u64);
+    /// Repository and manifest: until when it must stay, in milliseconds.
+    13 pins PINS: In => u64;
+    /// Sums: `bytes` over all contents; in an object store `doomed` and `reserved` besides, and
+    /// `sequence`, the number of the last change.
+    14 totals TOTALS: &'static str => u64;
+    /// In an object store: the objects that a content consists of, as JSON.
+    15 objects OBJECTS: &'static str => &'static [u8];
+    /// In an object store: objects that nothing needs any more; their bytes, and since when.
+    16 doomed DOOMED: &'static str => (u64, u64);
+    /// In an object store: unfinished uploads, as JSON.
+    17 uploads UPLOADS: &'static str => &'static [u8];
+    /// In an object store: repository and blob that a client was told of, and when.
+    18 promised PROMISED: In => u64;
+    /// In an object store: repository and key of a lease; its identity, fence, and end in milliseconds.
+    19 leases LEASES: In => (&'static str, u64, u64);
+    /// Repository and a tag that made room for others: when, in milliseconds. Some of the last ones.
+    20 evicted EVICTED: In => u64;
 }
 
 /// The names that follow `repository` in a table, from `after` on (exclusive).

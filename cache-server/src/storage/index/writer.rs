@@ -5,78 +5,142 @@ use std::thread::JoinHandle;
 
 use redb::Database;
 
+use super::recorded::Recorder;
+use super::replica::Copy;
 use super::{IndexError, Tables};
+use crate::storage::bucket::Checkpoint;
 
 /// Changes that share a transaction at most.
 const BATCH: usize = 512;
 
 /// Says how a transaction ended.
-type Reply = Box<dyn FnOnce(Result<(), IndexError>) + Send>;
-type Job = Box<dyn FnOnce(&mut Tables<'_>) -> Result<Reply, IndexError> + Send>;
+pub(super) type Reply = Box<dyn FnOnce(Result<(), IndexError>) + Send>;
+pub(super) type Job = Box<dyn FnMut(&mut Tables<'_>) -> Result<Reply, IndexError> + Send>;
+
+/// What the thread is asked to do.
+enum Request {
+    Change(Job),
+    CatchUp(CatchUp, Reply),
+    WantsCheckpoint(std::sync::mpsc::SyncSender<bool>),
+}
+
+/// What has to do with the journal, and is no change.
+pub(super) enum CatchUp {
+    /// Learns what others did.
+    Read,
+    /// Puts a checkpoint into its place.
+    Adopt(Checkpoint),
+}
 
 /// The one thread that changes the index.
 #[derive(Debug)]
 pub(super) struct Writer {
-    jobs: Mutex<Option<Sender<Job>>>,
+    requests: Mutex<Option<Sender<Request>>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
-    pub(super) fn start(database: Arc<Database>) -> Self {
-        let (jobs, queue) = channel();
-        let thread = std::thread::spawn(move || work_off(&database, &queue));
-        Self { jobs: Mutex::new(Some(jobs)), thread: Some(thread) }
+    /// Changes go into the journal too, when the index is a copy of one.
+    pub(super) fn start(database: Arc<Database>, copy: Option<Copy>) -> Self {
+        let (requests, queue) = channel();
+        let thread = std::thread::spawn(move || work_off(&database, copy, &queue));
+        Self { requests: Mutex::new(Some(requests)), thread: Some(thread) }
     }
 
     pub(super) fn change<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Tables<'_>) -> Result<T, IndexError> + Send + 'static,
+        mut work: impl FnMut(&mut Tables<'_>) -> Result<T, IndexError> + Send + 'static,
     ) -> Result<T, IndexError> {
         let (sender, receiver) = sync_channel(1);
         let job: Job = Box::new(move |tables| match work(tables) {
-            Ok(value) => Ok(Box::new(move |committed: Result<(), IndexError>| {
-                // Nobody waits for it any more: as good as told.
-                let _ = sender.send(committed.map(|()| value));
-            })),
+            Ok(value) => {
+                let sender = sender.clone();
+                Ok(Box::new(move |committed: Result<(), IndexError>| {
+                    // Nobody waits for it any more: as good as told.
+                    let _ = sender.send(committed.map(|()| value));
+                }))
+            }
             Err(error) => {
                 let _ = sender.send(Err(error.clone()));
                 Err(error)
             }
         });
-        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        jobs.ok_or(IndexError::Stopped)?.send(job).map_err(|_| IndexError::Stopped)?;
+        self.send(Request::Change(job))?;
         receiver.recv().map_err(|_| IndexError::Stopped)?
+    }
+
+    pub(super) fn catch_up(&self, wish: CatchUp) -> Result<(), IndexError> {
+        let (sender, receiver) = sync_channel(1);
+        let reply: Reply = Box::new(move |result| drop(sender.send(result)));
+        self.send(Request::CatchUp(wish, reply))?;
+        receiver.recv().map_err(|_| IndexError::Stopped)?
+    }
+
+    pub(super) fn wants_checkpoint(&self) -> Result<bool, IndexError> {
+        let (sender, receiver) = sync_channel(1);
+        self.send(Request::WantsCheckpoint(sender))?;
+        receiver.recv().map_err(|_| IndexError::Stopped)
+    }
+
+    fn send(&self, request: Request) -> Result<(), IndexError> {
+        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        requests.ok_or(IndexError::Stopped)?.send(request).map_err(|_| IndexError::Stopped)
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).take();
         // A panic was reported to whoever waited for the change.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
-fn work_off(database: &Database, queue: &Receiver<Job>) {
+fn work_off(database: &Database, mut copy: Option<Copy>, queue: &Receiver<Request>) {
     while let Ok(first) = queue.recv() {
-        let batch: Vec<Job> = std::iter::once(first).chain(queue.try_iter().take(BATCH - 1)).collect();
-        let mut replies = Vec::with_capacity(batch.len());
-        // A change that panics must not take the others' thread with it.
-        let result = catch_unwind(AssertUnwindSafe(|| commit(database, batch, &mut replies)));
-        let result = result.unwrap_or(Err(IndexError::Stopped));
-        for reply in replies {
-            reply(result.clone());
+        let (mut jobs, mut readers) = (Vec::new(), Vec::new());
+        for request in std::iter::once(first).chain(queue.try_iter().take(BATCH - 1)) {
+            match request {
+                Request::Change(job) => jobs.push(job),
+                Request::CatchUp(CatchUp::Read, reply) => readers.push(reply),
+                Request::CatchUp(wish, reply) => reply(guarded(|| serve(copy.as_mut(), wish))),
+                // Nobody waits for it any more: as good as told.
+                Request::WantsCheckpoint(sender) => {
+                    let _ = sender.send(copy.as_ref().is_some_and(Copy::wants_checkpoint));
+                }
+            }
+        }
+        if !readers.is_empty() {
+            let result = guarded(|| serve(copy.as_mut(), CatchUp::Read));
+            readers.into_iter().for_each(|reply| reply(result.clone()));
+        }
+        if !jobs.is_empty() {
+            let mut replies = Vec::with_capacity(jobs.len());
+            let result = guarded(|| match &mut copy {
+                Some(copy) => copy.commit(&mut jobs, &mut replies),
+                None => commit(database, &mut jobs, &mut replies),
+            });
+            replies.into_iter().for_each(|reply| reply(result.clone()));
         }
     }
 }
 
+/// A change that panics must not take the others' thread with it.
+fn guarded(work: impl FnOnce() -> Result<(), IndexError>) -> Result<(), IndexError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(IndexError::Stopped))
+}
+
+fn serve(copy: Option<&mut Copy>, wish: CatchUp) -> Result<(), IndexError> {
+    copy.map_or(Ok(()), |copy| copy.serve(wish))
+}
+
 /// All or nothing: a change that fails in the middle takes those beside it along.
-fn commit(database: &Database, batch: Vec<Job>, replies: &mut Vec<Reply>) -> Result<(), IndexError> {
+fn commit(database: &Database, jobs: &mut [Job], replies: &mut Vec<Reply>) -> Result<(), IndexError> {
     let mut transaction = database.begin_write()?;
     // Opening after a kill is then instant, however large the database is.
     transaction.set_quick_repair(true);
-    let mut tables = Tables::open(&transaction)?;
-    for job in batch {
+    let mut tables = Tables::open(&transaction, &Recorder::default())?;
+    for job in jobs {
         replies.push(job(&mut tables)?);
     }
     drop(tables);

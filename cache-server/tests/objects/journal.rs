@@ -1,0 +1,62 @@
+//! The journal: checkpoints, and replicas that fall behind them.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::registry::{Registry, store};
+
+fn listed(data: &Path, folder: &str) -> usize {
+    let address = store::address(data);
+    let (_, place) = address.split_once("s3://tests/").expect("an address");
+    let target = format!("/tests?list-type=2&prefix={place}/{folder}/");
+    store::request(store::service(), "GET", &target).1.matches("<Key>").count()
+}
+
+/// Pushes manifests that fill segments.
+fn fill(registry: &Registry, from: u32, to: u32) {
+    let mut manifest = registry.push_parts("a", "large");
+    for number in from..to {
+        manifest["annotations"] = json!({ "filler": "x".repeat(700_000), "number": number.to_string() });
+        assert_eq!(registry.put_manifest("a", &format!("v{number}"), &manifest).status, 201);
+    }
+}
+
+/// Waits until no more segments are left than the 4 MiB that go without a checkpoint.
+fn wait_for_checkpoint(data: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while listed(data, "checkpoints") == 0 || listed(data, "segments") > 5 {
+        assert!(Instant::now() < deadline, "no checkpoint");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn a_replica_that_slept_through_a_checkpoint_knows_everything() {
+    let data = Path::new("/journal/checkpoint");
+    let (busy, sleeper) = (Registry::start_in(data), Registry::start_in(data));
+    busy.push_image("a", "early");
+    assert_eq!(busy.push_image("a", "gone").to_string().len(), 71);
+    assert_eq!(sleeper.get("/v2/a/manifests/gone").status, 200);
+    sleeper.signal("STOP");
+    assert_eq!(busy.delete("/v2/a/manifests/gone").status, 202);
+    fill(&busy, 0, 9);
+    wait_for_checkpoint(data);
+    sleeper.signal("CONT");
+    // Its next change is made on top of all that.
+    sleeper.push_image("b", "late");
+    for registry in [&sleeper, &busy, &Registry::start_in(data)] {
+        for number in 0..9 {
+            assert_eq!(registry.head(&format!("/v2/a/manifests/v{number}")).status, 200);
+        }
+        assert_eq!(registry.head("/v2/a/manifests/early").status, 200);
+        assert_eq!(registry.head("/v2/b/manifests/late").status, 200);
+    }
+    assert_eq!(sleeper.get("/v2/a/manifests/gone").status, 404);
+    // The next checkpoint takes the place of the first one.
+    fill(&busy, 9, 24);
+    wait_for_checkpoint(data);
+    assert_eq!(sleeper.head("/v2/a/manifests/v23").status, 200);
+    assert!(listed(data, "checkpoints") < 8);
+}
