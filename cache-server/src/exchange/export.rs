@@ -1,4 +1,3 @@
-use std::borrow::Borrow as _;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom, Write};
@@ -11,7 +10,7 @@ use yadokari::digest::Digest;
 use super::{ExchangeError, PINNED_UNTIL, REF_NAME, REPOSITORY};
 use crate::document::Document;
 use crate::name::{Reference, RepositoryName};
-use crate::storage::{Listed, Storage};
+use crate::storage::{Listed, Storage, StorageError};
 
 /// What an archive got.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -105,8 +104,13 @@ impl<W: Write> Export<'_, W> {
             return Ok(());
         }
         let Some(blob) = self.storage.open_blob(repository, digest)? else { return Ok(()) };
-        let file: &File = blob.borrow();
-        self.append_from(&blob_path(digest), blob.size, file)?;
+        let size = blob.size();
+        let file = blob.into_file().map_err(|cause| StorageError::File {
+            operation: "read",
+            path: blob_path(digest).into(),
+            cause,
+        })?;
+        self.append_from(&blob_path(digest), size, &file)?;
         self.written.insert(digest.clone());
         self.exported.blobs += 1;
         Ok(())

@@ -167,11 +167,9 @@ impl Import<'_> {
     }
 
     fn upload(&self, repository: &RepositoryName, digest: &Digest) -> Result<Appending, ExchangeError> {
-        let started = self.storage.start_upload(repository, digest.algorithm())?;
-        // Nobody else knows of it: it is free.
-        let held = self.storage.find_upload(repository, started.id).and_then(|found| found.hold().now_or_never()?);
-        let held = held.ok_or(ExchangeError::Missing("upload session"))?;
-        Ok(held.append()?)
+        // Nobody else knows of it: nobody waits for it.
+        let begun = self.storage.begin_upload(repository, digest.algorithm()).now_or_never();
+        Ok(begun.ok_or(ExchangeError::Missing("upload session"))??)
     }
 
     fn pour(&self, place: Place, upload: &mut Appending) -> Result<(), ExchangeError> {

@@ -45,6 +45,14 @@ impl Content {
             Self::Object(object) => object.size,
         }
     }
+
+    /// A file with its bytes; it may have no name any more.
+    pub(crate) fn into_file(self) -> std::io::Result<File> {
+        match self {
+            Self::File(blob) => blob.file.try_clone(),
+            Self::Object(object) => object.into_file(),
+        }
+    }
 }
 
 impl Storage {

@@ -5,11 +5,9 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::task::spawn_blocking;
 use yadokari::digest::{Algorithm, Digest};
 
 use super::bucket::{ObjectAppending, ObjectHeld};
-use super::index::IndexError;
 use super::uploads::{FileAppending, FileHeld, UploadId, UploadStatus};
 use super::{Storage, StorageError};
 use crate::name::RepositoryName;
@@ -111,7 +109,7 @@ impl Storage {
 
     /// Begins an upload that nobody else ever hears of.
     pub(crate) async fn begin_upload(
-        self: &Arc<Self>,
+        &self,
         repository: &RepositoryName,
         algorithm: Algorithm,
     ) -> Result<Appending, StorageError> {
@@ -119,9 +117,8 @@ impl Storage {
             let upload = self.begin_object(bucket, repository, algorithm).await;
             return Ok(Appending::Object(Box::new(upload)));
         }
-        let (storage, name) = (Arc::clone(self), repository.clone());
-        let begun = spawn_blocking(move || storage.begin_file(&name, algorithm));
-        Ok(Appending::File(Box::new(begun.await.map_err(|_| IndexError::Stopped)??)))
+        // Two small files: as quick as handing it to another thread.
+        Ok(Appending::File(Box::new(self.begin_file(repository, algorithm)?)))
     }
 
     /// Waits until no other request holds the session; `None` when there is none, or it ended.

@@ -1,6 +1,6 @@
 //! Blobs as objects.
 
-use std::io;
+use std::io::{self, Seek as _, Write as _};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +60,19 @@ impl Object {
             }
         });
         Ok(exactly(chunks.boxed(), length))
+    }
+}
+
+impl Object {
+    /// Copies all of it to a file without a name.
+    pub(crate) fn into_file(self) -> io::Result<std::fs::File> {
+        let (mut file, bucket, size) = (tempfile::tempfile()?, Arc::clone(&self.bucket), self.size);
+        let mut chunks = self.stream(0, size)?;
+        while let Some(chunk) = bucket.wait(chunks.try_next())? {
+            file.write_all(&chunk)?;
+        }
+        file.rewind()?;
+        Ok(file)
     }
 }
 

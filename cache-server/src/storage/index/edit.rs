@@ -255,7 +255,7 @@ impl Tables<'_> {
 
     /// For those who ask later where it went.
     fn note_eviction(&mut self, repository: &str, digest: &str, now: u64) -> Result<(), IndexError> {
-        for tag in names_under(&self.tagged, repository, digest)? {
+        for tag in names_under(&*self.tagged, repository, digest)? {
             self.evicted.insert((repository, tag.as_str()), now)?;
         }
         // Any will do: cache keys are in no order of time.
