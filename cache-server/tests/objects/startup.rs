@@ -75,7 +75,7 @@ const NO: &str = "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: clo
 fn stores_that_ignore_conditions_are_refused() {
     let services = [
         ("s3://bucket/prefix", "AWS_ENDPOINT_URL", "put /bucket/prefix/probe/", "if-none-match: *"),
-        ("gs://bucket/prefix", "GOOGLE_BASE_URL", "put /bucket/prefix/probe/", "x-goog-if-generation-match: 0"),
+        ("gs://bucket/prefix", "GOOGLE_BASE_URL", "put /bucket/prefix%2fprobe%2f", "x-goog-if-generation-match: 0"),
         ("az://bucket/prefix", "AZURE_STORAGE_ENDPOINT", "put /bucket/prefix/probe/", "if-none-match: *"),
     ];
     for (store, variable, line, condition) in services {
