@@ -22,6 +22,8 @@ say "format"
 cargo fmt --all --check
 say "lints"
 cargo clippy --workspace --all-targets --locked -- -D warnings
+say "an S3 service for tests"
+cache-server/tests/moto.sh
 say "tests"
 cargo test --workspace --locked
 say "documentation"

@@ -24,7 +24,7 @@ const ALLOWED: [(&str, &[&str]); 21] = [
     ("sbom", &["digest", "layer", "view"]),
     // Edges.
     ("report", &["digest"]),
-    ("context", &["digest", "extract", "image", "layer", "pattern", "view"]),
+    ("context", &["digest", "extract", "image", "layer", "pattern", "registry", "view"]),
     ("extract", &["digest", "layer", "view"]),
     ("store", &["digest", "image", "key"]),
     ("registry", &["digest", "image"]),

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use url::{Host, Url};
 
-use super::{ContextError, GitOptions, GitSource};
+use super::{BucketAddress, ContextError, GitOptions, GitSource};
 
 /// A build context as the command line names it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ContextSpec {
-    /// `dir://PATH`, a path, `tar://PATH`, `tar://stdin`, a URL, a git repository.
+    /// `dir://PATH`, a path, `tar://PATH`, `tar://stdin`, a URL, an object in a bucket, a git repository.
     pub text: String,
     /// A directory of it, when not all is wanted.
     pub sub_path: String,
@@ -34,6 +34,8 @@ pub enum Location {
     Web(String),
     /// A single file from a web server, called `context`; may hold a password.
     WebFile(String),
+    /// An archive in a bucket.
+    Bucket(BucketAddress),
     /// A repository.
     Git(GitSource),
 }
@@ -42,7 +44,7 @@ impl ContextSpec {
     /// Reads it. A directory of that name goes before `user@host:path` and `github.com/…`.
     ///
     /// # Errors
-    /// [`ContextError::Scheme`], [`ContextError::PlainHttp`], [`ContextError::GitSource`].
+    /// [`ContextError::Scheme`], [`ContextError::PlainHttp`], [`ContextError::GitSource`], [`ContextError::Bucket`].
     ///
     /// # Source
     /// Kaniko `pkg/buildcontext`; BuildKit `dfgitutil.ParseGitRef` for what Kaniko does not know.
@@ -61,7 +63,12 @@ impl ContextSpec {
             }
             "ssh" => self.git(GitSource::parse(text)?),
             "https" | "http" if is_repository(text) => self.git(GitSource::parse(text)?),
-            "https" => Ok(Location::Web(text.to_owned())),
+            "s3" => Ok(Location::Bucket(BucketAddress::s3(rest)?)),
+            "gs" => Ok(Location::Bucket(BucketAddress::google(rest)?)),
+            "https" => match BucketAddress::azure(text) {
+                Some(address) => Ok(Location::Bucket(address?)),
+                None => Ok(Location::Web(text.to_owned())),
+            },
             "http" if is_loopback(text) => Ok(Location::Web(text.to_owned())),
             "http" => Err(ContextError::PlainHttp),
             // The rest may hold a password.
@@ -83,11 +90,8 @@ impl ContextSpec {
             Some("git") => self.git(GitSource::parse(text)?),
             Some("tar") if text == "tar://stdin" => Err(ContextError::Scheme { spec: "tar://stdin".to_owned() }),
             // As ADD of the same URL.
-            Some("http") if !is_repository(text) => Ok(Location::WebFile(text.to_owned())),
-            _ => Ok(match self.location()? {
-                Location::Web(url) => Location::WebFile(url),
-                other => other,
-            }),
+            Some("http" | "https") if !is_repository(text) => Ok(Location::WebFile(text.to_owned())),
+            _ => self.location(),
         }
     }
 

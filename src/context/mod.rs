@@ -4,6 +4,7 @@
 //! are named by host path, or the members of an archive.
 
 mod archive;
+mod bucket;
 mod directory;
 mod fetch;
 mod git;
@@ -14,6 +15,7 @@ mod stat_cache;
 mod unpack;
 
 pub use archive::{Archive, ArchiveError, ArchiveMember, MemberKind, unpack};
+pub use bucket::{BucketAddress, BucketError};
 use directory::{read_directory, subtree};
 pub use fetch::{FetchError, Fetched, fetch, url_file_name, web_host};
 pub use git::{

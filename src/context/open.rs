@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tempfile::TempDir;
 
+use super::bucket::{self, BucketError};
 use super::stat_cache::StatCache;
 use super::unpack::{unpack, unpack_file, unpack_standard_input};
 use super::{FetchError, Fetched, Git, GitError, GitSourceError, Location, fetch, hash_files, read_directory, subtree};
@@ -16,6 +17,7 @@ use crate::digest::ContentHash;
 use crate::extract::ExtractError;
 use crate::layer::{Content, EntryPath};
 use crate::pattern::{PatternError, Patterns};
+use crate::registry::Clouds;
 use crate::view::{FileNode, LastLink, NodeKind, ResolveError, View};
 
 /// Longest ignore file, bytes.
@@ -38,7 +40,7 @@ pub enum ContextError {
     },
     /// A form of `--context` that cannot be read.
     #[error(
-        "build context {spec:?} is not supported: expected a directory, dir://, tar://, git://, ssh:// or https://"
+        "build context {spec:?} is not supported: expected a directory, dir://, tar://, s3://, gs://, git://, ssh:// or https://"
     )]
     Scheme {
         /// The part up to `://`.
@@ -56,6 +58,9 @@ pub enum ContextError {
     /// An archive that could not be had.
     #[error("failed to get the build context")]
     Fetch(#[source] Box<FetchError>),
+    /// An archive in a bucket that could not be had.
+    #[error("failed to get the build context")]
+    Bucket(#[source] Box<BucketError>),
     /// Nobody types an archive.
     #[error("tar://stdin expects an archive on standard input, but that is a terminal")]
     Terminal,
@@ -126,6 +131,12 @@ pub enum ContextError {
     },
 }
 
+impl From<BucketError> for ContextError {
+    fn from(error: BucketError) -> Self {
+        Self::Bucket(Box::new(error))
+    }
+}
+
 impl ContextError {
     pub(super) fn io(operation: &'static str, path: &Path, cause: io::Error) -> Self {
         Self::Io { operation, path: path.to_owned(), cause }
@@ -157,10 +168,12 @@ pub enum FoundContext {
 /// What contexts are fetched with.
 #[derive(Debug, Clone, Copy)]
 pub struct Fetching<'a> {
-    /// For archives from web servers; must not turn statuses into errors.
+    /// For archives from web servers and buckets; must not turn statuses into errors.
     pub agent: &'a ureq::Agent,
     /// For repositories.
     pub git: &'a Git,
+    /// Who we are, for buckets.
+    pub clouds: &'a Clouds,
     /// Where a directory is made for what is fetched; it is removed with the context.
     pub parent: &'a Path,
 }
@@ -299,6 +312,11 @@ pub fn find(location: &Location, sub_path: &str, fetching: Fetching<'_>) -> Resu
             checkout.view
         }
         Location::Web(url) => web_archive(url, sub_path, fetching, files.path())?,
+        Location::Bucket(address) => {
+            let archive = bucket::open(address, fetching.agent, fetching.clouds)?;
+            let name = archive.place().to_string();
+            unpacked(files.path(), sub_path, |root| unpack(archive, &name, root))?
+        }
         Location::Tar(file) => unpacked(files.path(), sub_path, |root| unpack_file(file, root))?,
         Location::StandardInput => unpacked(files.path(), sub_path, unpack_standard_input)?,
         Location::WebFile(url) => {

@@ -33,7 +33,9 @@ fn found(spec: &ContextSpec) -> Result<FoundContext, ContextError> {
     let agent = ureq::Agent::config_builder().proxy(None).build().new_agent();
     let parent = tempfile::tempdir().unwrap();
     let git = Git::new([("PATH".into(), std::env::var_os("PATH").unwrap())]);
-    find(&spec.location()?, &spec.sub_path, Fetching { agent: &agent, git: &git, parent: parent.path() })
+    let clouds = crate::registry::Clouds::from_lookup(|_| None);
+    let fetching = Fetching { agent: &agent, git: &git, clouds: &clouds, parent: parent.path() };
+    find(&spec.location()?, &spec.sub_path, fetching)
 }
 
 fn open(spec: &str, dockerfile: Option<&Path>) -> Result<ContextDirectory, ContextError> {
@@ -140,8 +142,8 @@ fn what_is_no_context() {
     let message = |spec: &str| open(spec, None).unwrap_err().to_string();
     assert_eq!(message("/no/such/place"), "build context /no/such/place does not exist");
     assert_eq!(message(file.to_str().unwrap()), format!("build context {} is not a directory", file.display()));
-    let error = message("s3://key:secret@bucket/x");
-    assert!(error.contains("\"s3://\"") && error.contains("dir://") && !error.contains("secret"), "{error}");
+    let error = message("ftp://key:secret@host/x");
+    assert!(error.contains("\"ftp://\"") && error.contains("dir://") && !error.contains("secret"), "{error}");
 }
 
 #[test]

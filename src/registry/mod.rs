@@ -39,7 +39,7 @@ mod web;
 
 pub use blob::{BlobPrefix, BlobReader};
 pub use client::Client;
-pub use credentials::{Credential, Credentials, CredentialsError, Helper, Secret};
+pub use credentials::{AccessKeys, Clouds, Credential, Credentials, CredentialsError, Helper, Secret};
 pub use error::{Answer, Fault, Operation, RegistryError};
 pub use extension::Action;
 pub use options::{ClientOptions, Purpose};

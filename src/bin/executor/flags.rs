@@ -111,7 +111,8 @@ pub(crate) struct DoctorFlags {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Build")]
 pub(crate) struct BuildFlags {
-    /// Build context: a directory, dir://PATH, tar://FILE, tar://stdin, https://HOST/FILE.tar.gz,
+    /// Build context: a directory, dir://PATH, tar://FILE, tar://stdin, https://HOST/FILE.tar.gz, s3://BUCKET/KEY,
+    /// gs://BUCKET/KEY, https://ACCOUNT.blob.core.windows.net/CONTAINER/BLOB,
     /// git://HOST/PATH[#REFERENCE[#COMMIT]], https://HOST/PATH.git[#REFERENCE[:DIRECTORY]],
     /// ssh://HOST/PATH, USER@HOST:PATH.
     #[arg(short, long, value_name = "CONTEXT", default_value = "/workspace/")]

@@ -16,7 +16,10 @@ use crate::without_effect::FLAGS;
 /// The last Kaniko of Google's, v1.24, and the living fork, v1.28.
 const FACTS: [Fact; 66] = [
     ("--dockerfile -f", "a Dockerfile from the web has no ignore file of its own"),
-    ("--context -c", "no `s3://`, `gs://` and Azure addresses; ssh and `https://….git` are taken, too"),
+    (
+        "--context -c",
+        "the archive never lies in the context itself; ssh, `https://….git`, and Azure by identity or signature are taken, too",
+    ),
     ("--context-sub-path", "counts for a directory, too"),
     ("--bucket -b", ""),
     ("--destination -d", ""),

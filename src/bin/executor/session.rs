@@ -12,7 +12,7 @@ use yadokari::build::{
 use yadokari::cache::{RegistryCache, RegistryCacheOptions};
 use yadokari::context::{self, ContextDirectory, ContextSpec, Fetching, FoundContext, Git, GitLogin};
 use yadokari::image::Reference;
-use yadokari::registry::{Client, web_agent};
+use yadokari::registry::{Client, Clouds, web_agent};
 use yadokari::report::{Event, Observer};
 use yadokari::sandbox::{self, Cancel, IgnoreList, InPlaceSandbox, Kind, OverlaySandbox, Probe, Sandbox, ignore_list};
 
@@ -156,7 +156,9 @@ pub(crate) fn find_context(line: &CommandLine, parent: &Path) -> Result<FoundCon
     let login = GitLogin::from_lookup(&env).filter(|_| !is_plain);
     let git = Git::new(std::env::vars_os()).with_login(login);
     let agent = web_agent(!is_plain);
-    Ok(context::find(&location, &spec.sub_path, Fetching { agent: &agent, git: &git, parent })?)
+    let clouds = Clouds::from_lookup(env);
+    let fetching = Fetching { agent: &agent, git: &git, clouds: &clouds, parent };
+    Ok(context::find(&location, &spec.sub_path, fetching)?)
 }
 
 /// The named contexts that are files. Each has its own ignore file; there is no login for them.
@@ -166,10 +168,11 @@ fn named_contexts(
     remembered: Option<&Path>,
 ) -> Result<BTreeMap<String, ContextDirectory>, Failure> {
     let git = Git::new(std::env::vars_os());
+    let clouds = Clouds::from_lookup(|_| None);
     let mut contexts = BTreeMap::new();
     for (key, spec) in files {
         let agent = web_agent(spec.text.starts_with("https://"));
-        let fetching = Fetching { agent: &agent, git: &git, parent };
+        let fetching = Fetching { agent: &agent, git: &git, clouds: &clouds, parent };
         contexts.insert(key, context::find(&spec.named_location()?, "", fetching)?.read(None, remembered)?);
     }
     Ok(contexts)

@@ -16,6 +16,7 @@ use super::helper;
 use docker::{Source, read};
 pub use provider::Helper;
 use provider::Providers;
+pub use provider::{AccessKeys, Clouds};
 
 /// How long a credential program's answer is used; cloud tokens live for an hour or more.
 const HELPER_ANSWER_LIFE: Duration = Duration::from_secs(300);
@@ -114,9 +115,9 @@ pub enum CredentialsError {
     /// A cloud gave no credentials.
     #[error("cannot get credentials for {registry} from {provider}: {reason}")]
     Provider {
-        /// Whose registry it is.
+        /// Whose registry or bucket it is.
         provider: &'static str,
-        /// Which registry.
+        /// Which registry, or which object in a bucket.
         registry: String,
         /// What is wrong.
         reason: String,

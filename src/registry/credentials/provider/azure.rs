@@ -11,6 +11,8 @@ use super::variables::Variables;
 
 const NOTHING: &str = "no Azure credentials: none in AZURE_CLIENT_SECRET or AZURE_FEDERATED_TOKEN_FILE (with \
     AZURE_CLIENT_ID and AZURE_TENANT_ID), and there is no managed identity";
+/// Azure Storage, in every cloud.
+const STORAGE: &str = "https://storage.azure.com";
 /// The user name that goes with a registry's refresh token.
 const USERNAME: &str = "00000000-0000-0000-0000-000000000000";
 /// What the registry's token lives at least; it is granted for three hours.
@@ -52,7 +54,20 @@ impl AzureCloud {
 pub(super) fn token(web: &Web, variables: &Variables, registry: &str, cloud: AzureCloud) -> Result<Granted, Failure> {
     let host = without_https_port(registry);
     let home = address(&format!("https://{host}"), "the registry's address", |_| false)?;
-    exchange(web, &home, host, variables.get("AZURE_TENANT_ID").as_deref(), &entra(web, variables, cloud)?)
+    exchange(
+        web,
+        &home,
+        host,
+        variables.get("AZURE_TENANT_ID").as_deref(),
+        &entra(web, variables, cloud, cloud.resource())?,
+    )
+}
+
+/// An access token for Azure Storage; `None` when nothing is configured that could grant one. The instance's managed
+/// identity is asked only where it is named (`AZURE_CLIENT_ID`) or App Service has its own endpoint for it.
+pub(super) fn storage_token(web: &Web, variables: &Variables, cloud: AzureCloud) -> Option<Result<Secret, Failure>> {
+    let is_named = configured(variables).is_some() || variables.is_set("AZURE_CLIENT_ID");
+    is_named.then(|| entra(web, variables, cloud, STORAGE))
 }
 
 /// What says who we are, as far as can be told without asking.
@@ -81,23 +96,23 @@ fn exchange(web: &Web, home: &Url, service: &str, tenant: Option<&str>, token: &
 ///
 /// # Source
 /// Azure SDK, `EnvironmentCredential`, `WorkloadIdentityCredential`, `ManagedIdentityCredential`.
-fn entra(web: &Web, variables: &Variables, cloud: AzureCloud) -> Result<Secret, Failure> {
+fn entra(web: &Web, variables: &Variables, cloud: AzureCloud, resource: &str) -> Result<Secret, Failure> {
     if let Some(secret) = variables.secret("AZURE_CLIENT_SECRET") {
-        return login(web, variables, cloud, &[], ("client_secret", &secret));
+        return login(web, variables, (cloud, resource), &[], ("client_secret", &secret));
     }
     let file =
         variables.path("AZURE_FEDERATED_TOKEN_FILE").map(|file| read_file(&file).map(Secret::new)).transpose()?;
     if let Some(assertion) = file.or_else(|| variables.secret("AZURE_FEDERATED_TOKEN")) {
         let kind = ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer");
-        return login(web, variables, cloud, &[kind], ("client_assertion", &assertion));
+        return login(web, variables, (cloud, resource), &[kind], ("client_assertion", &assertion));
     }
-    managed_identity(web, variables, cloud)
+    managed_identity(web, variables, resource)
 }
 
 fn login(
     web: &Web,
     variables: &Variables,
-    cloud: AzureCloud,
+    (cloud, resource): (AzureCloud, &str),
     more: &[(&str, &str)],
     proof: (&str, &Secret),
 ) -> Result<Secret, Failure> {
@@ -109,7 +124,7 @@ fn login(
     }
     let authority = variables.get("AZURE_AUTHORITY_HOST").unwrap_or_else(|| cloud.authority().to_owned());
     let authority = address(&authority, "AZURE_AUTHORITY_HOST", |origin| origin.is_loopback())?;
-    let scope = format!("{}/.default", cloud.resource());
+    let scope = format!("{resource}/.default");
     let mut fields = vec![("grant_type", "client_credentials"), ("client_id", &client), ("scope", &scope)];
     fields.extend_from_slice(more);
     let url = below(&authority, &format!("{tenant}/oauth2/v2.0/token"));
@@ -117,7 +132,7 @@ fn login(
 }
 
 /// App Service names its own endpoint; every other machine has the instance metadata service.
-fn managed_identity(web: &Web, variables: &Variables, cloud: AzureCloud) -> Result<Secret, Failure> {
+fn managed_identity(web: &Web, variables: &Variables, resource: &str) -> Result<Secret, Failure> {
     let local = variables.get("IDENTITY_ENDPOINT").zip(variables.secret("IDENTITY_HEADER"));
     let (mut url, version) = match &local {
         Some((endpoint, _)) => (address(endpoint, "IDENTITY_ENDPOINT", |_| true)?, "2019-08-01"),
@@ -127,7 +142,7 @@ fn managed_identity(web: &Web, variables: &Variables, cloud: AzureCloud) -> Resu
             (below(&address(&base, name, |_| true)?, "metadata/identity/oauth2/token"), "2018-02-01")
         }
     };
-    url.query_pairs_mut().append_pair("api-version", version).append_pair("resource", cloud.resource());
+    url.query_pairs_mut().append_pair("api-version", version).append_pair("resource", resource);
     if let Some(client) = variables.get("AZURE_CLIENT_ID") {
         url.query_pairs_mut().append_pair("client_id", &client);
     }

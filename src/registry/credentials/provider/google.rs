@@ -102,11 +102,19 @@ impl From<Token> for Granted {
 /// # Source
 /// Google Cloud, "How Application Default Credentials works"; RFC 7523, RFC 8693.
 pub(super) fn token(web: &Web, variables: &Variables) -> Result<Granted, Failure> {
-    let token = match file(variables) {
-        Some(path) => of_file(web, &path)?,
-        None => of_metadata(web, variables)?,
-    };
-    Ok(token.into())
+    find(web, variables).map(Into::into)
+}
+
+/// The same, as it is.
+pub(super) fn access_token(web: &Web, variables: &Variables) -> Result<Secret, Failure> {
+    find(web, variables).map(|token| token.access_token)
+}
+
+fn find(web: &Web, variables: &Variables) -> Result<Token, Failure> {
+    match file(variables) {
+        Some(path) => of_file(web, &path),
+        None => of_metadata(web, variables),
+    }
 }
 
 /// What says who we are, as far as can be told without asking.

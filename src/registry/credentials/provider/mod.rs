@@ -6,10 +6,12 @@
 //! | `pipeline` | GitLab, GitHub and Kaniko's variables |
 //! | `aws`, `google`, `azure` | the tokens of the clouds |
 //! | `helper` | which of them may be asked |
+//! | `clouds` | the same for other services than registries |
 //! | `exchange`, `variables` | one bounded request; the environment |
 
 mod aws;
 mod azure;
+mod clouds;
 mod exchange;
 mod google;
 mod helper;
@@ -23,6 +25,8 @@ use std::time::{Duration, Instant};
 
 use super::{Credential, CredentialsError};
 use crate::registry::proxy::ProxySettings;
+pub use aws::Keys as AccessKeys;
+pub use clouds::Clouds;
 use exchange::{Failure, Web};
 pub use helper::Helper;
 use helper::Helpers;

@@ -16,6 +16,7 @@ use super::exchange::{Failure, Question, Web, address};
 use super::hosts::{EcrHost, aws_domain};
 use super::variables::Variables;
 use chain::Chain;
+pub use sign::Keys;
 use sign::sign;
 
 /// The only region that knows about `public.ecr.aws`.
@@ -62,6 +63,25 @@ pub(super) fn ecr_public(web: &Web, variables: &Variables) -> Result<Granted, Fa
     let url = endpoint(variables, "AWS_ENDPOINT_URL_ECR_PUBLIC", &usual)?;
     let target = "SpencerFrontendService.GetAuthorizationToken";
     authorize(web, variables, url, &Service { region: PUBLIC_REGION, name: "ecr-public", target })
+}
+
+/// Access keys, for a service in `region`.
+pub(super) fn keys(web: &Web, variables: &Variables, region: &str) -> Result<Keys, Failure> {
+    Chain { web, variables, region }.keys()
+}
+
+/// The region that variables or the profile name.
+pub(super) fn region(variables: &Variables) -> Result<Option<String>, Failure> {
+    let named = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().find_map(|name| variables.get(name));
+    let region = match named {
+        Some(region) => Some(region),
+        None => profile::chosen(variables, &profile::Profiles::read(variables)?, "region"),
+    };
+    let plain = |region: &String| region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    match region {
+        Some(region) if !plain(&region) => Err(Failure::Setting("AWS_REGION is no name of a region".to_owned())),
+        region => Ok(region),
+    }
 }
 
 /// What says who we are, as far as can be told without asking.

@@ -66,6 +66,13 @@ pub(super) fn exists(variables: &Variables) -> bool {
     config.0.exists() || keys.0.exists()
 }
 
+/// A setting of the profile that variables name, else of `default`.
+pub(super) fn chosen(variables: &Variables, profiles: &Profiles, key: &str) -> Option<String> {
+    let named = variables.get("AWS_PROFILE").or_else(|| variables.get("AWS_DEFAULT_PROFILE"));
+    let profile = profiles.get(named.as_deref().unwrap_or("default"))?;
+    profile.get(key).filter(|value| !value.is_empty()).cloned()
+}
+
 /// In the config file all but `default` are written `profile NAME`.
 fn profile_name(section: &str, is_config: bool) -> Option<String> {
     let named = section.strip_prefix("profile").filter(|rest| rest.starts_with([' ', '\t'])).map(str::trim);

@@ -7,13 +7,15 @@ use sha2::{Digest as _, Sha256};
 use super::super::super::Secret;
 use super::super::exchange::Question;
 
-/// An access key.
+/// An access key of Amazon's.
 #[derive(Debug, Clone)]
-pub(super) struct Keys {
-    pub(super) id: String,
-    pub(super) secret: Secret,
-    /// Of temporary keys.
-    pub(super) session: Option<Secret>,
+pub struct Keys {
+    /// Not secret.
+    pub id: String,
+    /// What requests are signed with.
+    pub secret: Secret,
+    /// Of temporary keys; goes with every request.
+    pub session: Option<Secret>,
 }
 
 /// Signs `question` for `service` in `region`: all its headers, host and time besides.

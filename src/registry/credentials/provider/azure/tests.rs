@@ -45,7 +45,7 @@ fn application(server: &Server, more: &[(&'static str, String)]) -> Variables {
 fn a_client_secret_is_traded_twice() {
     let server = honest();
     let variables = application(&server, &[("AZURE_CLIENT_SECRET", "s&cret".to_owned())]);
-    let token = entra(&web(), &variables, AzureCloud::Public).expect("token");
+    let token = entra(&web(), &variables, AzureCloud::Public, AzureCloud::Public.resource()).expect("token");
     let home = format!("http://{}", server.host()).parse().expect("url");
     let granted = exchange(&web(), &home, "team.azurecr.io", Some(TENANT), &token).expect("exchange");
     let expected = Credential::Basic { username: USERNAME.to_owned(), password: Secret::new("of the registry") };
@@ -73,10 +73,10 @@ fn a_federated_token_is_read_each_time() {
     let variables = application(&server, &[("AZURE_FEDERATED_TOKEN_FILE", file.display().to_string())]);
     for text in ["first", "second"] {
         std::fs::write(&file, format!("{text}\n")).expect("write");
-        entra(&web(), &variables, AzureCloud::Government).expect("token");
+        entra(&web(), &variables, AzureCloud::Government, AzureCloud::Government.resource()).expect("token");
     }
     let inline = application(&server, &[("AZURE_FEDERATED_TOKEN", "inline".to_owned())]);
-    entra(&web(), &inline, AzureCloud::China).expect("token");
+    entra(&web(), &inline, AzureCloud::China, AzureCloud::China.resource()).expect("token");
     let sent: Vec<_> = server.seen().iter().map(|request| form(request).pop().expect("a field").1).collect();
     assert_eq!(sent, ["first", "second", "inline"]);
     let scope = ("scope".to_owned(), "https://management.usgovcloudapi.net/.default".to_owned());
@@ -92,7 +92,10 @@ fn managed_identities_of_machines_and_of_app_service() {
     let service =
         variables(&[("IDENTITY_ENDPOINT", format!("{base}/msi/token")), ("IDENTITY_HEADER", "header".to_owned())]);
     for found in [&machine, &service] {
-        assert_eq!(entra(&web(), found, AzureCloud::Public).expect("token").expose(), "of entra");
+        assert_eq!(
+            entra(&web(), found, AzureCloud::Public, AzureCloud::Public.resource()).expect("token").expose(),
+            "of entra"
+        );
     }
     let seen = server.seen();
     let resource = "resource=https%3A%2F%2Fcontainerregistry.azure.net";
@@ -109,7 +112,8 @@ fn refusals_name_the_reason_and_no_secret() {
         Reply::new(401).body(text)
     });
     let variables = application(&server, &[("AZURE_CLIENT_SECRET", "hunter2".to_owned())]);
-    let error = entra(&web(), &variables, AzureCloud::Public).expect_err("refused").to_string();
+    let error =
+        entra(&web(), &variables, AzureCloud::Public, AzureCloud::Public.resource()).expect_err("refused").to_string();
     assert!(error.ends_with("answered 401: invalid_client: AADSTS7000215: Invalid client secret provided"), "{error}");
     let parrot = Server::start(|request| {
         let mut body = b"you sent ".to_vec();
@@ -117,7 +121,8 @@ fn refusals_name_the_reason_and_no_secret() {
         Reply::new(400).body(body)
     });
     let variables = application(&parrot, &[("AZURE_CLIENT_SECRET", "hunter2".to_owned())]);
-    let error = entra(&web(), &variables, AzureCloud::Public).expect_err("refused").to_string();
+    let error =
+        entra(&web(), &variables, AzureCloud::Public, AzureCloud::Public.resource()).expect_err("refused").to_string();
     assert!(error.ends_with("answered 400") && !error.contains("hunter2"), "{error}");
 }
 
@@ -133,7 +138,9 @@ fn settings_that_cannot_be_used() {
         (vec![secret.clone(), client.clone(), ("AZURE_TENANT_ID", "../x".to_owned())], "AZURE_TENANT_ID is no tenant"),
         (vec![secret, client, tenant, evil], "AZURE_AUTHORITY_HOST is a plain http URL, to which no secret is sent"),
     ] {
-        let error = entra(&web(), &variables(&pairs), AzureCloud::Public).expect_err(expected).to_string();
+        let error = entra(&web(), &variables(&pairs), AzureCloud::Public, AzureCloud::Public.resource())
+            .expect_err(expected)
+            .to_string();
         assert_eq!(error, expected);
     }
 }
