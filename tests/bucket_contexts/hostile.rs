@@ -72,7 +72,7 @@ fn an_archive_that_ends_early() {
     assert!(error.contains("failed to unpack build context s3://box/k.tgz"), "{error}");
 }
 
-/// A server whose connections break after 100 bytes each.
+/// A server whose connections break after a third of the object.
 fn breaking(etags: &'static [&'static str]) -> (Server, usize) {
     let packed = archive();
     let (length, count) = (packed.len(), Arc::new(AtomicUsize::new(0)));
@@ -82,7 +82,7 @@ fn breaking(etags: &'static [&'static str]) -> (Server, usize) {
         let start: usize = range.map_or(0, |(start, _)| start.parse().expect("a number"));
         let reply = Reply::new(if range.is_some() { 206 } else { 200 }).with("ETag", etag);
         let reply = reply.with("Content-Range", format!("bytes {start}-{}/{length}", length - 1));
-        reply.body(&packed[start..]).cut(100.max(length / 3))
+        reply.body(&packed[start..]).cut((length / 3).min(length - start))
     });
     (server, length)
 }

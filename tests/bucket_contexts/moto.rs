@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// The service; ends with the test.
-pub struct Moto {
+pub(crate) struct Moto {
     process: Child,
-    pub address: String,
+    pub(crate) address: String,
     /// Of a user who may read.
-    pub key: (String, String),
+    pub(crate) key: (String, String),
 }
 
 impl Moto {
     /// With the bucket `box`, a user and the role `reader`, who may both read it.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let mut process = Command::new(program())
             .args(["-H", "127.0.0.1", "-p", "0"])
             .stdout(Stdio::null())
@@ -49,12 +49,12 @@ impl Moto {
         (element(&answer, "AccessKeyId"), element(&answer, "SecretAccessKey"))
     }
 
-    pub fn put(&self, key: &str, body: &[u8]) {
+    pub(crate) fn put(&self, key: &str, body: &[u8]) {
         self.ask("PUT", &format!("/box/{key}"), "s3", body);
     }
 
     /// From now on all but the first `free` requests must be signed.
-    pub fn guard(&self, free: usize) {
+    pub(crate) fn guard(&self, free: usize) {
         self.ask("POST", "/moto-api/reset-auth", "s3", free.to_string().as_bytes());
     }
 

@@ -107,7 +107,8 @@ fn signature(request: &Request) -> String {
         .filter(|(name, _)| name.starts_with("x-ms-"))
         .map(|(name, value)| format!("{name}:{value}\n"))
         .collect();
-    let text = format!("GET\n\n\n\n\n\n\n\n\n\n\n\n{}/acct/box/k.tgz", headers.concat());
+    let date = request.header("date").unwrap_or_default();
+    let text = format!("GET\n\n\n\n\n\n{date}\n\n\n\n\n\n{}/acct/box/k.tgz", headers.concat());
     let file = tempfile::NamedTempFile::new().expect("temporary file");
     fs::write(file.path(), text).expect("written");
     let path = file.path().display().to_string();
