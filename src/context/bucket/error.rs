@@ -37,7 +37,7 @@ pub enum BucketError {
         /// Which.
         place: Place,
         /// What may have been meant.
-        suggestion: Option<BucketAddress>,
+        suggestion: Option<Box<BucketAddress>>,
     },
     /// The service knows us, or does not, and gives nothing out.
     #[error("{place}: access denied ({answer}): {advice}")]
@@ -110,9 +110,9 @@ pub enum BucketError {
 /// An object, and whom it was asked of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    pub(super) address: BucketAddress,
+    pub(super) address: Box<BucketAddress>,
     /// Scheme, host and port.
-    pub(super) endpoint: String,
+    pub(super) endpoint: Box<str>,
 }
 
 impl fmt::Display for Place {
@@ -154,7 +154,7 @@ impl Attempt {
                 BucketError::NoBucket { place, bucket, region: self.region.clone() }
             }
             (404, "NoSuchKey" | "BlobNotFound" | "") => {
-                let suggestion = place.address.suggestion();
+                let suggestion = place.address.suggestion().map(Box::new);
                 BucketError::NoObject { place, suggestion }
             }
             (401 | 403, _) | (404 | 409, "ResourceNotFound" | "PublicAccessNotPermitted") => {
@@ -170,7 +170,7 @@ fn region_advice(region: &Option<String>) -> String {
     region.as_ref().map_or_else(String::new, |region| format!(", and the region (AWS_REGION), which is {region:?}"))
 }
 
-fn meant(suggestion: &Option<BucketAddress>) -> String {
+fn meant(suggestion: &Option<Box<BucketAddress>>) -> String {
     match suggestion {
         Some(address) => format!(": a context is an archive; {address} may be meant"),
         None => ": check the key".to_owned(),

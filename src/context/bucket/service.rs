@@ -144,7 +144,7 @@ fn azure(address: &BucketAddress, host: &str, agent: &ureq::Agent, clouds: &Clou
 }
 
 fn attempt(address: &BucketAddress, endpoint: &Url, region: Option<String>, advice: &'static str) -> Attempt {
-    let place = Place { address: address.clone(), endpoint: endpoint.origin().ascii_serialization() };
+    let place = Place { address: Box::new(address.clone()), endpoint: endpoint.origin().ascii_serialization().into() };
     Attempt { place, region, advice }
 }
 
