@@ -173,8 +173,8 @@ fn archives_from_a_web_server() {
     assert!(error.contains("401") && !error.contains("secret"), "{error}");
     let error = failed("http://registry.invalid/c.tar", &|_| ());
     assert!(error.contains("use https://"), "{error}");
-    let error = failed("gs://secret/c.tar", &|_| ());
-    assert!(error.contains("\"gs://\" is not supported") && !error.contains("secret"), "{error}");
+    let error = failed("ftp://secret/c.tar", &|_| ());
+    assert!(error.contains("\"ftp://\" is not supported") && !error.contains("secret"), "{error}");
 }
 
 /// Without what is in `.git`.

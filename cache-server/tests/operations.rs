@@ -36,7 +36,7 @@ fn a_configuration_is_checked_without_serving() {
             "config.toml:2: unknown setting `lisen`; did you mean `listen`?",
         ),
         ("data = \"d\"\nanonymous = \"all\"", [("A", "")], 2, "config.toml:2: unknown variant `all`"),
-        ("listen = \"127.0.0.1:0\"", [("A", "")], 2, "no data directory"),
+        ("listen = \"127.0.0.1:0\"", [("A", "")], 2, "no place for data: pass --data DIR or --store URL"),
         ("data = \"d\"", [("CACHE_SERVER_LISTEN", "0.0.0.0:1")], 2, "refusing to listen on 0.0.0.0:1"),
         ("data = \"d\"", [("CACHE_SERVER_MAX_CONNECTIONS", "x")], 2, "--max-connections"),
         ("data = \"d\"\nhtpasswd = \"absent\"", [("A", "")], 1, "failed to read the htpasswd file absent"),

@@ -27,6 +27,11 @@ fn client() -> Client {
     Client::new(options, Credentials::none()).expect("a client")
 }
 
+/// One that asks again: docker-registry answers 500 while another writes the same tag.
+fn patient_client() -> Client {
+    Client::new(ClientOptions { retries: 8, ..ClientOptions::default() }, Credentials::none()).expect("a client")
+}
+
 fn key(seed: u8) -> SigningKey {
     let pair = KeyPair::new(&[seed; RANDOM_BYTES], b"").expect("made").expect("a key");
     SigningKey::from_pem(&pair.private, b"").expect("opens")

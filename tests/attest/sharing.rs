@@ -5,12 +5,12 @@ use yadokari::attest::{Attacher, Claim, SPDX, verify};
 use yadokari::image::media_type;
 
 use super::support::Registry;
-use super::{client, document, fallback_tag, key, push_image, repository};
+use super::{client, document, fallback_tag, key, patient_client, push_image, repository};
 
 #[test]
 fn signers_at_the_same_time_lose_nothing() {
     let registry = Registry::start();
-    let (client, at) = (client(), repository(&registry, "app"));
+    let (client, at) = (patient_client(), repository(&registry, "app"));
     let image = push_image(&client, &at, "a");
     let keys: Vec<_> = (1..=5).map(key).collect();
     std::thread::scope(|scope| {

@@ -194,9 +194,16 @@ fn stack(lowers: &[PathBuf], source: &str, scratch: &Path, user_xattr: bool) -> 
     let lowers = if lowers.is_empty() { &none } else { lowers };
     Overlay { lowers, upper: &upper, work: &work, user_xattr }.mount(&place)?;
     let root = rustix::fs::open(&place, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    Ok(Tree::of_opened(&open_inside(&root, source)?)?)
+}
+
+/// Opens a path that links cannot lead out of `root`.
+fn open_inside(root: &OwnedFd, path: &str) -> Result<OwnedFd, Errno> {
+    // The kernel gives up when anything is renamed or mounted meanwhile, anywhere, and `..` is on the way.
+    const TRIES: usize = 1000;
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let file = rustix::fs::openat2(&root, source, flags, Mode::empty(), ResolveFlags::IN_ROOT)?;
-    Ok(Tree::of_opened(&file)?)
+    let open = || rustix::fs::openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT);
+    (1..TRIES).map(|_| open()).find(|opened| !matches!(opened, Err(Errno::AGAIN))).unwrap_or_else(open)
 }
 
 fn copied_file(source: &Path, scratch: &Path) -> Result<Tree, std::io::Error> {
