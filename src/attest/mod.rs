@@ -7,7 +7,7 @@
 //! | `simple` | the older payload that says no more than a digest |
 //! | `provenance` | SLSA: how an image was built |
 //! | `attach` | [`Attacher`]: referrers, their fallback tag, the signature tag |
-//! | `verify` | [`verify`]: what of it a key stands for |
+//! | `verify` | [`verify()`]: what of it a key stands for |
 //!
 //! What a registry sends is believed after its digest and a signature were checked, and not before.
 
