@@ -33,7 +33,7 @@ pub(crate) struct CommandLine {
     /// Value of an ARG of the Dockerfile; a bare NAME takes it from the environment. Repeatable.
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) build_arg: Vec<String>,
-    /// Cache-server for --hot: http[s]://HOST[:PORT][/REPOSITORY]; REPOSITORY is `cache` by default.
+    /// Cache-server for --hot: a URL such as https://HOST:PORT/REPOSITORY; without a path the repository is `cache`.
     #[arg(long, env = "YADOKARI_CACHE_SERVER", value_name = "URL")]
     pub(crate) cache_server: Option<String>,
     /// Also fetch what the runners of --cache-server ask for most: this many base images, through its
