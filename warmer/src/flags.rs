@@ -1,5 +1,8 @@
 //! The command line.
 
+// Doc comments are help texts here.
+#![allow(rustdoc::broken_intra_doc_links, rustdoc::bare_urls)]
+
 use std::path::PathBuf;
 
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};

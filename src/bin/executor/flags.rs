@@ -1,7 +1,7 @@
 //! The command line: records and validates only; `settings` turns it into what the library takes.
 
 // Doc comments are help texts here: brackets mean optional parts.
-#![allow(rustdoc::broken_intra_doc_links)]
+#![allow(rustdoc::broken_intra_doc_links, rustdoc::bare_urls)]
 
 use std::ffi::OsString;
 use std::path::PathBuf;
