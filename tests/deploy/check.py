@@ -30,6 +30,8 @@ def fail(place, text):
 # Flags.
 
 HELP = {}
+# Programs and commands with arguments that are no flags.
+TAKES_WORDS = set()
 
 
 def described(program):
@@ -45,6 +47,8 @@ def described(program):
                 # A line of a description can begin with a flag's name, too.
                 if known.get(flag, "nothing") == "nothing":
                     known[flag] = takes
+        if re.search(r"^Arguments:$", text, re.M):
+            TAKES_WORDS.add(program)
         commands = re.search(r"^Commands:\n(.*?)\n\n", text, re.M | re.S)
         HELP[program] = known, set(re.findall(r"^  (\w[\w-]*)", commands.group(1), re.M)) if commands else set()
     return HELP[program]
@@ -64,7 +68,7 @@ def check_arguments(place, program, arguments):
         if re.fullmatch(r"\$\(params\.\w+\[\*\]\)", word) or word == "@":
             continue
         if not word.startswith("-"):
-            if program in ("executor push", "executor login", "executor cache explain", "executor cache show", "cache-server token revoke"):
+            if program in TAKES_WORDS:
                 continue
             # The rest is another command's.
             if word in ("&", "&&", "|", ";", ">", "2>&1"):
