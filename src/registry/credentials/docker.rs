@@ -56,9 +56,16 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, CredentialsError> {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(None);
         }
+        // Somebody else's home, as `HOME=/root` is for an executor that does not run as root.
+        Err(_) if is_out_of_reach(path) => return Ok(None),
         Err(error) => return Err(fail(error)),
     };
     Ok(Some(bytes))
+}
+
+/// Whether it cannot even be known if there is a file.
+fn is_out_of_reach(path: &Path) -> bool {
+    path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 impl Source {
