@@ -11,7 +11,10 @@ compared with the version's own. SERVICE is `make_contexts.sh`: one file of its 
 Debian tree (debootstrap --variant=minbase). Needs root and from Debian: docker-registry buildah skopeo busybox-static.
 """
 import argparse, glob, hashlib, io, json, os, re, shutil, signal, socket, statistics, subprocess, sys, tarfile, tempfile
-import threading, time, urllib.request
+import threading, time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from compare import registry
 
 PROJECTS = {
     "crate": {"manifest": "Cargo.toml", "sources": "src", "static": ["README.md", "LICENSE-APACHE", "LICENSE-MIT"], "kind": "rs", "comment": "//"},
@@ -38,12 +41,6 @@ COPY --from=static /static /usr/share/app/
 COPY --from=build /app.bin /usr/local/bin/app
 CMD ["/usr/local/bin/app"]
 """ % (DEPENDENCIES, PROGRAM)
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Counter:
@@ -91,19 +88,8 @@ def tree_hash(*paths):
 class Bench:
     def __init__(self, args, work):
         self.args, self.work, self.count = args, work, 0
-        port = free_port()
-        conf = f"{work}/registry.yml"
-        with open(conf, "w") as f:
-            f.write(f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {work}/registry}}}}\n"
-                    f"http: {{addr: '127.0.0.1:{port}'}}\n")
-        self.process = subprocess.Popen(["docker-registry", "serve", conf], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.direct, self.counter = f"127.0.0.1:{port}", Counter(port)
-        for _ in range(200):
-            try:
-                urllib.request.urlopen(f"http://{self.direct}/v2/", timeout=1)
-                break
-            except OSError:
-                time.sleep(0.05)
+        self.process, self.direct = registry(work)
+        self.counter = Counter(int(self.direct.rpartition(":")[2]))
         store = f"{work}/buildah"
         self.buildah_store = ["--root", f"{store}/root", "--runroot", f"{store}/run", "--storage-driver", "overlay"]
 

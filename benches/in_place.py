@@ -61,10 +61,7 @@ def main():
             for name in args.only or CONTEXTS:
                 bench.compare(name)
         finally:
-            subprocess.run(bench.podman + ["rmi", "-af"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            subprocess.run(["umount", f"{work}/podman/overlay"], stderr=subprocess.DEVNULL)
-            bench.process.terminate()
-            bench.process.wait()
+            bench.close()
 
 
 if __name__ == "__main__":

@@ -66,6 +66,12 @@ class Bench:
                                    "nproc=10000:10000", "--tls-verify=false", "-v", f"{self.work}/steps{steps}:/workspace:ro",
                                    f"{self.address}/executor:1", "--no-push", "--sandbox=in-place"])
 
+    def close(self):
+        subprocess.run(self.podman + ["rmi", "-af"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(["umount", f"{self.work}/podman/overlay"], stderr=subprocess.DEVNULL)
+        self.process.terminate()
+        self.process.wait()
+
     def measure(self, name, build, wanted):
         more = self.args.steps
         costs = [(build(1 + more) - build(1)) / more * 1000 for _ in range(self.args.runs)]
@@ -89,10 +95,7 @@ def main():
             bench.measure("overlay", bench.overlay, 25)
             bench.measure("in place", bench.in_place, 80)
         finally:
-            subprocess.run(bench.podman + ["rmi", "-af"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            subprocess.run(["umount", f"{work}/podman/overlay"], stderr=subprocess.DEVNULL)
-            bench.process.terminate()
-            bench.process.wait()
+            bench.close()
 
 
 if __name__ == "__main__":

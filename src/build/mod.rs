@@ -37,7 +37,6 @@ mod variant;
 mod warmed;
 mod written;
 
-use std::sync::Arc;
 use std::time::Instant;
 
 pub use check::{CheckReport, CheckRequest, check};
@@ -142,20 +141,8 @@ fn carry_out(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
     if let (true, Some(state)) = (request.materialize, states.first()) {
         shop.rooms.materialize(state, &materials)?;
     }
-    let assemble = |(variant, state): (&Variant, &Arc<StageState>)| {
-        let epoch = variant.epoch(services);
-        let state = match request.single_layer {
-            true => &single::merge(state, &materials, &records, services)?,
-            false => state.as_ref(),
-        };
-        let state = match epoch.filter(|_| request.rewrite_times) {
-            Some(epoch) => &rewrite(state, epoch, &materials, &records, services)?,
-            None => state,
-        };
-        let time = epoch.or(request.reproducible.then_some(0));
-        Ok(export::assemble(&variant.plan, &images, state, time, &request.form))
-    };
-    let built = variants.iter().zip(&states).map(assemble).collect::<Result<_, BuildError>>()?;
+    let built = variants.iter().zip(&states).map(|(variant, state)| assembled(shop, variant, state));
+    let built = built.collect::<Result<_, BuildError>>()?;
     let product = Product::new(built, request.index, request.form.format);
     clock.phase("steps");
     let made = variants.iter().zip(&states).zip(product.images());
@@ -184,6 +171,22 @@ fn carry_out(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
     }));
     let details = request.details.then(|| details::details(shop, &variants, product.images()));
     Ok(BuildReport { details, ..report(&product, &attachments) })
+}
+
+/// The image of a platform, with what was asked of its layers as a whole.
+fn assembled(shop: Workshop<'_>, variant: &Variant, state: &StageState) -> Result<Image, BuildError> {
+    let Workshop { request, services, images, materials, records, .. } = shop;
+    let epoch = variant.epoch(services);
+    let state = match request.single_layer {
+        true => &single::merge(state, materials, records, services)?,
+        false => state,
+    };
+    let state = match epoch.filter(|_| request.rewrite_times) {
+        Some(epoch) => &rewrite(state, epoch, materials, records, services)?,
+        None => state,
+    };
+    let time = epoch.or(request.reproducible.then_some(0));
+    Ok(export::assemble(&variant.plan, images, state, time, &request.form))
 }
 
 fn report(product: &Product, attachments: &Attachments) -> BuildReport {

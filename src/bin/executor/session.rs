@@ -201,6 +201,16 @@ impl Contexts {
     }
 }
 
+/// For all registries, a cache-server without TLS included.
+fn client(line: &CommandLine) -> Result<Client, Failure> {
+    let credentials = settings::registry_credentials(&line.registry)?;
+    let server = cache_server(&line.cache)?;
+    let mut options = settings::client_options(&line.registry, &env)?;
+    let plain = server.filter(|server| server.is_plain);
+    options.insecure_registries.extend(plain.map(|server| server.repository.registry().to_owned()));
+    Ok(Client::new(options, credentials)?)
+}
+
 fn run(
     line: &CommandLine,
     request: &BuildRequest,
@@ -209,12 +219,7 @@ fn run(
     probe: Probe,
     observer: &Arc<dyn Observer>,
 ) -> Result<Result<Option<BuildReport>, build::BuildError>, Failure> {
-    let credentials = settings::registry_credentials(&line.registry)?;
-    let server = cache_server(&line.cache)?;
-    let mut options = settings::client_options(&line.registry, &env)?;
-    let plain = server.as_ref().filter(|server| server.is_plain);
-    options.insecure_registries.extend(plain.map(|server| server.repository.registry().to_owned()));
-    let client = Client::new(options, credentials)?;
+    let client = client(line)?;
     let sandbox = sandbox_choice(line, probe, workplace.holds_overlay, observer.as_ref())?;
     let caches = remote_caches(line)?;
     let repositories: Vec<Reference> = caches.iter().filter_map(|cache| cache.at.repository().cloned()).collect();
