@@ -48,9 +48,11 @@ pub(crate) struct Verdict {
 struct State {
     tree: Tree,
     layers: Vec<String>,
-    /// In the order in which they were first set, as a process sees them.
+    /// What ENV has set; a stage built from this one starts with these values again.
+    image: Vec<(String, String)>,
+    /// What ENV and ARG have set, the later one counts; in the order in which they were first set, as a
+    /// process sees them.
     variables: Vec<(String, String)>,
-    arguments: Vec<(String, String)>,
     user: String,
     directory: String,
     shell: String,
@@ -143,7 +145,11 @@ fn start(stage: &Stage, done: &BTreeMap<String, State>) -> State {
             State { tree: Tree::from([(String::new(), node(What::Directory, 0o755))]), ..State::default() }
         }
         From::Base(number) => State { tree: base(*number), layers: vec![format!("base {number}")], ..State::default() },
-        From::Stage(name) => State { triggers: Vec::new(), ..done[name].clone() },
+        From::Stage(name) => {
+            let mut state = State { triggers: Vec::new(), ..done[name].clone() };
+            state.image.iter().for_each(|(name, value)| set(&mut state.variables, name, value));
+            state
+        }
     }
 }
 
@@ -263,12 +269,13 @@ impl State {
                 Some(self.written(written))
             }
             Step::Env(name, value) => {
+                set(&mut self.image, name, value);
                 set(&mut self.variables, name, value);
                 None
             }
             Step::Arg(name, default) => {
                 let value = project.arguments.get(name).unwrap_or(default);
-                set(&mut self.arguments, name, value);
+                set(&mut self.variables, name, value);
                 None
             }
             Step::User(name) => {
@@ -409,20 +416,18 @@ impl State {
                 Mount::Tmpfs => mounted.push("tmpfs".into()),
             }
         }
-        let mut variables = self.arguments.clone();
-        self.variables.iter().for_each(|(name, value)| set(&mut variables, name, value));
         let reads = format!(
             "run {:?} {} {:?} {:?} {:?} {:?} {mounted:?} {:?}",
-            run.command, run.heredoc, self.shell, variables, self.user, self.directory, self.layers
+            run.command, run.heredoc, self.shell, self.variables, self.user, self.directory, self.layers
         );
         // Only root may write elsewhere.
         self.lacks_source |= !matches!(self.user.as_str(), "" | "root") && !run.command.text().contains("> /tmp/");
-        let written = self.carry_out(&run.command, &seen, &variables);
+        let written = self.carry_out(&run.command, &seen);
         self.written(written);
         digest(&reads)
     }
 
-    fn carry_out(&mut self, command: &Command, seen: &Tree, variables: &[(String, String)]) -> Tree {
+    fn carry_out(&mut self, command: &Command, seen: &Tree) -> Tree {
         let read = |path: &str| match seen.get(&follow(seen, path)).map(|node| &node.what) {
             Some(What::File(text)) => Some(text.clone()),
             _ => None,
@@ -439,7 +444,7 @@ impl State {
                 self.put(to, text.chars().take(*bytes).collect(), &mut written);
             }
             Command::Variable(name, to) => {
-                let found = variables.iter().find(|(known, _)| known == name);
+                let found = self.variables.iter().find(|(known, _)| known == name);
                 self.put(to, format!("{}\n", found.map_or("", |(_, value)| value)), &mut written);
             }
             Command::Chmod(mode, path) => {
