@@ -8,7 +8,7 @@ say() { printf '\n== %s\n' "$*"; }
 packages=(build-essential musl-tools python3 python3-pip python3-venv perl ca-certificates openssl docker-registry busybox-static skopeo openssh-client podman runc runsc uidmap git zstd xz-utils bzip2 curl procps util-linux)
 missing=()
 for package in "${packages[@]}"; do
-    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep 'ok installed' >/dev/null || missing+=("$package")
 done
 # kubectl has more than one package.
 command -v kubectl >/dev/null || missing+=(kubernetes-client)
@@ -29,7 +29,7 @@ cargo test --workspace --locked
 say "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --document-private-items --quiet
 say "static binaries"
-rustup target list --installed 2>/dev/null | grep -q x86_64-unknown-linux-musl || rustup target add x86_64-unknown-linux-musl
+rustup target list --installed 2>/dev/null | grep x86_64-unknown-linux-musl >/dev/null || rustup target add x86_64-unknown-linux-musl
 cargo build --release --workspace --bins --locked --target x86_64-unknown-linux-musl
 bin=target/x86_64-unknown-linux-musl/release
 say "files of deploy/, and the book"

@@ -102,7 +102,7 @@ runs_job() { # name of the job
         -e CI_PROJECT_DIR=/builds/group/app -e CI_REGISTRY="$closed" -e CI_REGISTRY_IMAGE="$closed/group/app" -e CI_REGISTRY_USER=pipeline \
         -e CI_REGISTRY_PASSWORD=$password -e CI_COMMIT_TAG=v1 -e CI_COMMIT_REF_SLUG=main -e CI_COMMIT_SHORT_SHA=0123abcd \
         "$registry/executor:1-debug" sh -c "$detect" || wrong "job $1"
-    ! grep -v '^\$ ' "$work/log" | grep -q $password || wrong "job $1 shows the password"
+    ! grep -v '^\$ ' "$work/log" | grep $password >/dev/null || wrong "job $1 shows the password"
 }
 runs_job build
 pushed group/app:v1
@@ -126,7 +126,7 @@ pod() { container -v "$work/context:/workspace:ro" "$@"; }
 pod -v "$work/regcred:/kaniko/.docker:ro" "$registry/executor:1" --context=dir:///workspace --dockerfile=Dockerfile --destination="$closed/pod:1" || wrong "regcred"
 pushed pod:1
 pod -v "$work/regcred:/kaniko/.docker:ro" "$registry/executor:1" doctor --json || wrong "doctor"
-grep -A1 '"server": "https://index.docker.io/v1/"\|"server": "docker.io"' "$work/log" | grep -q '"kind"' || wrong "Docker Hub's entry is not seen"
+grep -A1 '"server": "https://index.docker.io/v1/"\|"server": "docker.io"' "$work/log" | grep '"kind"' >/dev/null || wrong "Docker Hub's entry is not seen"
 pod "$registry/executor:1" --destination="$closed/nobody:1" && wrong "without credentials" || grep -qi 'unauthorized\|401\|credential' "$work/log" || wrong "another error"
 
 echo "-- Amazon: a secret at /root/.aws"
@@ -158,7 +158,7 @@ pushed project/app:1
 
 if [ -n "${2-}" ]; then
     echo "-- arm64"
-    file "$2/executor" | grep -q 'ARM aarch64.*static' || { file "$2/executor"; exit 1; }
+    file "$2/executor" | grep 'ARM aarch64.*static' >/dev/null || { file "$2/executor"; exit 1; }
     for image in executor:1 executor:1-debug warmer:1 cache-server:1; do
         skopeo inspect --tls-verify=false --raw "docker://$registry/$image" | "$python" -c '
 import json, sys
@@ -169,6 +169,6 @@ assert [entry["platform"]["architecture"] for entry in index["manifests"]] == ["
     printf 'FROM scratch\nCOPY Dockerfile /\n' >"$work/context/Dockerfile"
     qemu-aarch64-static "$2/executor" --context "$work/context" --destination "$registry/from-arm64:1" --cache=false --sandbox=none \
         >"$work/log" 2>&1 || wrong "arm64 builds nothing"
-    skopeo inspect --tls-verify=false --config "docker://$registry/from-arm64:1" | grep -q '"architecture":"arm64"' || wrong "from-arm64"
+    skopeo inspect --tls-verify=false --config "docker://$registry/from-arm64:1" | grep '"architecture":"arm64"' >/dev/null || wrong "from-arm64"
 fi
 echo "images work"

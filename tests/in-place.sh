@@ -91,6 +91,6 @@ in_container --entrypoint /kaniko/busybox "$registry/shell:1" sh -ec '
     build --cache -d '"$registry"'/plain:1 && $b test -e /marker && $b test ! -e /made
     build --cache -d '"$registry"'/plain:1 --materialize && $b test ! -e /marker && $b test -e /made' \
     >"$work/preserve.log" 2>&1 || { cat "$work/preserve.log"; exit 1; }
-for layer in $(tar -tf "$work/out/plain.tar" | grep 'gz$'); do tar -xOf "$work/out/plain.tar" "$layer" | tar -tz; done | grep -qx cache/file ||
+for layer in $(tar -tf "$work/out/plain.tar" | grep 'gz$'); do tar -xOf "$work/out/plain.tar" "$layer" | tar -tz; done | grep -x cache/file >/dev/null ||
     { echo "an empty /cache hides that of the image" >&2; exit 1; }
 echo "in place equals overlay: $(cat "$work/overlay")"

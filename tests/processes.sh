@@ -40,7 +40,7 @@ printf 'FROM %s/base:1\nRUN touch /started; echo started; sleep 4322 & setsid sl
 printf 'FROM %s/base:1\nRUN f() { f | f & f; }; f\n' "$registry" >"$work/context/Dockerfile.fork"
 printf 'FROM %s/base:1\nRUN tail -c 1000000000 /dev/zero\n' "$registry" >"$work/context/Dockerfile.memory"
 none_left() { # name
-    for _ in $(seq 50); do ps -eo args | grep -q '^sleep 432[12]' || break; sleep 0.1; done
+    for _ in $(seq 50); do ps -eo args | grep '^sleep 432[12]' >/dev/null || break; sleep 0.1; done
     ps -eo args | grep '^sleep 432[12]' && wrong "$1: a process of the step is left"
     grep "$work/t" /proc/mounts && wrong "$1: a mount is left"
     [ -z "$(ls "$work/t")" ] || wrong "$1: files are left: $(ls "$work/t")"
@@ -106,7 +106,7 @@ python3 "$work/shell.py" "$(command -v podman)" "${podman[@]:1}" run -it --rm --
     "$registry/executor:1" --context /workspace --no-push --cache=false --sandbox=in-place -f Dockerfile.shell --on-failure=shell
 build --on-failure=shell -f Dockerfile.shell </dev/null && wrong "a shell without a terminal" || [ $? = 2 ] || wrong "a shell without a terminal"
 build -f Dockerfile.shell && wrong "no failure"
-tail -n 3 "$work/log" | grep -q "^3 > RUN echo before" && tail -n 1 "$work/log" | grep -qx "  its last words" || wrong "the error does not show line and output"
+tail -n 3 "$work/log" | grep "^3 > RUN echo before" >/dev/null && tail -n 1 "$work/log" | grep -x "  its last words" >/dev/null || wrong "the error does not show line and output"
 
 echo "-- a full disk"
 mkdir "$work/small"
@@ -143,7 +143,7 @@ container --entrypoint /kaniko/busybox "$registry/shell:1" sh -c "
     kill -9 \$executor
     wait \$executor
     /kaniko/executor ${flags[*]} && /kaniko/busybox ls /kaniko" || wrong "in place: the build after one that was killed"
-tail -n 2 "$work/log" | grep -q yadokari- && wrong "in place: the killed build left its files"
+tail -n 2 "$work/log" | grep yadokari- >/dev/null && wrong "in place: the killed build left its files"
 echo "-- in place, a step that forks without end, and one that fills the memory"
 container --pids-limit 100 "$registry/executor:1" "${flags[@]}" -f Dockerfile.fork && wrong "no failure"
 grep -q 'did not complete successfully' "$work/log" || wrong "in place: a step that forks without end"

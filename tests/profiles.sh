@@ -44,7 +44,7 @@ builds() { # name, sandbox, podman's flags
     container "${@:3}" -- "${flags[@]}" || wrong "$1: no image"
     grep -q "sandbox $2:" "$work/log" || wrong "$1: not $2"
     [ "$(cat "$work/out/digest")" = "$whole" ] || wrong "$1: another image"
-    tar -tf "$work/out/image.tar" | grep -q manifest.json || wrong "$1: no archive"
+    tar -tf "$work/out/image.tar" | grep manifest.json >/dev/null || wrong "$1: no archive"
     container "${@:3}" -- doctor --json || wrong "$1: doctor sees a problem"
     grep -q "\"sandbox\": \"$2\"" "$work/log" || wrong "$1: doctor says something else"
 }

@@ -10,5 +10,5 @@ if [ ! -x "$tools/bin/cargo-zigbuild" ]; then
     "$tools/bin/pip" install --quiet --disable-pip-version-check cargo-zigbuild==0.24.0 ziglang==0.17.1
 fi
 target=aarch64-unknown-linux-musl
-rustup target list --installed | grep -qx "$target" || rustup target add "$target"
+rustup target list --installed | grep -x "$target" >/dev/null || rustup target add "$target"
 PATH=$tools/bin:$PATH cargo zigbuild --workspace --bins --locked --target "$target" "${@:---release}"
