@@ -6,6 +6,7 @@
 //! `tests/architecture.rs` reads the `use` lines and keeps it so.
 
 // Known to all.
+pub mod causes;
 pub mod parallel;
 
 // Pure.
@@ -13,6 +14,7 @@ pub mod digest;
 pub mod dockerfile;
 pub mod image;
 pub mod key;
+pub mod otlp;
 pub mod pattern;
 pub mod plan;
 pub mod signature;

@@ -12,6 +12,7 @@ use axum::http::{Response, StatusCode};
 use axum::response::IntoResponse;
 use serde::Serialize;
 use serde_json::{Value, json};
+use yadokari::causes::chain;
 
 use crate::document::DocumentError;
 use crate::name::NameError;
@@ -94,7 +95,7 @@ impl ApiError {
 
     /// A fault of the server itself.
     pub(crate) fn internal(fault: &(dyn Error + 'static)) -> Self {
-        Self::new(Code::Unknown, "internal error").with_fault(&with_causes(fault))
+        Self::new(Code::Unknown, "internal error").with_fault(&chain(fault))
     }
 
     /// The same, with what went wrong for the log.
@@ -116,12 +117,6 @@ impl ApiError {
         self.headers.push((name, value));
         self
     }
-}
-
-/// The message and the messages of all causes.
-pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
-    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 impl From<StorageError> for ApiError {

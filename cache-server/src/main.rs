@@ -47,7 +47,6 @@ use tokio::task::spawn_blocking;
 use access::Access;
 use access_log::{AccessLog, LogLevel};
 use configuration::{Configuration, ConfigurationError, StoragePlace};
-use error::with_causes;
 use eviction::Policy;
 use flags::{Command, Flags, ServeFlags};
 use leases::Leases;
@@ -59,6 +58,7 @@ use server::ListenError;
 use storage::{Collected, Storage, StorageError};
 use telemetry::Tracer;
 use watched::Reload;
+use yadokari::causes::chain;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -97,7 +97,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nowhere left to complain to.
-            let _ = writeln!(io::stderr(), "cache-server: error: {}", with_causes(error.as_ref()));
+            let _ = writeln!(io::stderr(), "cache-server: error: {}", chain(error.as_ref()));
             ExitCode::from(exit_code(error.as_ref()))
         }
     }
@@ -202,8 +202,8 @@ async fn follow(storage: Arc<Storage>, log: AccessLog) {
         let storage = Arc::clone(&storage);
         match spawn_blocking(move || storage.follow()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => log.event(LogLevel::Error, &with_causes(&error)),
-            Err(error) => log.event(LogLevel::Error, &with_causes(&error)),
+            Ok(Err(error)) => log.event(LogLevel::Error, &chain(&error)),
+            Err(error) => log.event(LogLevel::Error, &chain(&error)),
         }
     }
 }
@@ -258,7 +258,7 @@ async fn reload(files: Vec<Arc<dyn Reload>>, access: Arc<Access>, mut hangup: Si
                     log.event(LogLevel::Info, "read changed files again");
                 }
                 Err(error) => {
-                    let reason = with_causes(error.as_ref());
+                    let reason = chain(error.as_ref());
                     log.event(LogLevel::Error, &format!("a changed file is not used: {reason}"));
                 }
             }
@@ -293,8 +293,8 @@ async fn sweep(storage: Arc<Storage>, log: AccessLog) {
                     log.event(LogLevel::Info, &maintenance::summary(&collected));
                 }
             }
-            Ok(Err(error)) => log.event(LogLevel::Error, &with_causes(&error)),
-            Err(error) => log.event(LogLevel::Error, &with_causes(&error)),
+            Ok(Err(error)) => log.event(LogLevel::Error, &chain(&error)),
+            Err(error) => log.event(LogLevel::Error, &chain(&error)),
         }
     }
 }

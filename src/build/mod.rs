@@ -50,6 +50,7 @@ pub use request::{
 pub use run::{RemoteMounts, RemoteMountsOptions};
 
 use crate::cache::LayerCache as _;
+use crate::causes::chain;
 use crate::image::media_type::Compression;
 use crate::layer::LayerCompression;
 use crate::report::{Event, Observer, Summary};
@@ -90,7 +91,7 @@ fn may_do_without(error: &BuildError, services: &Services<'_>) -> bool {
     let (Some(cache), Some(layer)) = (services.cache, error.lost_layer()) else { return false };
     let may = cache.give_up(&layer) && services.sandbox.cancel.go_on();
     if may {
-        let text = format!("the cache has no usable layer {layer}, its step is done again: {}", resolve::chain(error));
+        let text = format!("the cache has no usable layer {layer}, its step is done again: {}", chain(error));
         services.observer.event(Event::Warning(text));
     }
     may

@@ -7,6 +7,7 @@ use super::error::{BuildError, check_layers};
 use super::request::Services;
 use super::state::{Origin, StateLayer};
 use super::warmed;
+use crate::causes::chain;
 use crate::digest::Digest;
 use crate::dockerfile::Dockerfile;
 use crate::dockerfile::lint::Warning;
@@ -146,10 +147,4 @@ pub(super) fn base_image(
         _ => None,
     };
     Ok(BaseImage { digest, layers: layers.collect(), config })
-}
-
-/// The error and its causes in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

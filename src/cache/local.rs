@@ -2,7 +2,8 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{CacheError, Hit, LayerCache, Record, Trust, chain, is_expired};
+use super::{CacheError, Hit, LayerCache, Record, Trust, is_expired};
+use crate::causes::chain;
 use crate::digest::{DiffId, Digest};
 use crate::image::Descriptor;
 use crate::key::CacheKey;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::manifest::{self, CREATED, DIFF_ID};
 use super::{CacheError, RegistryCache};
+use crate::causes::chain;
 use crate::digest::{ContentHash, DiffId};
 use crate::image::{Descriptor, Manifest, media_type};
 
@@ -43,7 +44,7 @@ impl RegistryCache {
         let tag = mount_tag(name);
         let Some(bytes) = self.manifest(&tag)? else { return Ok(None) };
         let unusable = |reason: String| CacheError::NoMount { tag: tag.clone(), repository: self.name(), reason };
-        let manifest = manifest::image_manifest(&bytes).map_err(|error| unusable(super::chain(&error)))?;
+        let manifest = manifest::image_manifest(&bytes).map_err(|error| unusable(chain(&error)))?;
         unpack(manifest).map(Some).map_err(|reason| unusable(reason.to_owned()))
     }
 

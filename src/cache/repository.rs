@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::manifest;
-use super::{CacheError, Record, chain};
+use super::{CacheError, Record};
+use crate::causes::chain;
 use crate::digest::Digest;
 use crate::image::{Descriptor, Reference};
 use crate::key::CacheKey;

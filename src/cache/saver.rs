@@ -2,7 +2,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use super::{CacheError, LayerCache, Record, chain};
+use super::{CacheError, LayerCache, Record};
+use crate::causes::chain;
 use crate::digest::{DiffId, Digest};
 use crate::image::Descriptor;
 use crate::report::{Event, Observer};

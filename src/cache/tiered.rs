@@ -7,7 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use super::registry::read_toc;
-use super::{BackgroundSaver, CacheError, Hit, LayerCache, LocalCache, Record, RecordLayer, Trust, chain};
+use super::{BackgroundSaver, CacheError, Hit, LayerCache, LocalCache, Record, RecordLayer, Trust};
+use crate::causes::chain;
 use crate::digest::{DiffId, Digest};
 use crate::image::{Descriptor, media_type};
 use crate::key::CacheKey;

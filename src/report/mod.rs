@@ -6,6 +6,7 @@ mod live;
 mod page;
 mod plain;
 mod recording;
+mod size;
 mod text;
 mod trace;
 
@@ -17,6 +18,7 @@ pub use live::Live;
 pub use page::{LayerDetails, PageDetails, page};
 pub use plain::Plain;
 pub use recording::{Recorder, Recording, StepOutcome, StepRecording};
+pub use size::{SizeError, parse_bytes};
 pub use text::{human_bytes, human_duration};
 pub use trace::{TraceContext, trace};
 

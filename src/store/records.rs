@@ -3,7 +3,8 @@ use std::io;
 use std::path::Path;
 
 use super::layout::read_small;
-use super::{Record, RecordError, Store, StoreError, chain};
+use super::{Record, RecordError, Store, StoreError};
+use crate::causes::chain;
 use crate::digest::Digest;
 use crate::key::CacheKey;
 

@@ -8,8 +8,9 @@ use yadokari::registry::RegistryError;
 use yadokari::sandbox::SandboxError;
 use yadokari::store::StoreError;
 
-use crate::command_line::failure::{Source, chain, show};
+use crate::command_line::failure::{Source, show};
 use crate::command_line::settings::SettingsError;
+use yadokari::causes::chain;
 
 /// The exit code after a signal, as the executor's.
 pub(crate) const INTERRUPTED: u8 = 130;

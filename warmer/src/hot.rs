@@ -13,11 +13,11 @@ use yadokari::store::Store;
 
 use crate::blobs::Blobs;
 use crate::command_line::cache_server;
-use crate::command_line::failure::chain;
 use crate::command_line::settings::{credentials, env};
 use crate::failure::Failure;
 use crate::flags::CommandLine;
 use crate::warm::WarmError;
+use yadokari::causes::chain;
 
 /// Records that are fetched side by side; their blobs take turns with all others.
 const RECORDS: usize = 6;

@@ -16,7 +16,6 @@ use yadokari::report::{Event, Observer};
 use yadokari::store::{Access, Store};
 
 use crate::blobs::Blobs;
-use crate::command_line::failure::chain;
 use crate::command_line::settings::{client_options, credentials, env};
 use crate::command_line::values::Bytes;
 use crate::extraction::OverlayForm;
@@ -27,6 +26,7 @@ use crate::images::Wanted;
 use crate::prune::prune;
 use crate::stop::Stop;
 use crate::warm::{Outcome, WarmError, Warmed, Warmer};
+use yadokari::causes::chain;
 
 /// Images that are looked at side by side: most are there already, and cost one request.
 const IMAGES: usize = 8;

@@ -6,7 +6,8 @@ use axum::http::header::{HeaderValue, WWW_AUTHENTICATE};
 use super::credentials::Malformed;
 use super::identity::Need;
 use super::oidc::TokenError;
-use crate::error::{ApiError, Code, with_causes};
+use crate::error::{ApiError, Code};
+use yadokari::causes::chain;
 
 /// Why not.
 #[derive(Debug)]
@@ -48,7 +49,7 @@ impl Refusal {
             Self::Token(error @ TokenError::Keys(_)) => {
                 // Not the caller's fault, and not to be taken for a wrong token.
                 ApiError::new(Code::Unavailable, "the keys of the token's issuer are not available")
-                    .with_fault(&with_causes(&error))
+                    .with_fault(&chain(&error))
             }
             Self::Token(error) => {
                 challenge(ApiError::new(Code::Unauthorized, error.to_string()), ",error=\"invalid_token\"")

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::dashboard::{Activity, Event, Subject};
 use crate::error::Fault;
 use crate::metrics::{Counted, Finished, Metrics, known_method};
-use crate::telemetry::{Span, SpanContext, Tracer};
+use crate::telemetry::{RequestSpan, SpanContext, Tracer};
 use line::Line;
 
 /// How much is logged.
@@ -176,7 +176,7 @@ impl Measurement {
     /// No header, no query and no path: those may hold what is secret.
     fn trace(&self) {
         let (Some(tracer), Some((context, start))) = (&self.observers.tracer, self.span) else { return };
-        tracer.take(Span {
+        tracer.take(RequestSpan {
             context,
             method: known_method(&self.method).to_owned(),
             route: self.route,

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use url::Url;
+use yadokari::otlp::{Collector, CollectorError, Endpoint};
 
 pub(crate) use file::FileError;
 pub(crate) use settings::{OidcSettings, Settings};
@@ -23,7 +24,6 @@ use crate::mirror::MirrorSettings;
 use crate::routes::Address;
 use crate::server::{self, Limits, ListenError};
 use crate::storage::StoreAddress;
-use crate::telemetry::{TelemetryError, TelemetrySettings};
 use crate::tls::TlsFiles;
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:5000";
@@ -46,7 +46,7 @@ pub(crate) struct Configuration {
     pub(crate) limits: Limits,
     pub(crate) policy: Policy,
     pub(crate) mirrors: MirrorSettings,
-    pub(crate) telemetry: Option<TelemetrySettings>,
+    pub(crate) telemetry: Option<Collector>,
     pub(crate) shutdown_delay: Duration,
     pub(crate) log: AccessLog,
 }
@@ -75,7 +75,7 @@ pub(crate) enum ConfigurationError {
     #[error(transparent)]
     Listen(#[from] ListenError),
     #[error(transparent)]
-    Telemetry(#[from] TelemetryError),
+    Telemetry(#[from] CollectorError),
     #[error("no place for data: pass --data DIR or --store URL")]
     NoData,
     #[error("both a data directory and a store are set: there can be one of them")]
@@ -153,7 +153,7 @@ impl Configuration {
                 shutdown: settings.shutdown_timeout.map_or(DEFAULT_SHUTDOWN, |seconds| seconds.0),
             },
             policy: policy(&settings),
-            telemetry: TelemetrySettings::find(settings.otlp_endpoint.as_deref(), |name| std::env::var(name).ok())?,
+            telemetry: telemetry(&settings)?,
             mirrors: MirrorSettings {
                 upstreams: settings.mirror.clone().unwrap_or_default(),
                 tag_ttl: settings.mirror_tag_ttl.map_or(DEFAULT_TAG_TTL, |time| time.0),
@@ -182,6 +182,11 @@ impl Configuration {
 
 fn is_loopback(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
+}
+
+fn telemetry(settings: &Settings) -> Result<Option<Collector>, CollectorError> {
+    let endpoint = settings.otlp_endpoint.clone().map(Endpoint::Base);
+    Collector::find("cache-server", endpoint, |name| std::env::var(name).ok())
 }
 
 fn policy(settings: &Settings) -> Policy {

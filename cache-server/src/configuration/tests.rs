@@ -10,7 +10,7 @@ async fn resolve(text: &str) -> Result<Configuration, ConfigurationError> {
 
 async fn refusal(text: &str) -> String {
     let error = resolve(text).await.map(|_| ()).expect_err(text);
-    crate::error::with_causes(&error)
+    yadokari::causes::chain(&error)
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
+use yadokari::report::parse_bytes;
 
 /// Which repositories a rule is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,7 +88,7 @@ impl FromStr for Size {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        bytes(text).map(Self)
+        parse_bytes(text).map(Self).map_err(|error| error.to_string())
     }
 }
 
@@ -117,7 +118,7 @@ impl FromStr for Quota {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (of, size) = text.rsplit_once('=').ok_or("expected REPOSITORY=SIZE")?;
-        Ok(Self { of: of.parse()?, bytes: bytes(size)? })
+        Ok(Self { of: of.parse()?, bytes: size.parse::<Size>()?.0 })
     }
 }
 
@@ -130,24 +131,6 @@ impl FromStr for TimeToLive {
             None => Ok(Self { of: Of::All, time: duration(text)? }),
         }
     }
-}
-
-/// A number of bytes with an optional unit.
-fn bytes(text: &str) -> Result<u64, String> {
-    let (number, unit) = split(text);
-    let factor: u64 = match unit {
-        "" | "B" => 1,
-        "kB" | "KB" | "k" => 1000,
-        "MB" | "M" => 1_000_000,
-        "GB" | "G" => 1_000_000_000,
-        "TB" | "T" => 1_000_000_000_000,
-        "KiB" | "Ki" => 1 << 10,
-        "MiB" | "Mi" => 1 << 20,
-        "GiB" | "Gi" => 1 << 30,
-        "TiB" | "Ti" => 1 << 40,
-        _ => return Err(format!("unknown unit {unit:?}: expected kB, MB, GB, TB, KiB, MiB, GiB or TiB")),
-    };
-    multiplied(number, factor)
 }
 
 /// A number with the unit s, m, h or d; seconds without one.
@@ -179,12 +162,11 @@ mod tests {
 
     #[test]
     fn sizes_and_times() {
-        assert_eq!(bytes("20GiB"), Ok(20 << 30));
-        assert_eq!(bytes("500MB"), Ok(500_000_000));
-        assert_eq!(bytes("7"), Ok(7));
+        assert_eq!("20GiB".parse(), Ok(Size(20 << 30)));
+        assert_eq!("500MB".parse(), Ok(Size(500_000_000)));
         assert_eq!(duration("30d"), Ok(Duration::from_secs(30 * 86_400)));
-        for bad in ["", "GiB", "-1", "1.5GB", "1XB", "99999999999TiB"] {
-            assert!(bytes(bad).is_err(), "{bad}");
+        for bad in ["", "GiB", "-1", "1XB", "99999999999TiB"] {
+            assert!(bad.parse::<Size>().is_err(), "{bad}");
         }
         assert!(duration("1w").is_err());
     }

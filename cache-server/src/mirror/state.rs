@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 
 use super::FetchError;
-use crate::error::with_causes;
+use yadokari::causes::chain;
 
 /// How a mirrored registry has been doing since the start.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl Watch {
         match result {
             Err(error) if !error.is_absence() => {
                 state.failures += 1;
-                state.last_failure = Some((now, with_causes(error)));
+                state.last_failure = Some((now, chain(error)));
             }
             // That it has no such thing is an answer.
             _ => {

@@ -10,9 +10,10 @@ use super::authorization::may_read;
 use super::{Call, Registry, blobs, manifests, value};
 use crate::access::{Action, Need};
 use crate::access_log::LogLevel;
-use crate::error::{ApiError, Code, with_causes};
+use crate::error::{ApiError, Code};
 use crate::mirror::{FetchError, Freshness, Place};
 use crate::name::{Reference, RepositoryName};
+use yadokari::causes::chain;
 
 const OCI_NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
 
@@ -51,7 +52,7 @@ pub(super) async fn manifest(
     let freshness = freshness.map_err(|error| unavailable(registry, place, error))?;
     let mut response = manifests::get(registry, call, &place.repository, reference).await?;
     if let Freshness::Stale(error) = freshness {
-        let text = format!("serving {}:{reference} as it was: {}", place.repository, with_causes(&error));
+        let text = format!("serving {}:{reference} as it was: {}", place.repository, chain(&error));
         registry.log.event(LogLevel::Error, &text);
         let warning = HeaderValue::from_static("110 - \"response is stale: the mirrored registry cannot be asked\"");
         response.headers_mut().insert(WARNING, warning);
@@ -104,7 +105,7 @@ fn unavailable(registry: &Registry, place: &Place, error: FetchError) -> ApiErro
     if let FetchError::Storage(error) = error {
         return error.into();
     }
-    registry.log.event(LogLevel::Error, &format!("mirror of {}: {}", place.repository, with_causes(&error)));
+    registry.log.event(LogLevel::Error, &format!("mirror of {}: {}", place.repository, chain(&error)));
     undelivered()
 }
 

@@ -1,67 +1,38 @@
-//! Spans as OTLP has them, in JSON.
+//! A request as a span.
 //!
 //! # Source
-//! OpenTelemetry protocol 1.x, "OTLP/HTTP", "JSON Protobuf Encoding"; semantic conventions for HTTP servers.
+//! OpenTelemetry, semantic conventions for HTTP servers.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde_json::{Value, json};
+use yadokari::otlp::{Attribute, Span, SpanKind, SpanStatus};
 
-use super::{Span, TelemetrySettings};
+use super::RequestSpan;
 
-const SERVER: u32 = 2;
-const ERROR: u32 = 2;
-
-/// The body of one request to a collector.
-pub(super) fn of(settings: &TelemetrySettings, spans: &[Span]) -> Value {
-    let resource = settings.resource.iter().map(|(name, value)| text(name, value));
-    json!({ "resourceSpans": [{
-        "resource": { "attributes": resource.collect::<Vec<_>>() },
-        "scopeSpans": [{
-            "scope": { "name": "cache-server", "version": env!("CARGO_PKG_VERSION") },
-            "spans": spans.iter().map(span).collect::<Vec<_>>(),
-        }],
-    }] })
-}
-
-fn span(span: &Span) -> Value {
+/// The span that a collector gets.
+pub(super) fn span(request: &RequestSpan) -> Span {
     let mut attributes = vec![
-        text("http.request.method", &span.method),
-        text("http.route", span.route),
-        number("http.response.status_code", span.status.into()),
-        text("network.peer.address", &span.peer),
-        number("http.request.body.size", span.received),
-        number("http.response.body.size", span.sent),
+        Attribute::text("http.request.method", &request.method),
+        Attribute::text("http.route", request.route),
+        Attribute::number("http.response.status_code", request.status.into()),
+        Attribute::text("network.peer.address", &request.peer),
+        Attribute::number("http.request.body.size", request.received),
+        Attribute::number("http.response.body.size", request.sent),
     ];
-    attributes.extend(span.repository.as_deref().map(|name| text("oci.repository", name)));
-    let mut value = json!({
-        "traceId": format!("{:032x}", span.context.trace),
-        "spanId": format!("{:016x}", span.context.span),
-        "name": format!("{} {}", span.method, span.route),
-        "kind": SERVER,
-        "startTimeUnixNano": nanoseconds(span.start),
-        "endTimeUnixNano": nanoseconds(span.end),
-        "attributes": attributes,
-    });
-    if let Some(parent) = span.context.parent {
-        value["parentSpanId"] = json!(format!("{parent:016x}"));
+    attributes.extend(request.repository.as_deref().map(|name| Attribute::text("oci.repository", name)));
+    Span {
+        trace: request.context.trace,
+        id: request.context.span,
+        parent: request.context.parent,
+        name: format!("{} {}", request.method, request.route),
+        kind: SpanKind::Server,
+        time: (since_epoch(request.start), since_epoch(request.end)),
+        attributes,
+        // What is the client's fault is no error of a server's span.
+        status: if request.status >= 500 { SpanStatus::Error } else { SpanStatus::Unset },
     }
-    // What is the client's fault is no error of a server's span.
-    if span.status >= 500 {
-        value["status"] = json!({ "code": ERROR });
-    }
-    value
 }
 
-fn text(name: &str, value: &str) -> Value {
-    json!({ "key": name, "value": { "stringValue": value } })
-}
-
-/// 64-bit numbers are texts in this encoding.
-fn number(name: &str, value: u64) -> Value {
-    json!({ "key": name, "value": { "intValue": value.to_string() } })
-}
-
-fn nanoseconds(time: SystemTime) -> String {
-    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos().to_string()
+fn since_epoch(time: SystemTime) -> Duration {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default()
 }

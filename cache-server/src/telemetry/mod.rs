@@ -5,7 +5,6 @@
 
 mod context;
 mod document;
-mod settings;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -17,9 +16,9 @@ use prometheus_client::metrics::counter::Counter;
 use rustls::crypto::CryptoProvider;
 use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use yadokari::otlp::{self, Collector};
 
 pub(crate) use context::SpanContext;
-pub(crate) use settings::{TelemetryError, TelemetrySettings};
 
 /// Spans that wait; more are dropped and counted.
 const QUEUE: usize = 4096;
@@ -27,12 +26,12 @@ const QUEUE: usize = 4096;
 const BATCH: usize = 512;
 /// How long a span waits for others.
 const PAUSE: Duration = Duration::from_secs(2);
-/// A collector may take so long.
+/// A collector may take so long, when no variable says otherwise.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// A request that is over.
 #[derive(Debug, Clone)]
-pub(crate) struct Span {
+pub(crate) struct RequestSpan {
     pub(crate) context: SpanContext,
     pub(crate) method: String,
     /// Kind of endpoint.
@@ -51,27 +50,27 @@ pub(crate) struct Span {
 /// Takes spans; shared by all connections.
 #[derive(Debug)]
 pub(crate) struct Tracer {
-    queue: Mutex<Option<SyncSender<Span>>>,
+    queue: Mutex<Option<SyncSender<RequestSpan>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     stopping: Arc<AtomicBool>,
     lost: Counter,
 }
 
 impl Tracer {
-    /// Starts to send to the collector that `settings` names; counts in `lost` what it does not get.
+    /// Starts to send to the `collector`; counts in `lost` what it does not get.
     ///
     /// # Errors
     /// When there can be no more threads.
-    pub(crate) fn start(settings: TelemetrySettings, lost: Counter) -> std::io::Result<Self> {
+    pub(crate) fn start(collector: Collector, lost: Counter) -> std::io::Result<Self> {
         let (queue, spans) = sync_channel(QUEUE);
         let stopping = Arc::new(AtomicBool::new(false));
-        let exporter = Exporter { agent: agent(), settings, stopping: Arc::clone(&stopping), lost: lost.clone() };
+        let exporter = Exporter { agent: agent(), collector, stopping: Arc::clone(&stopping), lost: lost.clone() };
         let thread = std::thread::Builder::new().name("traces".into()).spawn(move || exporter.run(&spans))?;
         Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)), stopping, lost })
     }
 
     /// Takes a span if there is room for it. Never waits.
-    pub(crate) fn take(&self, span: Span) {
+    pub(crate) fn take(&self, span: RequestSpan) {
         if !span.context.is_sampled() {
             return;
         }
@@ -94,13 +93,13 @@ impl Tracer {
 /// The thread's side.
 struct Exporter {
     agent: Agent,
-    settings: TelemetrySettings,
+    collector: Collector,
     stopping: Arc<AtomicBool>,
     lost: Counter,
 }
 
 impl Exporter {
-    fn run(&self, spans: &Receiver<Span>) {
+    fn run(&self, spans: &Receiver<RequestSpan>) {
         while let Ok(first) = spans.recv() {
             let batch = collect(first, spans);
             if !self.send(&batch) {
@@ -112,10 +111,13 @@ impl Exporter {
         }
     }
 
-    fn send(&self, batch: &[Span]) -> bool {
-        let body = document::of(&self.settings, batch).to_string();
-        let mut request = self.agent.post(&self.settings.url).header("Content-Type", "application/json");
-        for (name, value) in &self.settings.headers {
+    fn send(&self, batch: &[RequestSpan]) -> bool {
+        let spans: Vec<_> = batch.iter().map(document::span).collect();
+        let body = otlp::document(&self.collector.resource, "cache-server", &spans).to_string();
+        let request = self.agent.post(&self.collector.url).header("Content-Type", "application/json");
+        let patience = self.collector.timeout.unwrap_or(LIMIT);
+        let mut request = request.config().timeout_global(Some(patience)).build();
+        for (name, value) in &self.collector.headers {
             request = request.header(name, value);
         }
         request.send(body.as_bytes()).is_ok()
@@ -123,7 +125,7 @@ impl Exporter {
 }
 
 /// `first`, and what comes soon after it.
-fn collect(first: Span, spans: &Receiver<Span>) -> Vec<Span> {
+fn collect(first: RequestSpan, spans: &Receiver<RequestSpan>) -> Vec<RequestSpan> {
     let (mut batch, end) = (vec![first], Instant::now() + PAUSE);
     while batch.len() < BATCH {
         match spans.recv_timeout(end.saturating_duration_since(Instant::now())) {
@@ -141,5 +143,5 @@ fn agent() -> Agent {
     let roots: Vec<Certificate<'static>> = system.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
     let tls =
         TlsConfig::builder().root_certs(RootCerts::from(roots)).unversioned_rustls_crypto_provider(provider).build();
-    Agent::config_builder().tls_config(tls).timeout_global(Some(LIMIT)).max_redirects(0).build().new_agent()
+    Agent::config_builder().tls_config(tls).max_redirects(0).build().new_agent()
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use yadokari::causes::chain;
 use yadokari::dockerfile::{Span, render};
 
 /// The Dockerfile, for showing where.
@@ -9,20 +10,6 @@ use yadokari::dockerfile::{Span, render};
 pub(crate) struct Source {
     pub(crate) name: String,
     pub(crate) text: String,
-}
-
-/// The error and its causes, outermost first, without what a cause repeats.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let next = inner.to_string();
-        if !text.ends_with(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = inner.source();
-    }
-    text
 }
 
 /// The error above the lines of the Dockerfile that it blames, if it blames any.

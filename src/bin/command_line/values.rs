@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::builder::{TypedValueParser, ValueParser};
+use yadokari::report::SizeError;
 
 /// `NAME=VALUE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,30 +48,9 @@ pub(crate) fn parse_age(text: &str) -> Result<AgeLimit, String> {
     Ok(AgeLimit(Duration::from_nanos(nanoseconds)))
 }
 
-/// Powers of ten (`10GB`, `10G`) and of two (`10GiB`); a bare number is bytes.
-pub(crate) fn parse_bytes(text: &str) -> Result<Bytes, String> {
-    let expected = || "expected a size, such as 500MB, 10GB or 2GiB".to_owned();
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kb" => 1000,
-        "m" | "mb" => 1_000_000,
-        "g" | "gb" => 1_000_000_000,
-        "t" | "tb" => 1_000_000_000_000,
-        "ki" | "kib" => 1 << 10,
-        "mi" | "mib" => 1 << 20,
-        "gi" | "gib" => 1 << 30,
-        "ti" | "tib" => 1 << 40,
-        _ => return Err(expected()),
-    };
-    if let Ok(whole) = number.parse::<u64>() {
-        return whole.checked_mul(factor).map(Bytes).ok_or_else(expected);
-    }
-    let value: f64 = number.parse().map_err(|_| expected())?;
-    let bytes = value * factor as f64;
-    // Below 2^53 every whole number is exact.
-    if bytes.is_finite() && bytes < 9e15 { Ok(Bytes(bytes as u64)) } else { Err(expected()) }
+/// See [`yadokari::report::parse_bytes`].
+pub(crate) fn parse_bytes(text: &str) -> Result<Bytes, SizeError> {
+    yadokari::report::parse_bytes(text).map(Bytes)
 }
 
 /// Booleans as Go's `strconv.ParseBool` takes them.

@@ -10,7 +10,6 @@ use yadokari::registry::Client;
 use yadokari::report::{Event, Observer};
 
 use crate::command_line::display;
-use crate::command_line::failure::chain;
 use crate::command_line::flags::LogFormat;
 use crate::command_line::settings::env;
 use crate::failure::Failure;
@@ -18,6 +17,7 @@ use crate::flags::{CheckFormat, CommandLine};
 use crate::named::Named;
 use crate::session::find_context;
 use crate::{named, settings};
+use yadokari::causes::chain;
 
 /// Carries out the command line.
 pub(crate) fn run(line: &CommandLine) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use yadokari::registry::RegistryError;
 use yadokari::sandbox::SandboxError;
 use yadokari::store::StoreError;
 
-use crate::command_line::failure::{Source, chain, show};
+use crate::command_line::failure::{Source, show};
 use crate::command_line::settings::SettingsError;
 use crate::key_pair::KeyPairError;
 use crate::login::LoginError;
@@ -16,6 +16,7 @@ use crate::preserve::PreserveError;
 use crate::push::PushError;
 use crate::ssh::AgentError;
 use crate::verify::VerifyError;
+use yadokari::causes::chain;
 
 /// Why the executor gives up.
 #[derive(Debug, thiserror::Error)]

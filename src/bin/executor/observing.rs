@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use yadokari::build::BuildReport;
-use yadokari::report::{Observer, PageDetails, Recorder, page};
+use yadokari::report::{Event, Observer, PageDetails, Recorder, page};
 
 use crate::command_line::settings::Environment;
 use crate::failure::Failure;
@@ -33,7 +33,11 @@ pub(crate) struct Observing {
 impl Observing {
     /// Nothing when nobody wants to know.
     pub(crate) fn new(line: &CommandLine, env: Environment<'_>, display: &Arc<dyn Observer>) -> Option<Self> {
-        let (page, telemetry) = (line.output.report.clone(), Telemetry::from_env(env));
+        let telemetry = Telemetry::from_env(env).unwrap_or_else(|error| {
+            display.event(Event::Warning(format!("no trace will be sent: {error}")));
+            None
+        });
+        let page = line.output.report.clone();
         let is_wanted = page.is_some() || telemetry.is_some();
         let dockerfile = || line.build.dockerfile.display().to_string();
         is_wanted.then(|| Self {

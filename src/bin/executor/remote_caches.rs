@@ -10,12 +10,12 @@ use yadokari::report::{Event, Observer};
 use yadokari::store::{Access, Lease, Store};
 
 use crate::cache_server::cache_server;
-use crate::command_line::failure::chain;
 use crate::command_line::settings::{Environment, SettingsError, usage};
 use crate::flags::{CacheFlags, CommandLine};
 use crate::keys;
 use crate::settings::reference;
 use crate::workplace::Workplace;
+use yadokari::causes::chain;
 
 /// A cache besides the cache directory.
 #[derive(Debug, Clone, PartialEq, Eq)]

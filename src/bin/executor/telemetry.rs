@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use percent_encoding::percent_decode_str;
+use yadokari::otlp::{self, Collector, CollectorError, Endpoint, TraceParent};
 use yadokari::registry::web_agent;
 use yadokari::report::{Event, Observer, Recording, TraceContext, trace};
 
@@ -16,9 +16,7 @@ const MAX_ANSWER: u64 = 64 << 10;
 /// Where traces go.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Telemetry {
-    url: String,
-    headers: Vec<(String, String)>,
-    patience: Duration,
+    collector: Collector,
     context: TraceContext,
 }
 
@@ -26,43 +24,37 @@ impl Telemetry {
     /// Nothing when no variable asks for it.
     ///
     /// # Source
-    /// Kaniko's fork: `KANIKO_TELEMETRY_ENDPOINT`, `KANIKO_TELEMETRY_OMIT_DOCKERFILE`; OpenTelemetry, "OTLP Exporter
-    /// Configuration", "Environment Variable Specification".
-    pub(crate) fn from_env(env: Environment<'_>) -> Option<Self> {
+    /// Kaniko's fork: `KANIKO_TELEMETRY_ENDPOINT`, `KANIKO_TELEMETRY_OMIT_DOCKERFILE`; see [`Collector::find`].
+    ///
+    /// # Errors
+    /// As [`Collector::find`].
+    pub(crate) fn from_env(env: Environment<'_>) -> Result<Option<Self>, CollectorError> {
         let set = |name: &str| env(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
-        let is_off = set("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
-        if is_off || set("OTEL_TRACES_EXPORTER").is_some_and(|exporter| exporter == "none") {
-            return None;
-        }
-        let kaniko = || set("KANIKO_TELEMETRY_ENDPOINT").map(|url| if has_path(&url) { url } else { below(&url) });
-        let general = || set("OTEL_EXPORTER_OTLP_ENDPOINT").map(|url| below(&url));
-        let url = kaniko().or_else(|| set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")).or_else(general)?;
-        let headers = set("OTEL_EXPORTER_OTLP_TRACES_HEADERS").or_else(|| set("OTEL_EXPORTER_OTLP_HEADERS"));
-        let timeout = set("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT").or_else(|| set("OTEL_EXPORTER_OTLP_TIMEOUT"));
-        let patience = timeout.and_then(|text| text.parse().ok()).map_or(PATIENCE, Duration::from_millis);
-        let mut resource = pairs(&set("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default());
-        if let Some(name) = set("OTEL_SERVICE_NAME") {
-            resource.retain(|(key, _)| key != "service.name");
-            resource.push(("service.name".into(), name));
-        } else if !resource.iter().any(|(key, _)| key == "service.name") {
-            resource.push(("service.name".into(), "yadokari-executor".into()));
-        }
-        let parent = set("TRACEPARENT").and_then(|text| TraceContext::parse_parent(&text));
-        let [own, seed] = random();
-        let (trace, parent) = parent.map_or((own, None), |(trace, parent)| (trace, Some(parent)));
+        let kaniko = set("KANIKO_TELEMETRY_ENDPOINT").map(|url| match has_path(&url) {
+            true => Endpoint::Exact(url),
+            false => Endpoint::Base(url),
+        });
+        let Some(collector) = Collector::find("yadokari-executor", kaniko, set)? else { return Ok(None) };
+        let caller = set("TRACEPARENT").and_then(|text| TraceParent::parse(&text));
         let with_instructions =
             set("KANIKO_TELEMETRY_OMIT_DOCKERFILE").is_none_or(|value| matches!(value.as_str(), "0" | "false"));
-        let context = TraceContext { trace, parent, seed, resource, with_instructions };
-        Some(Self { url, headers: pairs(&headers.unwrap_or_default()), patience, context })
+        let context = TraceContext {
+            trace: caller.map_or_else(|| u128::from(random()) << 64 | u128::from(random()), |caller| caller.trace),
+            parent: caller.map(|caller| caller.span),
+            seed: (random() >> 32) as u32 | 1,
+            with_instructions,
+        };
+        Ok(Some(Self { collector, context }))
     }
 
     /// Sends the trace. What goes wrong is a warning: the build is over.
     pub(crate) fn send(&self, recording: &Recording, observer: &dyn Observer) {
-        let body = trace(recording, &self.context).to_string();
-        let agent = web_agent(false);
-        let mut request =
-            agent.post(&self.url).config().timeout_global(Some(self.patience)).http_status_as_error(false).build();
-        for (name, value) in &self.headers {
+        let spans = trace(recording, &self.context);
+        let body = otlp::document(&self.collector.resource, "yadokari", &spans).to_string();
+        let (agent, url) = (web_agent(false), &self.collector.url);
+        let patience = self.collector.timeout.unwrap_or(PATIENCE);
+        let mut request = agent.post(url).config().timeout_global(Some(patience)).http_status_as_error(false).build();
+        for (name, value) in &self.collector.headers {
             request = request.header(name, value);
         }
         let refused = match request.header("content-type", "application/json").send(body.as_bytes()) {
@@ -74,7 +66,7 @@ impl Telemetry {
             Ok(answer) => format!("status {}", answer.status().as_u16()),
             Err(error) => error.to_string(),
         };
-        observer.event(Event::Warning(format!("the trace was not sent to {}: {refused}", public(&self.url))));
+        observer.event(Event::Warning(format!("the trace was not sent to {url}: {refused}")));
     }
 }
 
@@ -83,35 +75,10 @@ fn has_path(url: &str) -> bool {
     rest.split_once('/').is_some_and(|(_, path)| !path.is_empty())
 }
 
-fn below(url: &str) -> String {
-    format!("{}/v1/traces", url.trim_end_matches('/'))
-}
-
-/// Without user and query.
-fn public(url: &str) -> String {
-    let plain = url.split('?').next().unwrap_or_default();
-    match plain.split_once("://") {
-        Some((scheme, rest)) => format!("{scheme}://{}", rest.rsplit_once('@').map_or(rest, |(_, host)| host)),
-        None => plain.to_owned(),
-    }
-}
-
-/// `key=value` between commas, percent-encoded.
-///
-/// # Source
-/// OpenTelemetry, "OTLP Exporter Configuration", "Specifying headers via environment variables".
-fn pairs(text: &str) -> Vec<(String, String)> {
-    let decoded = |text: &str| percent_decode_str(text.trim()).decode_utf8_lossy().into_owned();
-    let pairs = text.split(',').filter_map(|pair| pair.split_once('='));
-    pairs.map(|(key, value)| (decoded(key), decoded(value))).filter(|(key, _)| !key.is_empty()).collect()
-}
-
-/// A name of a trace, and the first half of those of spans.
-fn random() -> [String; 2] {
+fn random() -> u64 {
     use std::hash::{BuildHasher as _, RandomState};
     // Each `RandomState` has keys of its own, from the system.
-    let number = || RandomState::new().hash_one(std::process::id()) | 1;
-    [format!("{:016x}{:016x}", number(), number()), format!("{:08x}", number() >> 32 | 1)]
+    RandomState::new().hash_one(std::process::id()) | 1
 }
 
 #[cfg(test)]
@@ -120,7 +87,7 @@ mod tests {
 
     fn telemetry(pairs: &[(&str, &str)]) -> Option<Telemetry> {
         let find = |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-        Telemetry::from_env(&find)
+        Telemetry::from_env(&find).expect("valid")
     }
 
     #[test]
@@ -129,39 +96,25 @@ mod tests {
             (&[][..], None),
             (&[("KANIKO_TELEMETRY_ENDPOINT", "http://c:4318")], Some("http://c:4318/v1/traces")),
             (&[("KANIKO_TELEMETRY_ENDPOINT", "http://c:4318/own/path")], Some("http://c:4318/own/path")),
-            (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318/")], Some("http://c:4318/v1/traces")),
             (
-                &[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c/x"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://d")],
+                &[("KANIKO_TELEMETRY_ENDPOINT", "http://c/x"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://d")],
                 Some("http://c/x"),
             ),
-            (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"), ("OTEL_SDK_DISABLED", "true")], None),
-            (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"), ("OTEL_TRACES_EXPORTER", "none")], None),
+            (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318/")], Some("http://c:4318/v1/traces")),
         ] {
-            assert_eq!(telemetry(pairs).map(|telemetry| telemetry.url).as_deref(), url, "{pairs:?}");
+            assert_eq!(telemetry(pairs).map(|telemetry| telemetry.collector.url).as_deref(), url, "{pairs:?}");
         }
     }
 
     #[test]
-    fn variables_of_opentelemetry() {
-        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        let found = telemetry(&[
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"),
-            ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20x, b = c"),
-            ("OTEL_RESOURCE_ATTRIBUTES", "service.name=a,team=b"),
-            ("OTEL_SERVICE_NAME", "mine"),
-            ("TRACEPARENT", parent),
-            ("KANIKO_TELEMETRY_OMIT_DOCKERFILE", "true"),
-        ]);
-        let found = found.expect("an endpoint");
-        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        assert_eq!(found.headers, [pair("authorization", "Bearer x"), pair("b", "c")]);
-        assert_eq!(found.context.resource, [pair("team", "b"), pair("service.name", "mine")]);
-        assert_eq!(found.context.trace, "0af7651916cd43dd8448eb211c80319c");
-        assert_eq!(found.context.parent.as_deref(), Some("b7ad6b7169203331"));
+    fn a_build_joins_its_callers_trace() {
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c");
+        let parent = ("TRACEPARENT", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+        let found = telemetry(&[endpoint, parent, ("KANIKO_TELEMETRY_OMIT_DOCKERFILE", "true")]).expect("an endpoint");
+        assert_eq!(found.context.trace, 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c);
+        assert_eq!(found.context.parent, Some(0xb7ad_6b71_6920_3331));
         assert!(!found.context.with_instructions);
-        assert_eq!(public("https://user:secret@c.example/v1?token=x"), "https://c.example/v1");
-        for wrong in ["", "00-0-0-01", &parent.replace("00-0af", "ff-0af"), &parent.to_uppercase()] {
-            assert_eq!(TraceContext::parse_parent(wrong), None, "{wrong}");
-        }
+        let alone = telemetry(&[endpoint, ("TRACEPARENT", "00-0-0-01")]).expect("an endpoint");
+        assert!(alone.context.parent.is_none() && alone.context.trace != 0 && alone.context.with_instructions);
     }
 }

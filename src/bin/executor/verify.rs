@@ -9,11 +9,11 @@ use yadokari::image::Reference;
 use yadokari::registry::Client;
 use yadokari::signature::TrustedKey;
 
-use crate::command_line::failure::chain;
 use crate::command_line::settings::{SettingsError, env, usage};
 use crate::failure::Failure;
 use crate::flags::RegistryFlags;
 use crate::{keys, settings};
+use yadokari::causes::chain;
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyFlags {

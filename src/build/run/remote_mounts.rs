@@ -20,6 +20,7 @@ use super::super::error::BuildError;
 use super::super::records::now;
 use super::cache_mounts::lock_file;
 use crate::cache::{CacheError, LayerCache as _, RegistryCache, SavedMount};
+use crate::causes::chain;
 use crate::digest::ContentHash;
 use crate::extract::{ExtractError, Form, Ownership, extract};
 use crate::image::Descriptor;
@@ -168,9 +169,7 @@ impl Shared {
     }
 
     fn warn(&self, id: &str, what: &str, fault: &MountFault) {
-        let causes = std::iter::successors(std::error::Error::source(fault), |cause| cause.source());
-        let text = causes.fold(fault.to_string(), |text, cause| format!("{text}: {cause}"));
-        self.observer.event(Event::Warning(format!("cache mount {id} {what}: {text}")));
+        self.observer.event(Event::Warning(format!("cache mount {id} {what}: {}", chain(fault))));
     }
 
     fn check_size(&self, size: u64) -> Result<(), MountFault> {

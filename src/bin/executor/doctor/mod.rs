@@ -12,13 +12,13 @@ use yadokari::image::Reference;
 use yadokari::registry::{Client, RegistryError};
 use yadokari::sandbox::{self, Facts, Hidden, Hiding, HidingMethod, IgnoreList, Kind, free_space, supports_overlay};
 
-use crate::command_line::failure::chain;
 use crate::command_line::settings::{credential_files, env};
 use crate::failure::Failure;
 use crate::flags::{CommandLine, DoctorFlags};
 use crate::remote_caches::remote_caches;
 use crate::workplace::state_parents;
 use crate::{hide, session, settings};
+use yadokari::causes::chain;
 
 /// All that is said.
 #[derive(Debug, Serialize)]
