@@ -1,4 +1,4 @@
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with, syncfs};
@@ -39,8 +39,10 @@ impl Store {
         }
         let what = format!("extracted layer {id}");
         self.require_writable(&what)?;
-        let path = self.layout.temporary_directory(&what)?;
-        Ok(PendingDirectory { layout: self.layout.clone(), path, target: self.layout.layers().join(id) })
+        let holder = self.layout.temporary_directory(&what)?;
+        let path = holder.join("tree");
+        fs::create_dir(&path).map_err(StoreError::write(&what, &path))?;
+        Ok(PendingDirectory { layout: self.layout.clone(), holder, path, target: self.layout.layers().join(id) })
     }
 }
 
@@ -53,6 +55,8 @@ fn is_plain_name(id: &str) -> bool {
 #[derive(Debug)]
 pub struct PendingDirectory {
     layout: Layout,
+    /// Its time is that of its making; the tree's is the layer's, and seems left behind long ago.
+    holder: PathBuf,
     path: PathBuf,
     target: PathBuf,
 }
@@ -103,7 +107,7 @@ impl PendingDirectory {
 
 impl Drop for PendingDirectory {
     fn drop(&mut self) {
-        // After a commit there is nothing left at this path.
-        remove(&self.path);
+        // After a commit there is nothing left in it.
+        remove(&self.holder);
     }
 }

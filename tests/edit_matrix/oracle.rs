@@ -67,7 +67,8 @@ fn node(what: What, mode: u32) -> Node {
 /// The files of a base image that the oracle knows; the second one has another version and owner.
 pub(crate) fn base(number: usize) -> Tree {
     let mut tree = Tree::new();
-    for directory in ["", "bin", "etc", "srv"] {
+    // A base without `/dev`, `/proc` and `/sys` gets them from its first RUN.
+    for directory in ["", "bin", "dev", "etc", "proc", "srv", "sys"] {
         tree.insert(directory.into(), node(What::Directory, 0o755));
     }
     tree.insert("tmp".into(), node(What::Directory, 0o777));

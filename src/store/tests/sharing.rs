@@ -94,6 +94,20 @@ fn work(store: &Store, worker: u32) {
     pending.commit().expect("commit");
 }
 
+/// The root of a layer's tree has the layer's time. It was taken for what a dead process left behind.
+#[test]
+fn another_executor_leaves_a_tree_alone_that_says_it_is_old() {
+    let directory = tempfile::tempdir().expect("directory");
+    let store = durable(directory.path());
+    let pending = store.begin_extracted_layer("abc").expect("begin");
+    fs::write(pending.path().join("file"), "content").expect("fill");
+    fs::File::open(pending.path()).and_then(|root| root.set_modified(SystemTime::UNIX_EPOCH)).expect("time");
+    drop(durable(directory.path()));
+    let path = pending.commit().expect("it is still there");
+    assert_eq!(fs::read_to_string(path.join("file")).expect("read"), "content");
+    assert!(leftovers(directory.path()).is_empty());
+}
+
 #[test]
 fn an_extracted_layer_appears_as_a_whole_and_the_first_wins() {
     let directory = tempfile::tempdir().expect("directory");
