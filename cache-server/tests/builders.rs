@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use registry::Registry;
+use registry::{Registry, store};
 use yadokari::cache::{LayerCache, Record, RecordLayer, RegistryCache, RegistryCacheOptions};
 use yadokari::digest::{ContentHash, DiffId, Digest};
 use yadokari::image::media_type;
@@ -85,7 +85,7 @@ fn keys_are_looked_up_in_one_request() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let log = directory.path().join("log");
     let mut command = Command::new(env!("CARGO_BIN_EXE_cache-server"));
-    command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(directory.path().join("data"));
+    command.args(["serve", "--listen", "127.0.0.1:0"]).args(store::place(&directory.path().join("data")));
     command.stderr(std::fs::File::create(&log).expect("made"));
     let mut registry = Registry::start_command(command, directory.path());
     let builder = Builder::new(registry.address());

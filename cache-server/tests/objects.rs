@@ -8,6 +8,8 @@
 
 mod registry;
 
+#[path = "builders.rs"]
+mod builders;
 #[path = "cache_api.rs"]
 mod cache_api;
 #[path = "objects/clients.rs"]
