@@ -1,7 +1,6 @@
 //! What is said about an image: how it was built, and what is in it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read as _;
 
 use serde_json::{Value, json};
 
@@ -169,13 +168,10 @@ fn bill(shop: Workshop<'_>, variant: &Variant, state: &StageState, image: &Image
     materials.learn(&mut state, false)?;
     let wanted = sbom::wanted(&state.contents().view);
     materials.spool(&layer_contents_of(wanted.iter().map(|file| (&file.content, file.size))))?;
-    let mut files = Vec::new();
+    let mut inventory = sbom::Inventory::default();
     for file in &wanted {
-        let mut bytes = Vec::new();
-        let opened = materials.open(&file.content);
-        let read = opened.and_then(|reader| reader.take(file.size).read_to_end(&mut bytes));
+        let read = materials.open_anywhere(&file.content).and_then(|reader| inventory.read(file, reader));
         read.map_err(BuildError::file("read", String::from_utf8_lossy(&file.path).into_owned()))?;
-        files.push((file, bytes));
     }
     let described = sbom::Described {
         digest: &image.digest(),
@@ -183,7 +179,7 @@ fn bill(shop: Workshop<'_>, variant: &Variant, state: &StageState, image: &Image
         created: created(&image.config_bytes),
         tool: format!("yadokari-{}", env!("CARGO_PKG_VERSION")),
     };
-    Ok(sbom::document(&described, &sbom::packages(files)))
+    Ok(sbom::document(&described, &inventory.packages()))
 }
 
 /// When the image was made, in whole seconds: the same for the same image.

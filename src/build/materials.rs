@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -378,6 +378,11 @@ impl<'a> Materials<'a> {
 
     /// Opens the bytes of a file; those inside layers must have been spooled.
     pub(super) fn open(&self, content: &Content) -> std::io::Result<Box<dyn Read>> {
+        Ok(self.open_anywhere(content)?)
+    }
+
+    /// As [`Self::open`], for who does not read from the beginning to the end.
+    pub(super) fn open_anywhere(&self, content: &Content) -> std::io::Result<Box<dyn ReadSeek>> {
         match content {
             Content::Host(path) => Ok(Box::new(File::open(path)?)),
             Content::Bytes(bytes) => Ok(Box::new(std::io::Cursor::new(Arc::clone(bytes)))),
@@ -390,6 +395,11 @@ impl<'a> Materials<'a> {
         self.known().spooled.get(content).cloned().ok_or_else(missing)
     }
 }
+
+/// The bytes of a file, at any place.
+pub(super) trait ReadSeek: Read + Seek {}
+
+impl<R: Read + Seek> ReadSeek for R {}
 
 /// A reader that fails once the build is stopped: a layer may take minutes.
 struct UntilStopped<'a, R> {

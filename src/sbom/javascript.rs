@@ -75,7 +75,7 @@ fn of_lock(name: &str, locked: &Locked) -> Option<Package> {
 ///
 /// # Source
 /// W3C Subresource Integrity.
-fn checksum(integrity: &str) -> Option<(&'static str, String)> {
+pub(super) fn checksum(integrity: &str) -> Option<(&'static str, String)> {
     integrity.split_whitespace().find_map(|part| {
         let (algorithm, length, value) = match part.split_once('-')? {
             ("sha512", value) => ("SHA512", 64, value),

@@ -25,17 +25,6 @@ fn toml_package(table: &str, ecosystem: Ecosystem) -> Option<Package> {
     Some(Package { checksum, ..package })
 }
 
-/// # Source
-/// The Go modules reference, "go.sum files". A line about `go.mod` alone does not mean that the module is used.
-pub(super) fn go(text: &str) -> Vec<Package> {
-    let modules = text.lines().filter_map(|line| {
-        let mut words = line.split_whitespace();
-        let (name, version) = (words.next()?, words.next()?);
-        (!version.ends_with("/go.mod")).then(|| Package::new(Ecosystem::Go, name, version)).flatten()
-    });
-    modules.collect()
-}
-
 /// Lines of four spaces, name and version in brackets, below `specs:`.
 pub(super) fn gems(text: &str) -> Vec<Package> {
     let lines = text.lines().filter(|line| line.starts_with("    ") && !line.starts_with("     "));

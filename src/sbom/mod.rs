@@ -3,59 +3,40 @@
 //! | file | what it knows |
 //! |---|---|
 //! | `find` | [`wanted`]: which files of a tree are worth reading |
-//! | `debian`, `alpine`, `rpm` with `sqlite` | databases of distributions |
-//! | `javascript`, `python`, `locks` | installed metadata and lock files of languages |
+//! | `inventory` | [`Inventory`]: who reads which of them |
+//! | `debian`, `alpine`, `rpm` with `sqlite`, `berkeley` and `ndb` | databases of distributions |
+//! | `javascript`, `yarn`, `pnpm`, `python`, `golang`, `locks` | installed metadata and lock files of languages |
+//! | `golang`, `java` | programs and archives |
+//! | `yaml` | values of YAML, for lock files |
 //! | `package` | [`Package`], package URLs |
+//! | `licenses` | names and expressions |
 //! | `spdx` | [`document`] |
 //!
-//! Values only: the caller gets the bytes of the files. All of them are hostile: what cannot be read is left out.
+//! Values only: the caller gives readers of the files. All of them are hostile: what cannot be read is left out.
 
 mod alpine;
+mod berkeley;
 mod debian;
 mod find;
+mod golang;
+mod inventory;
+mod java;
 mod javascript;
+mod licenses;
 mod locks;
+mod ndb;
 mod package;
+mod pnpm;
 mod python;
 mod rpm;
 mod spdx;
 mod sqlite;
 #[cfg(test)]
 mod tests;
+mod yaml;
+mod yarn;
 
 pub use find::{Kind, Wanted, wanted};
+pub use inventory::Inventory;
 pub use package::{Ecosystem, Package};
 pub use spdx::{Described, document};
-
-use package::{Distribution, MAX_PACKAGES};
-
-/// The packages that the contents of the [`wanted`] files name: sorted, each once per file.
-pub fn packages<'a>(files: impl IntoIterator<Item = (&'a Wanted, Vec<u8>)>) -> Vec<Package> {
-    let (mut packages, mut distribution) = (Vec::new(), Distribution::default());
-    for (file, bytes) in files {
-        let text = String::from_utf8_lossy(&bytes);
-        let found = match file.kind {
-            Kind::OsRelease => {
-                distribution = distribution.or(Distribution::parse(&text));
-                continue;
-            }
-            Kind::Dpkg => debian::installed(&text),
-            Kind::Apk => alpine::installed(&text),
-            Kind::Rpm => rpm::installed(&bytes),
-            Kind::NpmLock => javascript::locked(&text),
-            Kind::NpmPackage => javascript::installed(&text),
-            Kind::PythonMetadata => python::installed(&text),
-            Kind::Requirements => python::required(&text),
-            Kind::TomlLock(ecosystem) => locks::toml(&text, ecosystem),
-            Kind::GoSum => locks::go(&text),
-            Kind::GemLock => locks::gems(&text),
-            Kind::ComposerLock => locks::composer(&text),
-        };
-        let room = MAX_PACKAGES.saturating_sub(packages.len());
-        packages.extend(found.into_iter().take(room).map(|found| found.at(&file.path)));
-    }
-    packages.iter_mut().for_each(|package: &mut Package| package.settle(&distribution));
-    packages.sort();
-    packages.dedup();
-    packages
-}

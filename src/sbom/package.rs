@@ -6,6 +6,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 pub(super) const MAX_PACKAGES: usize = 100_000;
 /// Longest name or version that is taken, in bytes.
 const MAX_WORD: usize = 512;
+/// Longest license, in characters.
+const MAX_LICENSE: usize = 4096;
 
 /// What is left as it is in a part of a package URL.
 ///
@@ -34,6 +36,8 @@ pub enum Ecosystem {
     Gem,
     /// Packagist.
     Composer,
+    /// Maven: `GROUP:ARTIFACT`.
+    Maven,
 }
 
 /// One package, as one file names it.
@@ -78,13 +82,15 @@ impl Package {
     }
 
     pub(super) fn licensed(mut self, license: Option<&str>) -> Self {
-        let license = license.map(|text| text.trim().chars().filter(|c| !c.is_control()).take(MAX_WORD).collect());
+        let license = license.map(|text| text.trim().chars().filter(|c| !c.is_control()).take(MAX_LICENSE).collect());
         self.license = license.filter(|text: &String| !text.is_empty());
         self
     }
 
+    /// Says which file names it; what was found inside of an archive has its place there already.
     pub(super) fn at(mut self, path: &[u8]) -> Self {
-        self.place = format!("/{}", String::from_utf8_lossy(path));
+        let inside = if self.place.is_empty() { String::new() } else { format!("!/{}", self.place) };
+        self.place = format!("/{}{inside}", String::from_utf8_lossy(path));
         self
     }
 
@@ -104,10 +110,12 @@ impl Package {
             Ecosystem::Go => ("golang", None),
             Ecosystem::Gem => ("gem", None),
             Ecosystem::Composer => ("composer", None),
+            Ecosystem::Maven => ("maven", None),
         };
         let name = match self.ecosystem {
             Ecosystem::Python => self.name.to_lowercase().replace('_', "-"),
             Ecosystem::Debian | Ecosystem::Composer => self.name.to_lowercase(),
+            Ecosystem::Maven => self.name.replace(':', "/"),
             _ => self.name.clone(),
         };
         // An epoch of rpm is a qualifier, of dpkg a part of the version.

@@ -1,4 +1,4 @@
-use super::{Ecosystem, Package, sqlite};
+use super::{Ecosystem, Package, berkeley, ndb, sqlite};
 
 const NAME: u32 = 1000;
 const VERSION: u32 = 1001;
@@ -11,12 +11,14 @@ const SOURCE: u32 = 1044;
 const INT32: u32 = 4;
 const STRINGS: [u32; 3] = [6, 8, 9];
 
-/// Packages of an `rpmdb.sqlite`; older databases (Berkeley DB, ndb) are not read.
+/// Packages of a database in any of rpm's forms.
 ///
 /// # Source
-/// rpm `lib/backend/sqlite.cc`: table `Packages`, columns `hnum` and `blob`.
+/// rpm `lib/backend`: of SQLite's database the table `Packages`, columns `hnum` and `blob`; of the others all values.
 pub(super) fn installed(database: &[u8]) -> Vec<Package> {
-    sqlite::blobs(database, "Packages").iter().filter_map(|header| package(header)).collect()
+    let [of_sqlite, of_berkeley] = [sqlite::blobs(database, "Packages"), berkeley::values(database)];
+    let headers = of_sqlite.iter().chain(&of_berkeley).map(Vec::as_slice);
+    headers.chain(ndb::blobs(database)).filter_map(package).collect()
 }
 
 /// # Source

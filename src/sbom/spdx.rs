@@ -5,60 +5,10 @@
 
 use serde_json::{Value, json};
 
-use super::Package;
+use super::{Package, licenses};
 use crate::digest::Digest;
 
 const NO_ASSERTION: &str = "NOASSERTION";
-
-/// Licenses that are called by their SPDX names; what else is declared stands in a comment.
-const LICENSES: [&str; 46] = [
-    "0BSD",
-    "AFL-2.1",
-    "AGPL-3.0-only",
-    "AGPL-3.0-or-later",
-    "Apache-1.1",
-    "Apache-2.0",
-    "Artistic-1.0-Perl",
-    "Artistic-2.0",
-    "BSD-1-Clause",
-    "BSD-2-Clause",
-    "BSD-3-Clause",
-    "BSD-4-Clause",
-    "BSL-1.0",
-    "BlueOak-1.0.0",
-    "CC-BY-3.0",
-    "CC-BY-4.0",
-    "CC0-1.0",
-    "CDDL-1.0",
-    "EPL-1.0",
-    "EPL-2.0",
-    "GPL-1.0-or-later",
-    "GPL-2.0-only",
-    "GPL-2.0-or-later",
-    "GPL-3.0-only",
-    "GPL-3.0-or-later",
-    "ICU",
-    "ISC",
-    "LGPL-2.0-only",
-    "LGPL-2.0-or-later",
-    "LGPL-2.1-only",
-    "LGPL-2.1-or-later",
-    "LGPL-3.0-only",
-    "LGPL-3.0-or-later",
-    "MIT",
-    "MIT-0",
-    "MPL-1.1",
-    "MPL-2.0",
-    "OpenSSL",
-    "PSF-2.0",
-    "Python-2.0",
-    "Ruby",
-    "Unicode-3.0",
-    "Unlicense",
-    "WTFPL",
-    "X11",
-    "Zlib",
-];
 
 /// What a document is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,7 +81,7 @@ fn entry(package: &Package, id: &str) -> Value {
         "externalRefs": [url],
     });
     match &package.license {
-        Some(license) if is_expression(license) => entry["licenseDeclared"] = license.as_str().into(),
+        Some(license) if licenses::is_expression(license) => entry["licenseDeclared"] = license.as_str().into(),
         Some(other) => entry["licenseComments"] = format!("declared as: {other}").into(),
         None => {}
     }
@@ -139,12 +89,4 @@ fn entry(package: &Package, id: &str) -> Value {
         entry["checksums"] = json!([{ "algorithm": algorithm, "checksumValue": hex }]);
     }
     entry
-}
-
-/// Names joined by AND and OR, without brackets.
-fn is_expression(text: &str) -> bool {
-    text.split(' ').enumerate().all(|(number, word)| match number % 2 {
-        0 => LICENSES.contains(&word),
-        _ => matches!(word, "AND" | "OR"),
-    }) && text.split(' ').count() % 2 == 1
 }

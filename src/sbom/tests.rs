@@ -1,6 +1,12 @@
+mod archives;
+mod databases;
+mod lock_files;
+
+use std::io::Cursor;
 use std::process::Command;
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use serde_json::Value;
 
 use super::*;
@@ -8,25 +14,32 @@ use crate::digest::Digest;
 use crate::layer::Content;
 use crate::view::{FileNode, Node, NodeKind, View};
 
-fn file(text: &str) -> Node {
-    let content = Content::Bytes(text.as_bytes().into());
-    let kind = NodeKind::File(FileNode { size: text.len() as u64, hash: None, content, inode: None });
-    Node { kind, mode: 0o644, uid: 0, gid: 0, mtime: 0, xattrs: Default::default() }
+fn file(bytes: &[u8], mode: u32) -> Node {
+    let content = Content::Bytes(bytes.into());
+    let kind = NodeKind::File(FileNode { size: bytes.len() as u64, hash: None, content, inode: None });
+    Node { kind, mode, uid: 0, gid: 0, mtime: 0, xattrs: Default::default() }
 }
 
 fn view(files: &[(&str, &str)]) -> View {
     let mut view = View::new();
-    files.iter().for_each(|(path, text)| view.insert(path.as_bytes(), file(text)));
+    files.iter().for_each(|(path, text)| view.insert(path.as_bytes(), file(text.as_bytes(), 0o644)));
     view
 }
 
 fn read(view: &View) -> Vec<Package> {
-    let wanted = wanted(view);
-    let bytes = |file: &Wanted| match &file.content {
-        Content::Bytes(bytes) => bytes.to_vec(),
-        _ => panic!("bytes"),
-    };
-    packages(wanted.iter().map(|file| (file, bytes(file))).collect::<Vec<_>>())
+    let mut inventory = Inventory::default();
+    for file in wanted(view) {
+        let Content::Bytes(bytes) = &file.content else { panic!("bytes") };
+        inventory.read(&file, Cursor::new(bytes)).expect("read");
+    }
+    inventory.packages()
+}
+
+/// Of a file in `tests/`, which a real program wrote, compressed.
+fn unpacked(gzip: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(gzip), &mut bytes).expect("gzip");
+    bytes
 }
 
 fn urls(files: &[(&str, &str)]) -> Vec<String> {
@@ -122,81 +135,6 @@ fn languages() {
     }
 }
 
-/// A header as rpm keeps it, with strings and an epoch.
-fn header(name: &str, version: &str, epoch: Option<u32>) -> Vec<u8> {
-    let (mut index, mut data) = (Vec::new(), Vec::new());
-    let mut add = |tag: u32, kind: u32, bytes: &[u8]| {
-        for word in [tag, kind, data.len() as u32, 1] {
-            index.extend_from_slice(&word.to_be_bytes());
-        }
-        data.extend_from_slice(bytes);
-    };
-    for (tag, text) in [(1000, name), (1001, version), (1002, "4.fc40"), (1014, "GPL-2.0-or-later"), (1022, "x86_64")] {
-        add(tag, 6, &[text.as_bytes(), b"\0"].concat());
-    }
-    if let Some(epoch) = epoch {
-        add(1003, 4, &epoch.to_be_bytes());
-    }
-    // Long enough for pages of its own.
-    add(1005, 6, &[vec![b'x'; 9000], b"\0".to_vec()].concat());
-    let count = (index.len() / 16) as u32;
-    [&count.to_be_bytes()[..], &(data.len() as u32).to_be_bytes(), &index, &data].concat()
-}
-
-/// As SQLite itself writes it.
-fn database(headers: &[Vec<u8>]) -> Vec<u8> {
-    let directory = tempfile::tempdir().expect("directory");
-    let path = directory.path().join("rpmdb.sqlite");
-    for (number, header) in headers.iter().enumerate() {
-        std::fs::write(directory.path().join(number.to_string()), header).expect("written");
-    }
-    let script = format!(
-        "import sqlite3\nc = sqlite3.connect({path:?})\nc.execute('CREATE TABLE Other (a TEXT)')\nc.execute('CREATE TABLE Packages (hnum INTEGER PRIMARY KEY AUTOINCREMENT, blob BLOB NOT NULL)')\nfor n in range({}): c.execute('INSERT INTO Packages (blob) VALUES (?)', (open({:?} + '/' + str(n), 'rb').read(),))\nc.commit()",
-        headers.len(),
-        directory.path()
-    );
-    let output = Command::new("python3").args(["-c", &script]).output().expect("python3");
-    assert!(output.status.success(), "{output:?}");
-    std::fs::read(path).expect("read")
-}
-
-#[test]
-fn packages_of_rpm() {
-    let mut headers = vec![header("gpg-pubkey", "a", None), header("bash", "5.2.26", None)];
-    headers.extend((0..60).map(|number| header(&format!("lib{number}"), "1", Some(2))));
-    let bytes = database(&headers);
-    let found = rpm::installed(&bytes);
-    assert_eq!(found.len(), 61);
-    let mut bash = found[0].clone();
-    bash.settle(&package::Distribution::parse("ID=fedora\nVERSION_ID=40\n"));
-    assert_eq!(bash.url, "pkg:rpm/fedora/bash@5.2.26-4.fc40?arch=x86_64&distro=fedora-40");
-    assert_eq!(bash.license.as_deref(), Some("GPL-2.0-or-later"));
-    let mut last = found[60].clone();
-    last.settle(&package::Distribution::default());
-    assert_eq!(last.url, "pkg:rpm/lib59@1-4.fc40?arch=x86_64&epoch=2");
-    // Cut off, or changed anywhere: what can be read is read.
-    for length in (0..bytes.len()).step_by(20_011) {
-        let _ = rpm::installed(&bytes[..length]);
-    }
-    for place in (0..bytes.len()).step_by(4_999) {
-        let mut damaged = bytes.clone();
-        damaged[place] ^= 0xff;
-        assert!(rpm::installed(&damaged).len() <= 62);
-    }
-}
-
-#[test]
-fn a_table_that_points_to_itself_ends() {
-    let mut bytes = database(&[header("a", "1", None)]);
-    // The page of the table says that it is inner, and that its right-most child is page 1.
-    let pages = bytes.len() / 4096;
-    for page in 1..pages {
-        bytes[page * 4096] = 5;
-        bytes[page * 4096 + 8..page * 4096 + 12].copy_from_slice(&(page as u32 + 1).to_be_bytes());
-    }
-    assert!(rpm::installed(&bytes).is_empty());
-}
-
 #[test]
 fn the_document_is_the_same_for_the_same_image() {
     let lock = ("a/go.sum", "github.com/a/b v1 h1:x=\n");
@@ -240,13 +178,51 @@ fn licenses_that_spdx_does_not_know_are_comments() {
     assert_eq!(of("c")["licenseDeclared"], "NOASSERTION");
 }
 
+/// `YADOKARI_FUZZ_ROUNDS` sets how many.
+fn rounds() -> ProptestConfig {
+    let cases = std::env::var("YADOKARI_FUZZ_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(256);
+    ProptestConfig { cases, rng_seed: RngSeed::Fixed(8), ..ProptestConfig::default() }
+}
+
+const PATHS: [&str; 17] = [
+    "var/lib/dpkg/status",
+    "lib/apk/db/installed",
+    "var/lib/rpm/Packages",
+    "usr/share/doc/a/copyright",
+    "package-lock.json",
+    "yarn.lock",
+    "pnpm-lock.yaml",
+    "requirements.txt",
+    "Cargo.lock",
+    "go.sum",
+    "go.mod",
+    "Gemfile.lock",
+    "composer.lock",
+    "etc/os-release",
+    "a.dist-info/METADATA",
+    "a-1.jar",
+    "b.war",
+];
+
 proptest! {
+    #![proptest_config(rounds())]
+
     #[test]
-    fn any_bytes_are_read_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), text in "[a-z:=\"\\[\\]{}\n ]{0,200}") {
-        let _ = rpm::installed(&[b"SQLite format 3\0\x02\x00\x01\x01\x00".as_slice(), &bytes].concat());
+    fn any_bytes_are_read_without_panic(
+        bytes in proptest::collection::vec(any::<u8>(), 0..300),
+        text in "[a-z:=@'?!&*|>,(){}\\[\\]\\-\"#%\t\n ]{0,200}",
+        yaml in "(__metadata:\n|packages:\n|  |- |\"|[a-b@0-9.]{1,5}|: |:\n|\n|\\{|\\}|\\[|\\]|&a |\\*a|\\? |\\||>|---\n|!!x |# |,){0,60}",
+        place in 0usize..4096,
+    ) {
+        for (magic, at) in [(&b"SQLite format 3\0\x02\x00\x01\x01\x00"[..], 0), (b"\x61\x15\x06\0\x09\0\0\0\0\x02\0\0\0\x08", 12), (b"RpmP", 0)] {
+            let _ = rpm::installed(&[&vec![0; at], magic, &bytes, &vec![1; place]].concat());
+        }
+        let _ = golang::built(Cursor::new([b"\x7fELF\xff Go buildinf:\x08\x02".as_slice(), &[0; 16], &bytes].concat()));
         let wide = String::from_utf8_lossy(&bytes).into_owned();
-        for path in ["var/lib/dpkg/status", "lib/apk/db/installed", "package-lock.json", "requirements.txt", "Cargo.lock", "go.sum", "Gemfile.lock", "composer.lock", "etc/os-release", "a.dist-info/METADATA"] {
-            let _ = urls(&[(path, &text), ("etc/os-release", &wide)]);
+        for path in PATHS {
+            for text in [&text, &wide, &yaml] {
+                let _ = urls(&[(path, text), ("etc/os-release", &wide)]);
+            }
         }
     }
 }
