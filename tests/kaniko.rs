@@ -543,3 +543,28 @@ fn a_login_is_kept_where_builds_look_for_it() {
         assert_eq!(login(&config, &wrong, "").status.code(), Some(2), "{wrong:?}");
     }
 }
+
+/// A registry from before OCI: it looks at the type of the manifest.
+fn of_docker(request: &str) -> String {
+    let is_docker = request.contains("content-type: application/vnd.docker.distribution.manifest.v2+json");
+    match request.split(' ').next() {
+        Some("put") if is_docker => answer("201 Created", "", ""),
+        Some("put") => answer("415 Unsupported Media Type", "", r#"{"errors":[{"code":"MANIFEST_INVALID"}]}"#),
+        _ => immutable(request),
+    }
+}
+
+#[test]
+fn a_registry_that_takes_docker_only_is_told_apart() {
+    for (flag, code) in [("--image-format=oci", 1), ("--image-format=docker", 0)] {
+        let server = Server::start(of_docker);
+        let output = build(&project(), &["-d", &format!("{}/a:1", server.address), flag]);
+        server.end();
+        let said = text(&output);
+        assert_eq!(
+            (output.status.code(), said.contains("--image-format=docker gives it")),
+            (Some(code), code == 1),
+            "{said}"
+        );
+    }
+}

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::support::{Registry, assert_success, context, executor, text};
+use super::support::{Registry, assert_success, context, executor, run, text};
 
 struct Place {
     _registry: Registry,
@@ -77,6 +77,27 @@ fn the_page_needs_nothing_else() {
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     let failed = read();
     assert!(failed.contains("class=\"failed\"") && failed.contains("failed: error"), "{failed}");
+}
+
+#[test]
+fn a_build_that_a_signal_ends_leaves_its_page() {
+    let place = Place::new(DOCKERFILE);
+    // It takes a connection and never says a word: nothing that could be stopped.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let dockerfile = format!("FROM {}/base:1\n", silent.local_addr().expect("address"));
+    std::fs::write(place.context.path().join("Dockerfile"), dockerfile).expect("written");
+    let mut command = executor();
+    command.arg("-c").arg(place.context.path()).args(["--no-push", &format!("--report={}", place.file("build.html"))]);
+    let mut child = command.stderr(std::process::Stdio::null()).spawn().expect("runs");
+    let connection = silent.accept().expect("a connection");
+    let signal = || run("kill", &["-TERM", &child.id().to_string()]);
+    signal();
+    // Again, as impatient runners do.
+    signal();
+    assert_eq!(child.wait().expect("ended").code(), Some(130));
+    drop(connection);
+    let page = std::fs::read_to_string(place.file("build.html")).expect("a page");
+    assert!(page.contains("failed: error: stopped by a signal") && page.trim_end().ends_with("</html>"), "{page}");
 }
 
 /// Takes one request, answers it, and gives head and body.

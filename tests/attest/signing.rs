@@ -158,3 +158,38 @@ fn a_wrong_password_ends_the_build_before_it_began() {
     assert!(printed.contains("password does not open it") && !printed.contains("wrong"), "{printed}");
     assert!(document(&signed.client, &signed.at, "2").is_none());
 }
+
+#[test]
+fn what_is_there_already_is_signed_by_a_push() {
+    let signed = Signed::new(&[]);
+    let layout = format!("--oci-layout-path={}", signed.file("layout"));
+    assert_success(&signed.build(&["--platform=linux/amd64,linux/arm64", "--no-push", &layout]));
+    let push = |name: &str, key: &str| {
+        let mut command = executor();
+        command.arg("push").arg(signed.file("layout")).args(["-d", name]);
+        command.env("YADOKARI_SIGN_KEY", key).env("COSIGN_PASSWORD", "secret").output().expect("runs")
+    };
+    let name = signed.at.with_tag("pushed").to_string();
+    // Unsigned first: the name is there, the signature is added later.
+    assert_success(&push(&name, ""));
+    assert!(!signed.verify(&name, "ours.pub", &[]).status.success());
+    for _ in 0..2 {
+        assert_success(&push(&name, &signed.file("ours.key")));
+        let output = signed.verify(&name, "ours.pub", &[]);
+        assert_success(&output);
+        assert_eq!(text(&output).matches("signed by").count(), 2, "{}", text(&output));
+    }
+    assert!(!signed.verify(&name, "others.pub", &[]).status.success());
+    // Each image of the index, too, under another name that is signed from the beginning.
+    let index = document(&signed.client, &signed.at, "pushed").expect("there");
+    let images: Vec<&str> =
+        index["manifests"].as_array().expect("list").iter().filter_map(|image| image["digest"].as_str()).collect();
+    assert_eq!(images.len(), 2);
+    let other = signed.at.with_tag("other");
+    assert_success(&push(&other.to_string(), &signed.file("ours.key")));
+    for image in images.into_iter().map(|digest| digest.parse().expect("a digest")) {
+        assert_success(&signed.verify(&signed.at.with_digest(image).to_string(), "ours.pub", &[]));
+    }
+    let wrong = push(&name, &signed.file("gone.key"));
+    assert!(!wrong.status.success() && text(&wrong).contains("gone.key"), "{}", text(&wrong));
+}

@@ -1,6 +1,5 @@
 //! What the flags say is to be said about an image.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use yadokari::build::{Attestations, ProvenanceOptions};
@@ -17,8 +16,7 @@ pub(crate) fn attestations(
     (output, build): (&OutputFlags, &BuildFlags),
     env: Environment<'_>,
 ) -> Result<Attestations, SettingsError> {
-    let key = output.sign_key.as_ref().filter(|path| !path.is_empty() && !output.no_push);
-    let signer = key.map(|path| keys::signing_key("--sign-key", Path::new(path), env)).transpose()?;
+    let signer = keys::signer(output.sign_key.as_deref().filter(|_| !output.no_push), env)?;
     let asked = output.provenance != ProvenanceFlag::False;
     let attach = asked && !output.no_push;
     let provenance = (attach || output.metadata_file.is_some()).then(|| ProvenanceOptions {

@@ -117,6 +117,10 @@ pub(crate) struct BuildFlags {
     /// ssh://HOST/PATH, USER@HOST:PATH.
     #[arg(short, long, value_name = "CONTEXT", default_value = "/workspace/")]
     pub(crate) context: String,
+    /// Older name of what --context takes of buckets: s3://BUCKET/KEY, gs://BUCKET/KEY; without a scheme, Google's. Counts
+    /// where --context is empty or has a scheme.
+    #[arg(short, long, value_name = "BUCKET")]
+    pub(crate) bucket: Option<String>,
     /// Takes the place of the stage or image NAME: a directory, tar://FILE, a git repository, the URL of a
     /// file, docker-image://REFERENCE, oci-layout://PATH[:TAG][@DIGEST], or target:STAGE. Repeatable.
     #[arg(long, value_name = "NAME=CONTEXT", value_parser = parse_key_value)]
@@ -125,7 +129,7 @@ pub(crate) struct BuildFlags {
     #[arg(long, value_name = "DIRECTORY", default_value = "", hide_default_value = true)]
     pub(crate) context_sub_path: String,
     /// How a git context is fetched: branch=NAME, depth=COUNT (0: all), recurse-submodules=BOOL,
-    /// single-branch=BOOL, insecure-skip-tls=BOOL. Repeatable.
+    /// insecure-skip-tls=BOOL, single-branch=BOOL (without effect: no other branch is ever fetched). Repeatable.
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_key_value)]
     pub(crate) git: Vec<KeyValue>,
     /// Dockerfile: a URL, or a path: looked for in the working directory, then in the context.

@@ -21,7 +21,7 @@ const FACTS: [Fact; 66] = [
         "the archive never lies in the context itself; ssh, `https://….git`, and Azure by identity or signature are taken, too",
     ),
     ("--context-sub-path", "counts for a directory, too"),
-    ("--bucket -b", ""),
+    ("--bucket -b", "a warning where --context is a directory, which Kaniko prefers silently"),
     ("--destination -d", ""),
     ("--target", ""),
     ("--build-arg", ""),
@@ -53,7 +53,7 @@ const FACTS: [Fact; 66] = [
     ("--label", ""),
     ("--annotation", "those of the base image are not inherited"),
     ("--secret", "other steps than those that mount it cannot read it"),
-    ("--git", "an unknown key is an error"),
+    ("--git", "one commit is fetched unless `depth` says more (0: all); an unknown key is a warning"),
     ("--ignore-path", "in place; elsewhere nothing of the container's root is touched"),
     ("--ignore-var-run --whitelist-var-run", "in place"),
     ("--kaniko-dir", "takes what the build needs while it runs; the executor itself stays where it is"),
@@ -145,11 +145,26 @@ fn what_has_no_effect_is_said_once_and_only_when_it_was_asked_for() {
     let quiet =
         parse(&["--force-build-metadata=false", "--compressed-caching", "--use-new-run", "--use-new-run=false"]);
     assert_eq!(quiet.expect("valid").without_effect.warnings, <[String; 0]>::default());
-    let line = parse(&["--use-new-run", "--use-new-run=true", "--compressed-caching=false", "-b", "x", "-b=y"]);
+    let line = parse(&["--use-new-run", "--use-new-run=true", "--compressed-caching=false"]);
     let warnings = line.expect("valid").without_effect.warnings;
-    let starts = ["--bucket has no effect: ", "--compressed-caching has no", "--use-new-run has no"];
+    let starts = ["--compressed-caching has no", "--use-new-run has no"];
     assert_eq!(warnings.len(), starts.len(), "{warnings:?}");
     for (warning, start) in warnings.iter().zip(starts) {
         assert!(warning.starts_with(start), "{warning}");
+    }
+}
+
+#[test]
+fn a_bucket_is_the_context_where_kaniko_takes_it() {
+    for (arguments, context, warns) in [
+        (&["-b", "x", "-b=b/k.tar.gz", "--context="][..], "gs://b/k.tar.gz", false),
+        (&["--bucket=s3://b/k", "-c", "gs://other"], "s3://b/k", false),
+        (&["--bucket=b"], "/workspace/", true),
+        (&["--bucket=b", "-c", "dir"], "dir", true),
+        (&["--bucket=", "-c", "s3://b"], "s3://b", false),
+    ] {
+        let line = crate::settings::with_bucket(parse(arguments).expect("valid"));
+        assert_eq!(line.build.context, context, "{arguments:?}");
+        assert_eq!(line.without_effect.warnings.iter().any(|text| text.contains("--bucket")), warns, "{arguments:?}");
     }
 }

@@ -1,5 +1,6 @@
 //! Key files that flags name.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
@@ -10,6 +11,12 @@ use crate::command_line::settings::{Environment, SettingsError, usage};
 /// A private key; an encrypted one is opened with the password in `YADOKARI_SIGN_PASSWORD`, else `COSIGN_PASSWORD`.
 pub(crate) fn signing_key(flag: &str, path: &Path, env: Environment<'_>) -> Result<SigningKey, SettingsError> {
     SigningKey::from_pem(&read(path)?, password(env).as_bytes()).map_err(|error| unusable(flag, path, &error))
+}
+
+/// That of `--sign-key`, which an empty name switches off.
+pub(crate) fn signer(flag: Option<&OsStr>, env: Environment<'_>) -> Result<Option<SigningKey>, SettingsError> {
+    let key = flag.filter(|path| !path.is_empty());
+    key.map(|path| signing_key("--sign-key", Path::new(path), env)).transpose()
 }
 
 /// A public key.

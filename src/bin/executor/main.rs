@@ -28,6 +28,7 @@ mod push;
 mod remote_caches;
 mod session;
 mod settings;
+mod signals;
 mod ssh;
 mod telemetry;
 mod verify;
@@ -72,6 +73,7 @@ fn with_shell(mut line: CommandLine) -> CommandLine {
 }
 
 fn run(line: CommandLine) -> Result<(), Failure> {
+    let line = settings::with_bucket(line);
     match line.command {
         Some(Command::Doctor(flags)) => doctor::run(*flags)?,
         Some(Command::Version) => println!("Kaniko version :  yadokari {}", env!("CARGO_PKG_VERSION")),

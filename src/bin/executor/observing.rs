@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use yadokari::build::BuildReport;
 use yadokari::report::{Event, Observer, PageDetails, Recorder, page};
@@ -28,6 +28,8 @@ pub(crate) struct Observing {
     page: Option<PathBuf>,
     title: String,
     telemetry: Option<Telemetry>,
+    /// Whether all is written: the end of a build and a signal may come at the same time.
+    finished: Mutex<bool>,
 }
 
 impl Observing {
@@ -45,6 +47,7 @@ impl Observing {
             page,
             title: line.output.destination.first().cloned().unwrap_or_else(dockerfile),
             telemetry,
+            finished: Mutex::default(),
         })
     }
 
@@ -55,18 +58,35 @@ impl Observing {
 
     /// Writes and sends, also of a build that failed.
     pub(crate) fn finish(&self, result: &Result<Option<BuildReport>, Failure>) -> Result<(), PageError> {
+        let found = result.iter().flatten().find_map(|report| report.details.clone()).unwrap_or_default();
+        let failure = result.as_ref().err().map(|failure| failure.to_string());
+        self.write(PageDetails { title: self.title.clone(), saved: found.saved, layers: found.layers, failure })
+    }
+
+    /// Writes and sends what is known of a build that a signal ends.
+    pub(crate) fn stopped(&self) {
+        let failure = Some("error: stopped by a signal".to_owned());
+        // Nobody is left who could be told.
+        let _ = self.write(PageDetails { title: self.title.clone(), failure, ..PageDetails::default() });
+    }
+
+    fn write(&self, details: PageDetails) -> Result<(), PageError> {
+        let mut finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::replace(&mut *finished, true) {
+            return Ok(());
+        }
         let recording = self.recorder.recording();
+        let written = self.page.as_ref().map_or(Ok(()), |path| write_page(path, &page(&recording, &details)));
         if let Some(telemetry) = &self.telemetry {
             telemetry.send(&recording, self.recorder.as_ref());
         }
-        let Some(path) = &self.page else { return Ok(()) };
-        let found = result.iter().flatten().find_map(|report| report.details.clone()).unwrap_or_default();
-        let failure = result.as_ref().err().map(|failure| failure.to_string());
-        let details = PageDetails { title: self.title.clone(), saved: found.saved, layers: found.layers, failure };
-        let temporary = path.with_extension("partial");
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), fs::create_dir_all);
-        let written = parent.and_then(|()| fs::write(&temporary, page(&recording, &details)));
-        let written = written.and_then(|()| fs::rename(&temporary, path));
-        written.map_err(|source| PageError { path: path.clone(), source })
+        written
     }
+}
+
+fn write_page(path: &Path, page: &str) -> Result<(), PageError> {
+    let temporary = path.with_extension("partial");
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), fs::create_dir_all);
+    let written = parent.and_then(|()| fs::write(&temporary, page)).and_then(|()| fs::rename(&temporary, path));
+    written.map_err(|source| PageError { path: path.to_owned(), source })
 }

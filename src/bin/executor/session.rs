@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use yadokari::build::{
     self, BuildReport, BuildRequest, ImageLayouts, RemoteMounts, RemoteMountsOptions, SandboxChoice, Services,
@@ -27,6 +26,7 @@ use crate::named::Named;
 use crate::observing::Observing;
 use crate::preserve::Preserved;
 use crate::remote_caches::{layer_cache, mount_repository, remote_caches, trust};
+use crate::signals::{self, Running};
 use crate::workplace::{Workplace, executor_directory, has_cache_directory, kaniko_dir, state_parent};
 use crate::{dry_run, hide, metadata, named, settings, ssh};
 
@@ -60,7 +60,7 @@ fn without_effect(line: &CommandLine, kind: Kind) -> impl Iterator<Item = String
     let materialize = build.materialize && !in_place;
     let materialize =
         materialize.then_some("--materialize has no effect: RUN steps do not run in the container's root");
-    let ours = preserve.into_iter().chain(materialize).map(str::to_owned);
+    let ours = preserve.into_iter().chain(materialize).map(str::to_owned).chain(settings::unknown_git_keys(build));
     line.without_effect.warnings.iter().cloned().chain(ours).chain(settings::unknown_helpers(&line.registry))
 }
 
@@ -68,10 +68,12 @@ fn build_with(line: &CommandLine, probe: Probe) -> Result<(), Failure> {
     // Before anything secret is read.
     sandbox::close_memory()?;
     let display = display::observer(&line.log, &env);
-    let Some(observing) = Observing::new(line, &env, &display) else {
-        return build_observed(line, probe, &display).map(drop);
+    let observing = Observing::new(line, &env, &display).map(Arc::new);
+    let running = signals::watch(observing.clone());
+    let Some(observing) = observing else {
+        return build_observed(line, probe, &running, &display).map(drop);
     };
-    let result = build_observed(line, probe, &observing.observer());
+    let result = build_observed(line, probe, &running, &observing.observer());
     let written = observing.finish(&result);
     result?;
     Ok(written?)
@@ -81,6 +83,7 @@ fn build_with(line: &CommandLine, probe: Probe) -> Result<(), Failure> {
 fn build_observed(
     line: &CommandLine,
     probe: Probe,
+    running: &Running,
     observer: &Arc<dyn Observer>,
 ) -> Result<Option<BuildReport>, Failure> {
     switches::note(observer.as_ref());
@@ -119,7 +122,7 @@ fn build_observed(
     let agents = agents.start(workplace.work.path())?;
     let request = BuildRequest { ssh: agents.sockets.clone(), ..request };
     observer.event(Event::Debug(probe.reason.clone()));
-    let report = run(line, &request, &contexts, &workplace, probe, observer)?
+    let report = run(line, &request, &contexts, &workplace, (probe, running), observer)?
         .map_err(|error| Failure::build(error, &request.dockerfile))?;
     if let (Some(path), Some(report)) = (&line.output.metadata_file, &report) {
         metadata::write(path, report, &request.outputs)?;
@@ -216,11 +219,11 @@ fn run(
     request: &BuildRequest,
     contexts: &Contexts,
     workplace: &Workplace,
-    probe: Probe,
+    sandboxed: (Probe, &Running),
     observer: &Arc<dyn Observer>,
 ) -> Result<Result<Option<BuildReport>, build::BuildError>, Failure> {
     let client = client(line)?;
-    let sandbox = sandbox_choice(line, probe, workplace.holds_overlay, observer.as_ref())?;
+    let sandbox = sandbox_choice(line, sandboxed, workplace.holds_overlay, observer.as_ref())?;
     let caches = remote_caches(line)?;
     let repositories: Vec<Reference> = caches.iter().filter_map(|cache| cache.at.repository().cloned()).collect();
     let trust = trust(&line.cache, &env)?;
@@ -292,10 +295,10 @@ fn remote_mounts(
     Ok(Some(RemoteMounts::new(Arc::new(cache), options, Arc::clone(observer))))
 }
 
-/// The sandbox, ended by SIGINT and SIGTERM.
+/// The sandbox, which a signal stops.
 fn sandbox_choice(
     line: &CommandLine,
-    probe: Probe,
+    (probe, running): (Probe, &Running),
     holds_overlay: bool,
     observer: &dyn Observer,
 ) -> Result<SandboxChoice, Failure> {
@@ -317,7 +320,8 @@ fn sandbox_choice(
             (Box::new(sandbox), cancel)
         }
     };
-    end_on_signal(cancel.clone());
+    // There is one sandbox in a build.
+    let _ = running.set(cancel.clone());
     Ok(SandboxChoice { probe, holds_overlay, sandbox, cancel, ignore })
 }
 
@@ -327,18 +331,4 @@ pub(crate) fn ignored(line: &CommandLine) -> Result<IgnoreList, Failure> {
     let cache = has_cache_directory(line).then(|| std::path::absolute(&line.cache.cache_dir)).transpose()?;
     let extra: Vec<_> = extra.chain(kaniko_dir(line)).chain(cache).collect();
     Ok(ignore_list(&executor_directory()?, line.build.ignore_var_run, &extra)?)
-}
-
-/// A signal ends the running step, which fails the build and cleans up; a build that is busy with
-/// something else gets a moment, then ends all the same.
-fn end_on_signal(cancel: Cancel) {
-    const MOMENT: Duration = Duration::from_secs(5);
-    const INTERRUPTED: i32 = 130;
-    let handler = move || {
-        cancel.cancel();
-        std::thread::sleep(MOMENT);
-        std::process::exit(INTERRUPTED);
-    };
-    // Fails only when a handler is set already: there is no other.
-    let _ = ctrlc::set_handler(handler);
 }

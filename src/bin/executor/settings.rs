@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use yadokari::build::{Attestations, BuildRequest, Caching, DockerfileText, ImageForm, Outputs, Secret};
-use yadokari::context::{ContextSpec, FoundContext, GitOptions};
+use yadokari::context::{ContextSpec, FoundContext, GitOptions, GitOptionsError};
 use yadokari::image::media_type::{Compression, ImageFormat};
 use yadokari::image::{Platform, Reference};
 use yadokari::layer::LayerCompression;
@@ -72,11 +72,38 @@ pub(crate) fn jobs(flags: &BuildFlags) -> NonZeroUsize {
     NonZeroUsize::new(flags.jobs).unwrap_or_else(cores)
 }
 
+/// Puts `--bucket` in the place of the context.
+///
+/// # Source
+/// Kaniko `cmd/executor`, `resolveSourceContext`: a context that is a path comes first.
+pub(crate) fn with_bucket(mut line: CommandLine) -> CommandLine {
+    let Some(bucket) = line.build.bucket.take().filter(|bucket| !bucket.is_empty()) else { return line };
+    let context = &mut line.build.context;
+    if !context.is_empty() && !context.contains("://") {
+        let warning = format!("--bucket has no effect: --context is the directory {context}; name the bucket there");
+        line.without_effect.warnings.push(warning);
+    } else {
+        *context = if bucket.contains("://") { bucket } else { format!("gs://{bucket}") };
+    }
+    line
+}
+
+/// Keys of `--git` that say nothing, which Kaniko takes silently.
+pub(crate) fn unknown_git_keys(flags: &BuildFlags) -> impl Iterator<Item = String> {
+    let unknown = flags.git.iter().filter_map(|KeyValue { name, value }| {
+        GitOptions::default().set(name, value).err().filter(|error| matches!(error, GitOptionsError::Key(_)))
+    });
+    unknown.map(|error| format!("--git has no effect: {error}"))
+}
+
 /// The build context. `GIT_PULL_METHOD=http` is Kaniko's.
 pub(crate) fn context(flags: &BuildFlags, env: Environment<'_>) -> Result<ContextSpec, SettingsError> {
     let mut git = GitOptions::default();
     for KeyValue { name, value } in &flags.git {
-        git.set(name, value).map_err(|error| usage(format!("--git: {error}")))?;
+        match git.set(name, value) {
+            Ok(()) | Err(GitOptionsError::Key(_)) => {}
+            Err(error) => return Err(usage(format!("--git: {error}"))),
+        }
     }
     let build_args = command_line::build_args(&flags.build_arg, env);
     let keep_git_dir = build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR");

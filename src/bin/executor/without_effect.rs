@@ -7,7 +7,6 @@ use crate::command_line::values::boolean;
 /// A flag that is accepted, and why it does nothing.
 pub(crate) struct Flag {
     pub(crate) name: &'static str,
-    short: Option<char>,
     variable: Option<&'static str>,
     kind: Kind,
     pub(crate) why: &'static str,
@@ -20,9 +19,8 @@ enum Kind {
 }
 
 /// All of them, in the order of their names.
-pub(crate) const FLAGS: [Flag; 7] = [
+pub(crate) const FLAGS: [Flag; 6] = [
     text("azure-container-registry-config", "credentials come from Docker's config.json, its helpers included"),
-    Flag { short: Some('b'), ..text("bucket", "the whole address goes to --context") },
     switch(
         "compressed-caching",
         true,
@@ -42,11 +40,11 @@ pub(crate) const FLAGS: [Flag; 7] = [
 ];
 
 const fn switch(name: &'static str, default: bool, why: &'static str) -> Flag {
-    Flag { name, short: None, variable: None, kind: Kind::Switch(default), why }
+    Flag { name, variable: None, kind: Kind::Switch(default), why }
 }
 
 const fn text(name: &'static str, why: &'static str) -> Flag {
-    Flag { name, short: None, variable: None, kind: Kind::Text, why }
+    Flag { name, variable: None, kind: Kind::Text, why }
 }
 
 impl Flag {
@@ -54,10 +52,6 @@ impl Flag {
         let help = format!("Without effect: {}.", self.why);
         let arg =
             Arg::new(self.name).long(self.name).help(help).help_heading("Without effect").action(ArgAction::Append);
-        let arg = match self.short {
-            Some(short) => arg.short(short),
-            None => arg,
-        };
         let arg = match self.variable {
             Some(variable) => arg.env(variable),
             None => arg,

@@ -16,8 +16,8 @@ use super::attach::{Attachments, attach};
 use super::destinations::Destination;
 use super::{Image, Product};
 use crate::digest::Digest;
-use crate::image::{Descriptor, Reference};
-use crate::registry::{Purpose, RegistryError};
+use crate::image::{Descriptor, Reference, media_type};
+use crate::registry::{Fault, Purpose, RegistryError};
 use crate::report::{Direction, Event, Transfer};
 
 /// Blobs that are asked for, or mounted, side by side: short requests, whose time is the network's.
@@ -134,7 +134,20 @@ impl Push<'_> {
 
     fn push_document(&self, name: &Reference, media_type: &str, bytes: &[u8]) -> Result<(), BuildError> {
         let pushed = self.services.registry.push_manifest(name, media_type, bytes);
-        pushed.map(drop).map_err(|error| self.failed(error))
+        pushed.map(drop).map_err(|error| {
+            self.advise(media_type, &error);
+            self.failed(error)
+        })
+    }
+
+    /// Some registries take images of Docker's form only, which Kaniko gives an image whose base has it.
+    fn advise(&self, media_type: &str, error: &RegistryError) {
+        let is_oci = matches!(media_type, media_type::OCI_MANIFEST | media_type::OCI_INDEX);
+        if is_oci && matches!(*error.fault, Fault::Refused(_)) && !error.is_immutable_tag() {
+            let host = self.destination.registry();
+            let advice = "if it knows no images of OCI's form, --image-format=docker gives it one that it knows";
+            self.services.observer.event(Event::Warning(format!("{host} refused the manifest: {advice}")));
+        }
     }
 
     fn names(&self, reference: &Reference) -> Result<Option<Descriptor>, BuildError> {

@@ -4,16 +4,19 @@ mod archive;
 mod layout;
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
+use yadokari::attest::{Attacher, AttestError};
 use yadokari::digest::Digest;
 use yadokari::image::{Descriptor, Reference};
 use yadokari::parallel::in_parallel;
 use yadokari::registry::{Client, Purpose, RegistryError};
 use yadokari::report::{Event, Observer};
+use yadokari::signature::SigningKey;
 use yadokari::store::StoreError;
 
 use crate::command_line::display;
@@ -22,7 +25,7 @@ use crate::command_line::settings::env;
 use crate::command_line::values::boolean;
 use crate::failure::Failure;
 use crate::flags::RegistryFlags;
-use crate::settings;
+use crate::{keys, settings};
 
 /// Blobs that are checked and uploaded side by side.
 const JOBS: usize = 8;
@@ -44,6 +47,11 @@ pub(crate) struct PushFlags {
     /// Do not ask all destinations first whether they will take the image.
     #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     skip_push_permission_check: bool,
+    /// Private key that signs the image, and of an index every image in it, so that cosign and `executor verify` know it: as
+    /// `generate-key-pair` or openssl write it. YADOKARI_SIGN_PASSWORD, else COSIGN_PASSWORD, opens an encrypted one.
+    /// Nothing in the place of FILE: no signature.
+    #[arg(long, env = "YADOKARI_SIGN_KEY", value_name = "FILE")]
+    sign_key: Option<OsString>,
     #[command(flatten)]
     registry: RegistryFlags,
     #[command(flatten)]
@@ -73,6 +81,12 @@ pub(crate) enum PushError {
         #[source]
         source: RegistryError,
     },
+    #[error("failed to sign {destination}")]
+    Sign {
+        destination: String,
+        #[source]
+        source: AttestError,
+    },
 }
 
 fn unusable(path: &Path, reason: impl Into<String>) -> PushError {
@@ -88,6 +102,10 @@ struct Document {
 impl Document {
     fn digest(&self) -> Digest {
         Digest::sha256(&self.bytes)
+    }
+
+    fn descriptor(&self) -> Descriptor {
+        Descriptor::of(&self.media_type, &self.bytes)
     }
 }
 
@@ -112,6 +130,7 @@ pub(crate) fn run(flags: &PushFlags) -> Result<(), Failure> {
     settings::unknown_helpers(&flags.registry).for_each(|warning| observer.event(Event::Warning(warning)));
     let destinations: Vec<Reference> =
         flags.destination.iter().map(|text| settings::reference(text)).collect::<Result<_, _>>()?;
+    let signer = keys::signer(flags.sign_key.as_deref(), &env)?;
     let stored = if flags.path.is_dir() { layout::open(&flags.path)? } else { archive::open(&flags.path)? };
     let client = Client::new(
         settings::client_options(&flags.registry, &env)?,
@@ -121,7 +140,8 @@ pub(crate) fn run(flags: &PushFlags) -> Result<(), Failure> {
         check(&client, &destinations)?;
     }
     for destination in &destinations {
-        push_patiently(flags, &client, &stored, destination, observer.as_ref())?;
+        let push = Push { client: &client, stored: &stored, destination, signer: signer.as_ref() };
+        push_patiently(flags, &push, observer.as_ref())?;
     }
     Ok(())
 }
@@ -135,48 +155,80 @@ fn check(client: &Client, destinations: &[Reference]) -> Result<(), PushError> {
     Ok(())
 }
 
-fn push_patiently(
-    flags: &PushFlags,
-    client: &Client,
-    stored: &Stored,
-    destination: &Reference,
-    observer: &dyn Observer,
-) -> Result<(), PushError> {
-    let mut attempt = 0;
+/// One destination.
+struct Push<'a> {
+    client: &'a Client,
+    stored: &'a Stored,
+    destination: &'a Reference,
+    signer: Option<&'a SigningKey>,
+}
+
+fn push_patiently(flags: &PushFlags, push: &Push<'_>, observer: &dyn Observer) -> Result<(), PushError> {
+    let (destination, mut attempt) = (push.destination, 0);
     loop {
-        match push(client, stored, destination) {
+        match push.once() {
             Ok(()) => {
-                observer.event(Event::Info(format!("pushed {destination}@{}", stored.root.digest())));
+                observer.event(Event::Info(format!("pushed {destination}@{}", push.stored.root.digest())));
                 return Ok(());
             }
-            Err(error) if flags.push_ignore_immutable_tag_errors && error.is_immutable_tag() => {
-                observer.event(Event::Warning(format!("{destination} stays as it is: {}", error.fault)));
+            Err(PushError::Push { source, .. })
+                if flags.push_ignore_immutable_tag_errors && source.is_immutable_tag() =>
+            {
+                observer.event(Event::Warning(format!("{destination} stays as it is: {}", source.fault)));
                 return Ok(());
             }
-            Err(error) if attempt < flags.push_retry && error.is_transient() => {
-                observer.event(Event::Warning(format!("push to {destination} failed, trying again: {error}")));
+            Err(PushError::Push { source, .. }) if attempt < flags.push_retry && source.is_transient() => {
+                observer.event(Event::Warning(format!("push to {destination} failed, trying again: {source}")));
                 std::thread::sleep(Duration::from_secs(1 << attempt.min(6)));
                 attempt += 1;
             }
-            Err(source) => return Err(PushError::Push { destination: destination.to_string(), source }),
+            Err(error) => return Err(error),
         }
     }
 }
 
-/// Blobs, then what the index names, then what has the name.
-fn push(client: &Client, stored: &Stored, destination: &Reference) -> Result<(), RegistryError> {
-    let there = client.head_manifest(destination, Purpose::Push)?;
-    if there.is_some_and(|there| there.digest == stored.root.digest()) {
-        return Ok(());
+impl Push<'_> {
+    fn once(&self) -> Result<(), PushError> {
+        let root = &self.stored.root;
+        let failed = |source| PushError::Push { destination: self.destination.to_string(), source };
+        let there = self.client.head_manifest(self.destination, Purpose::Push).map_err(failed)?;
+        let is_named = there.is_some_and(|there| there.digest == root.digest());
+        if !is_named {
+            self.contents().map_err(failed)?;
+        }
+        if let Some(key) = self.signer {
+            // Whoever finds the name finds the signature.
+            if !is_named {
+                self.document(&self.destination.with_digest(root.digest()), root).map_err(failed)?;
+            }
+            self.sign(key)?;
+        }
+        if is_named { Ok(()) } else { self.document(self.destination, root).map_err(failed) }
     }
-    let pushed =
-        in_parallel(&stored.blobs, JOBS, |(blob, source)| push_blob(client, destination, blob, source.as_ref()));
-    pushed.into_iter().collect::<Result<(), _>>()?;
-    for document in &stored.below {
-        let name = destination.with_digest(document.digest());
-        client.push_manifest(&name, &document.media_type, &document.bytes)?;
+
+    /// Blobs, then what the index names.
+    fn contents(&self) -> Result<(), RegistryError> {
+        let pushed = in_parallel(&self.stored.blobs, JOBS, |(blob, source)| {
+            push_blob(self.client, self.destination, blob, source.as_ref())
+        });
+        pushed.into_iter().collect::<Result<(), _>>()?;
+        let mut below = self.stored.below.iter();
+        below.try_for_each(|document| self.document(&self.destination.with_digest(document.digest()), document))
     }
-    client.push_manifest(destination, &stored.root.media_type, &stored.root.bytes).map(drop)
+
+    fn document(&self, name: &Reference, document: &Document) -> Result<(), RegistryError> {
+        self.client.push_manifest(name, &document.media_type, &document.bytes).map(drop)
+    }
+
+    /// What gets the name, and all below it, as a build does.
+    fn sign(&self, key: &SigningKey) -> Result<(), PushError> {
+        let attacher = Attacher::new(self.client, self.destination);
+        let subjects: Vec<Descriptor> =
+            std::iter::once(&self.stored.root).chain(&self.stored.below).map(Document::descriptor).collect();
+        let signed = in_parallel(&subjects, JOBS, |subject| attacher.sign(subject, key));
+        let failed = |source| PushError::Sign { destination: self.destination.to_string(), source };
+        signed.into_iter().collect::<Result<(), _>>().map_err(failed)
+    }
 }
 
 fn push_blob(client: &Client, to: &Reference, blob: &Descriptor, source: &dyn Blob) -> Result<(), RegistryError> {
