@@ -202,3 +202,63 @@ fn wrong_usage_is_told_before_anything_is_built() {
     fails(&[BOTH, "--build-arg=BUILDKIT_MULTI_PLATFORM=0"], "contradicts 2 platforms");
     fails(&["--build-arg=BUILDKIT_MULTI_PLATFORM=maybe"], "expected true or false");
 }
+
+/// For Linux on arm64: makes the directory `/made` and ends with 0.
+fn program_for_arm64() -> Vec<u8> {
+    let code: [u32; 8] =
+        [0x92800c60, 0x100000e1, 0xd2803da2, 0xd2800448, 0xd4000001, 0xd2800000, 0xd2800ba8, 0xd4000001];
+    let mut body: Vec<u8> = code.iter().flat_map(|word| word.to_le_bytes()).collect();
+    body.extend_from_slice(b"/made\0");
+    let length = 120 + body.len() as u64;
+    let mut bytes = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\xb7\0\x01\0\0\0".to_vec();
+    // Entry, program headers, none of sections.
+    [0x40_0078u64, 64, 0].iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
+    bytes.extend_from_slice(b"\0\0\0\0\x40\0\x38\0\x01\0\0\0\0\0\0\0");
+    // One segment to read and execute: the whole file.
+    bytes.extend_from_slice(b"\x01\0\0\0\x05\0\0\0");
+    [0, 0x40_0000, 0x40_0000, length, length, 4096]
+        .iter()
+        .for_each(|word: &u64| bytes.extend_from_slice(&word.to_le_bytes()));
+    bytes.extend_from_slice(&body);
+    bytes
+}
+
+/// Registers qemu for whatever `exec` starts, in a user namespace: nobody else on the machine sees it, and it ends with it.
+/// Linux can do that since 6.7.
+const WITH_HANDLER: &str = r#"mount -t binfmt_misc none /proc/sys/fs/binfmt_misc || exit 77
+printf %s ':arm64:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:/usr/bin/qemu-aarch64-static:FP' >/proc/sys/fs/binfmt_misc/register || exit 77
+exec "$@""#;
+
+#[test]
+fn a_step_for_another_architecture_runs_where_there_is_a_handler() {
+    let project = context("FROM scratch\nCOPY program /\nRUN [\"/program\"]\n", &[]);
+    let program = project.path().join("program");
+    fs::write(&program, program_for_arm64()).expect("written");
+    run("chmod", &["755", &program.display().to_string()]);
+    let archive = project.path().join("image.tar").display().to_string();
+    let mut command = Command::new("unshare");
+    command.args([
+        "--user",
+        "--map-root-user",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--mount-proc",
+        "sh",
+        "-c",
+        WITH_HANDLER,
+        "sh",
+    ]);
+    command.arg(executor().get_program()).arg("--context").arg(project.path());
+    command.args(["--no-push", "--platform=linux/arm64", &format!("--tar-path={archive}")]);
+    let output = command.output().expect("unshare");
+    if output.status.code() == Some(77) || text(&output).contains("unshare failed") {
+        return; // An older kernel, no qemu, or no user namespaces.
+    }
+    assert_success(&output);
+    let layers = run("tar", &["-xOf", &archive, "manifest.json"]);
+    let last = json(&layers)[0]["Layers"].as_array().and_then(|layers| layers.last().cloned()).expect("layers");
+    let last = last.as_str().expect("a name");
+    let listed = run("sh", &["-c", &format!("tar -xOf {archive} {last} | tar -tz")]);
+    assert!(listed.lines().any(|line| line == "made/"), "{listed}");
+}
