@@ -2,7 +2,7 @@
 # The images of deploy/image, and the ways that pipelines use them, in podman containers: what lies where, the shell of
 # debug, the job of deploy/gitlab-ci.yml line by line, credentials as Pods have them.
 # usage: images.sh BINARIES [ARM64_BINARIES]; needs root, podman, runc, docker-registry, busybox-static, skopeo, perl, and for
-# the other architecture qemu-user-static and file.
+# the other architecture qemu-user-static and file. Amazon's S3 is moto.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source tests/support/python.sh
@@ -130,7 +130,8 @@ grep -A1 '"server": "https://index.docker.io/v1/"\|"server": "docker.io"' "$work
 pod "$registry/executor:1" --destination="$closed/nobody:1" && wrong "without credentials" || grep -qi 'unauthorized\|401\|credential' "$work/log" || wrong "another error"
 
 echo "-- Amazon: a secret at /root/.aws"
-"$python" tests/deploy/clouds.py "$closed" $password >"$work/clouds" &
+tar -C "$work/context" -zcf "$work/context.tar.gz" .
+"$python" tests/deploy/clouds.py "$closed" $password "$work/context.tar.gz" >"$work/clouds" &
 others+=($!)
 for _ in $(seq 100); do [ -s "$work/clouds" ] && break; sleep 0.1; done
 cloud=http://127.0.0.1:$(cat "$work/clouds")
@@ -155,6 +156,29 @@ google=europe-docker.pkg.dev
 pod -v "$work/google:/secret:ro" -e GOOGLE_APPLICATION_CREDENTIALS=/secret/kaniko-secret.json -e HTTP_PROXY="$cloud" -e NO_PROXY=127.0.0.1 \
     "$registry/executor:1" --destination="$google/project/app:1" --insecure-registry="$google" || wrong "Google"
 pushed project/app:1
+
+echo "-- contexts in buckets: the Pods of deploy/kubernetes, argument by argument"
+cache-server/tests/moto.sh
+"${CARGO_TARGET_DIR:-target}/moto/bin/moto_server" -H 127.0.0.1 -p 0 >/dev/null 2>"$work/moto" &
+others+=($!)
+for _ in $(seq 300); do grep -q 'Running on' "$work/moto" && break; sleep 0.1; done
+s3=$(sed -n 's/.*Running on \(http:[^ ]*\).*/\1/p' "$work/moto")
+signature='Authorization: AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE/20200101/us-east-1/s3/aws4_request'
+curl -fsS -X PUT -H "$signature" "$s3/contexts" >/dev/null
+curl -fsS -T "$work/context.tar.gz" -H "$signature" "$s3/contexts/app/context.tar.gz" >/dev/null
+cp -r "$work/regcred" "$work/example"
+sed -i "s#$closed#registry.example#" "$work/example/..2026_11_21/config.json"
+runs_pod() { # file, then what the cluster of its user has: volumes, where the bucket is
+    mapfile -t arguments < <("$python" tests/deploy/pod.py "deploy/kubernetes/$1" args)
+    mapfile -t variables < <("$python" tests/deploy/pod.py "deploy/kubernetes/$1" env)
+    [ ${#arguments[@]} -ge 3 ] || wrong "$1 has no arguments"
+    container "${variables[@]}" -e HTTP_PROXY="$cloud" -e NO_PROXY=127.0.0.1 "${@:2}" "$registry/executor:1" "${arguments[@]}" \
+        --insecure-registry=registry.example --insecure-registry="$google" || wrong "$1"
+}
+runs_pod build-s3.yaml -v "$work/example:/kaniko/.docker:ro" -v "$work/aws:/root/.aws:ro" -e S3_ENDPOINT="$s3" -e S3_FORCE_PATH_STYLE=true
+pushed team/app:1
+runs_pod build-gcs.yaml -v "$work/google:/secret:ro" -e STORAGE_EMULATOR_HOST="$cloud"
+pushed project/app/app:1
 
 if [ -n "${2-}" ]; then
     echo "-- arm64"

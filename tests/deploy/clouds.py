@@ -1,18 +1,22 @@
 #!/usr/bin/env python3
-"""What stands for the clouds: Amazon's ECR, Google's token server, and a proxy that leads their registries to ours.
+"""What stands for the clouds: Amazon's ECR, Google's token server and storage, and a proxy that leads their registries, and the one
+that deploy/kubernetes names, to ours.
 
-usage: clouds.py REGISTRY PASSWORD; prints its port. The registry takes the users AWS and oauth2accesstoken with PASSWORD.
+usage: clouds.py REGISTRY PASSWORD OBJECT; prints its port. The registry takes the users AWS and oauth2accesstoken with PASSWORD.
+OBJECT is a file: what gs://contexts/app/context.tar.gz is to who has a token.
 """
 import base64
 import http.server
 import json
+import pathlib
 import select
 import socket
 import sys
+import urllib.parse
 
-REGISTRY, PASSWORD = sys.argv[1:]
+REGISTRY, PASSWORD, OBJECT = sys.argv[1:]
 # The clouds' registries: to whom the executor believes to talk.
-LED = {"123456789012.dkr.ecr.eu-west-1.amazonaws.com", "europe-docker.pkg.dev"}
+LED = {"123456789012.dkr.ecr.eu-west-1.amazonaws.com", "europe-docker.pkg.dev", "registry.example"}
 
 
 class Clouds(http.server.BaseHTTPRequestHandler):
@@ -56,6 +60,16 @@ class Clouds(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         self.cloud()
+
+    def do_GET(self):
+        if urllib.parse.unquote(self.path) != "/contexts/app/context.tar.gz" or self.headers.get("Authorization") != f"Bearer {PASSWORD}":
+            return self.answer(403, {})
+        body = pathlib.Path(OBJECT).read_bytes()
+        self.send_response(200)
+        for name, value in {"ETag": '"1"', "Last-Modified": "Sat, 21 Nov 2026 10:00:00 GMT", "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
 
     def log_message(self, *_):
         pass
