@@ -51,8 +51,11 @@ pub(super) fn license(text: &str) -> Option<String> {
     let mut found: Vec<String> = Vec::new();
     for license in of_files.filter_map(|paragraph| field(paragraph, "License")).filter(|text| !text.is_empty()) {
         let license = licenses::of_debian(&license);
-        if !found.contains(&license) && found.len() < MAX_LICENSES {
-            found.push(license);
+        let parts = if license.contains(" OR ") { vec![license.as_str()] } else { license.split(" AND ").collect() };
+        for part in parts {
+            if found.len() < MAX_LICENSES && !found.iter().any(|known| known == part) {
+                found.push(part.to_owned());
+            }
         }
     }
     match found.as_slice() {

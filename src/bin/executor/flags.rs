@@ -326,8 +326,8 @@ pub(crate) struct OutputFlags {
     /// called like secrets.
     #[arg(long, env = "YADOKARI_PROVENANCE", value_enum, default_value_t = ProvenanceFlag::False, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "min")]
     pub(crate) provenance: ProvenanceFlag,
-    /// Say what is installed in the image (SPDX 2.3): packages of dpkg, apk and rpm, and those of languages, by lock files
-    /// and installed metadata. Beside the image in its registry, signed when there is a --sign-key.
+    /// Say what is installed in the image (SPDX 2.3): packages of dpkg, apk and rpm, and those of languages, by lock files,
+    /// installed metadata, Java archives and programs of Go. Beside the image in its registry, signed when there is a --sign-key.
     #[arg(long, env = "YADOKARI_SBOM", value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) sbom: bool,
     /// Write what was built as JSON, with the fields of `docker buildx build --metadata-file`.

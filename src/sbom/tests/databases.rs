@@ -174,7 +174,7 @@ fn all_forms_are_found_where_rpm_puts_them() {
     assert_eq!(names, ["bash", "libfoo", "zypper"]);
 }
 
-const COPYRIGHT: &str = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\nUpstream-Name: x\nLicense: ISC\n\nFiles: *\nCopyright: a\nLicense: GPL-2+ or Artistic\n text\n\nFiles: b\nLicense: Expat\n\nFiles: c\nLicense: Expat\n\nLicense: GPL-3\n text\n";
+const COPYRIGHT: &str = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\nUpstream-Name: x\nLicense: ISC\n\nFiles: *\nCopyright: a\nLicense: GPL-2+ or Artistic\n text\n\nFiles: b\nLicense: Expat\n\nFiles: c\nLicense: Expat and Expat\n\nLicense: GPL-3\n text\n";
 
 #[test]
 fn licenses_of_debian() {
