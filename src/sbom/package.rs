@@ -28,7 +28,7 @@ pub enum Ecosystem {
     Npm,
     /// PyPI.
     Python,
-    /// crates.io.
+    /// Rust's crates.
     Cargo,
     /// Go modules.
     Go,
