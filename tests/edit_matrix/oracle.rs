@@ -281,14 +281,15 @@ impl State {
         self.make_directories(&to, copy.chmod.unwrap_or(0o755), owner.unwrap_or_default(), &mut written);
         for pattern in &copy.sources {
             let found = sources(copy, source, pattern);
-            self.is_impossible |= found.is_empty() || found.iter().any(|(_, files)| files.is_empty());
+            self.is_impossible |= found.is_empty() || found.iter().any(|(_, files)| files.is_none());
             for (name, files) in found {
-                self.place(copy, &to, &name, files, owner, &mut written);
+                self.place(copy, &to, &name, files.unwrap_or_default(), owner, &mut written);
             }
         }
         if let Some(directory) = &copy.repository {
             let files = below(&checkout(&project.repository), directory);
             self.is_impossible |= files.is_empty();
+            let files = without(&files, &copy.exclude);
             self.place(copy, &to, "", files, owner, &mut written);
         }
         let downloaded = copy.download.then(|| ("file".to_owned(), project.download.clone(), 0o600));
@@ -308,9 +309,7 @@ impl State {
         let mut first: BTreeMap<String, String> = BTreeMap::new();
         let is_directory = files.get("").is_some_and(|root| root.what == What::Directory);
         // Of a directory it takes what is in it.
-        for (path, mut node) in
-            without(&files, &copy.exclude).into_iter().filter(|(path, _)| !is_directory || !path.is_empty())
-        {
+        for (path, mut node) in files.into_iter().filter(|(path, _)| !is_directory || !path.is_empty()) {
             let at = join(to, if is_directory { &path } else { name });
             if let (true, What::Archive(members)) = (copy.add && !is_directory, &node.what) {
                 for (path, text) in members.clone() {

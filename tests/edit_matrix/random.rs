@@ -74,7 +74,7 @@ fn some_path(random: &mut Random, project: &Project, stage: usize) -> String {
         ..project.clone()
     };
     let tree = oracle::evaluate(&upto).trees.remove(0);
-    let is_made = |path: &str| path.starts_with(['d', 'r']) || path == "etc/version";
+    let is_made = |path: &str| (path.starts_with(['d', 'r']) && path != "dev") || path == "etc/version";
     let paths: Vec<String> = tree.into_iter().filter(|(path, _)| is_made(path)).map(|(path, _)| path).collect();
     format!("/{}", random.of(&paths))
 }

@@ -36,7 +36,8 @@ pub(crate) fn node(what: What, mode: u32) -> Node {
 /// The files of a base image that the oracle knows; the second one has another version and owner.
 pub(crate) fn base(number: usize, architecture: &str) -> Tree {
     let mut tree = Tree::new();
-    for directory in ["", "bin", "etc", "srv"] {
+    // Where the first RUN finds no dev, proc and sys, it leaves them.
+    for directory in ["", "bin", "dev", "etc", "proc", "srv", "sys"] {
         tree.insert(directory.into(), node(What::Directory, 0o755));
     }
     tree.insert("tmp".into(), node(What::Directory, 0o777));
@@ -91,10 +92,15 @@ fn part(tree: &Tree, takes: impl Fn(&str) -> bool) -> Tree {
     tree.iter().filter(|(path, node)| is_there(path, node)).map(|(path, node)| (path.clone(), node.clone())).collect()
 }
 
-/// What is left of a tree when these patterns are left out; the last one that fits counts.
+/// Whether these patterns leave a path out; the last one that fits counts.
+fn is_left_out(patterns: &[String], path: &str) -> bool {
+    let decisive = patterns.iter().rev().find(|pattern| is_covered(pattern.trim_start_matches('!'), path));
+    decisive.is_some_and(|pattern| !pattern.starts_with('!'))
+}
+
+/// What is left of a tree without what these patterns leave out.
 pub(crate) fn without(tree: &Tree, patterns: &[String]) -> Tree {
-    let decisive = |path: &str| patterns.iter().rev().find(|pattern| is_covered(pattern.trim_start_matches('!'), path));
-    part(tree, |path| decisive(path).is_none_or(|pattern| pattern.starts_with('!')))
+    part(tree, |path| !is_left_out(patterns, path))
 }
 
 /// The files of the context that are not ignored.
@@ -166,19 +172,22 @@ pub(crate) fn below(tree: &Tree, path: &str) -> Tree {
     found.map(|(rest, node)| (rest.trim_start_matches('/').to_owned(), node)).collect()
 }
 
-/// The name and the tree of each thing that a source of a COPY names.
-pub(crate) fn sources(copy: &Copy, tree: &Tree, source: &str) -> Vec<(String, Tree)> {
+/// The name and the tree of each thing that a source of a COPY names; `None` for a thing that is not there.
+pub(crate) fn sources(copy: &Copy, tree: &Tree, source: &str) -> Vec<(String, Option<Tree>)> {
     if copy.parents {
-        return with_parents(tree, source);
+        return vec![(String::new(), with_parents(copy, tree, source))];
     }
-    matches(tree, source).into_iter().map(|(name, root)| (name, below(tree, &root))).collect()
+    let rest = |root: &str| tree.contains_key(root).then(|| without(&below(tree, root), &copy.exclude));
+    matches(tree, source).into_iter().map(|(name, root)| (name, rest(&root))).collect()
 }
 
-fn with_parents(tree: &Tree, source: &str) -> Vec<(String, Tree)> {
+/// Directories on the way are there for what is taken.
+fn with_parents(copy: &Copy, tree: &Tree, source: &str) -> Option<Tree> {
     let (pivot, pattern) = source.split_once("/./").unwrap_or(("", source));
     let root = below(tree, &follow(tree, pivot));
-    let found = part(&root, |path| is_covered(pattern.trim_matches('/'), path));
-    if found.len() > 1 { vec![(String::new(), found)] } else { Vec::new() }
+    let is_named = |path: &str| is_covered(pattern.trim_matches('/'), path);
+    let is_there = root.keys().any(|path| !path.is_empty() && is_named(path));
+    is_there.then(|| part(&root, |path| is_named(path) && !is_left_out(&copy.exclude, path)))
 }
 
 /// The name and the place of what a source with at most one `*`, in its last part, names.

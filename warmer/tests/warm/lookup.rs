@@ -156,7 +156,7 @@ fn our_warmer_goes_on_with_kanikos_volume() {
         world.warm(&["-i", &name]);
         let fetched = world.log_lines("").into_iter().filter(is_blob).count() - before;
         assert_eq!(fetched, 1 + usize::from(is_damaged), "the configuration, and what was damaged");
-        assert_eq!(world.warmed(), [name.clone()]);
+        assert_eq!(world.warmed(), std::slice::from_ref(&name));
         assert_eq!(entries(&world), theirs);
         let verify = executor().args(["cache", "verify", "--cache-dir"]).arg(world.cache()).output();
         succeed(verify.expect("executor runs"));
