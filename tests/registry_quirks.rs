@@ -116,6 +116,20 @@ const QUIRKS: &[Quirk] = &[
         saves: true,
     },
     Quirk {
+        name: "out of order (any)",
+        rule: |asked| asked.path.starts_with("/v2/cache/").then(|| no(503, "UNAVAILABLE", "out of order")).flatten(),
+        warning: Some("is off after 3 failures"),
+        information: None,
+        saves: false,
+    },
+    Quirk {
+        name: "out of order when it is written to (any)",
+        rule: |asked| asked.is("PUT", "/v2/cache/manifests/").then(|| no(500, "UNKNOWN", "disk full")).flatten(),
+        warning: Some("disk full"),
+        information: None,
+        saves: false,
+    },
+    Quirk {
         name: "extensions are an error (any)",
         rule: |asked| asked.is("GET", "/_oci/").then(|| no(400, "UNSUPPORTED", "no extensions")).flatten(),
         warning: None,
@@ -196,12 +210,18 @@ fn a_tag_that_cannot_be_moved_stays_as_it_is() {
     assert_eq!(log.matches("has immutable tags").count(), 1, "{log}");
 }
 
-/// The record of the first COPY.
+/// The layers of an image, as hex.
+fn raw_layers(name: &str) -> Vec<String> {
+    let name = format!("docker://{name}");
+    let image = support::run("skopeo", &["inspect", "--raw", "--tls-verify=false", &name]);
+    let image: Value = serde_json::from_str(&image).expect("JSON");
+    let layers = image["layers"].as_array().expect("layers").iter();
+    layers.map(|layer| layer["digest"].as_str().expect("digest").trim_start_matches("sha256:").to_owned()).collect()
+}
+
+/// The layer of the first COPY.
 fn first_layer(registry: &Registry) -> PathBuf {
-    let client = |path: &str| support::run("skopeo", &["inspect", "--raw", "--tls-verify=false", path]);
-    let image: Value = serde_json::from_str(&client(&format!("docker://{}/app:1", registry.address))).expect("JSON");
-    let digest = image["layers"][0]["digest"].as_str().expect("digest").trim_start_matches("sha256:").to_owned();
-    registry.blob(&digest)
+    registry.blob(&raw_layers(&format!("{}/app:1", registry.address))[0])
 }
 
 /// A hit whose layer cannot be had is a miss, however late that shows.
@@ -229,6 +249,34 @@ fn a_layer_that_cannot_be_had_is_made_again() {
         let out = tempfile::tempdir().expect("directory");
         let layout = format!("oci:{}:x", out.path().display());
         support::run("skopeo", &["copy", "-q", "--src-tls-verify=false", &format!("docker://{tag}"), &layout]);
+    }
+}
+
+/// The same build saves what it had to make again, though it learns of the loss only from the push.
+#[test]
+fn a_record_whose_layer_was_lost_is_saved_again_at_once() {
+    let caches = Registry::start();
+    let base = caches.push_base();
+    for step in ["COPY f /one", "RUN cat /proc/sys/kernel/random/uuid > /one"] {
+        let project = context(&format!("FROM {base}\n{step}\nCOPY f /two\n"), &[("f", step)]);
+        // Each registry for images is a new one, so that every layer has to be had.
+        let build = || {
+            let images = Registry::start();
+            let name = format!("{}/app:1", images.address);
+            let mut command = executor();
+            command.arg("-c").arg(project.path()).args(["-d", &name, "--cache=true"]);
+            let output = command.arg(format!("--cache-repo={}/cache", caches.address)).output().expect("executor runs");
+            assert_success(&output);
+            let layers = raw_layers(&name);
+            (text(&output), layers[layers.len() - 2].clone())
+        };
+        let (_, lost) = build();
+        fs::remove_file(caches.blob(&lost)).expect("remove");
+        let (log, made) = build();
+        assert!(log.contains("its step is done again"), "{step}: {log}");
+        let (log, found) = build();
+        assert!(!log.contains("its step is done again") && log.contains("2 steps cached, 0 run"), "{step}: {log}");
+        assert_eq!(found, made, "{step}");
     }
 }
 

@@ -108,7 +108,8 @@ pub(super) fn stage_files(tree: &View, path: &str) -> Vec<InputFile> {
     tree_inputs(tree, tree_paths(tree, path), &BTreeMap::new())
 }
 
-fn tree_paths(tree: &View, path: &str) -> Vec<EntryPath> {
+/// What is at and below `path`. Links on the way are followed.
+pub(super) fn tree_paths(tree: &View, path: &str) -> Vec<EntryPath> {
     let written = path.trim_start_matches('/').as_bytes();
     let root = tree.resolve(written, LastLink::Follow).unwrap_or_else(|_| written.to_vec());
     let top = tree.get(&root).map(|_| root.clone());

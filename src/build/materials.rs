@@ -13,7 +13,7 @@ use super::layers::toc_bytes;
 use super::request::Services;
 use super::state::{Contents, Origin, StageState, StateLayer};
 use crate::cache::LayerCache as _;
-use crate::context::{Archive, ContextError, MemberKind};
+use crate::context::{Archive, ContextDirectory, ContextError, MemberKind, open_file};
 use crate::digest::{ChainId, ContentHash, DiffId};
 use crate::image::media_type;
 use crate::layer::{
@@ -23,7 +23,7 @@ use crate::layer::{
 use crate::registry::Purpose;
 use crate::report::Event;
 use crate::sandbox::Cancel;
-use crate::view::{Node, NodeKind, View};
+use crate::view::{Node, NodeKind};
 
 /// Layers' contents, each got once per build.
 pub(super) struct Materials<'a> {
@@ -117,29 +117,41 @@ impl<'a> Materials<'a> {
         known.hashes.extend(files);
     }
 
-    /// Takes note of what files of a context held when the definition keys were made.
-    pub(super) fn note_hashes(&self, context: &View, hashes: &BTreeMap<EntryPath, ContentHash>) {
-        let content = |(path, hash): (&EntryPath, &ContentHash)| match &context.get(path)?.kind {
-            NodeKind::File(file) => Some((file.content.clone(), *hash)),
+    /// Takes note of what files of a context held when the definition keys were made: whatever is read of
+    /// them from now on must be the same.
+    pub(super) fn note_files(&self, context: &ContextDirectory, paths: &[EntryPath]) -> Result<(), BuildError> {
+        let hashes = context.hash_files(paths)?;
+        let noted = paths.iter().filter_map(|path| match &context.view().get(path)?.kind {
+            NodeKind::File(file) => Some((file.content.clone(), file.hash.or_else(|| hashes.get(path).copied())?)),
             _ => None,
-        };
-        self.known().hashes.extend(hashes.iter().filter_map(content));
+        });
+        self.known().hashes.extend(noted);
+        Ok(())
     }
 
-    /// What went into a layer must be what the keys say of it: a file of this machine as it was hashed, a
-    /// file of another layer as its table of contents has it. Else the cache would give out the one for
-    /// the other.
+    /// An archive that was unpacked must be what the keys say of its file.
+    pub(super) fn check_archive(&self, file: &Path, archive: &Archive) -> Result<(), BuildError> {
+        let noted = self.known().hashes.get(&Content::Host(file.to_owned())).copied();
+        if noted.is_some_and(|noted| noted != archive.hash) { Err(changed(file)) } else { Ok(()) }
+    }
+
+    /// What went into a layer or a mount must be what the keys say of it: a file of this machine as it was
+    /// hashed, a file of another layer as its table of contents has it. Else the cache would give out the
+    /// one for the other.
     pub(super) fn check_unchanged(&self, changes: &[Change], toc: &Toc) -> Result<(), BuildError> {
         let mut known = self.known();
         for (change, entry) in changes.iter().zip(&toc.entries) {
             let (ChangeKind::File { content, .. }, EntryKind::File { hash, .. }) = (&change.kind, &entry.kind) else {
                 continue;
             };
+            let is_changed = known.hashes.get(content).is_some_and(|noted| noted != hash);
             match content {
-                Content::Host(path) if known.hashes.get(content).is_some_and(|noted| noted != hash) => {
-                    return Err(ContextError::Changed { path: path.clone() }.into());
-                }
+                Content::Host(path) if is_changed => return Err(changed(path)),
                 Content::Layer { layer, offset } => {
+                    // A tar that is not compressed is read where it is.
+                    if let (true, Some(tar)) = (is_changed, known.archives.get(layer)) {
+                        return Err(changed(tar));
+                    }
                     let told = known.file_at(layer, *offset).map(|entry| &entry.kind);
                     let is_other = matches!(told, Some(EntryKind::File { hash: told, .. }) if told != hash);
                     if let (true, Some(layer)) = (is_other, known.layers.get(layer)) {
@@ -384,7 +396,7 @@ impl<'a> Materials<'a> {
     /// As [`Self::open`], for who does not read from the beginning to the end.
     pub(super) fn open_anywhere(&self, content: &Content) -> std::io::Result<Box<dyn ReadSeek>> {
         match content {
-            Content::Host(path) => Ok(Box::new(File::open(path)?)),
+            Content::Host(path) => Ok(Box::new(open_file(path)?)),
             Content::Bytes(bytes) => Ok(Box::new(std::io::Cursor::new(Arc::clone(bytes)))),
             Content::Layer { .. } => Ok(Box::new(File::open(self.spooled_path(content)?)?)),
         }
@@ -429,6 +441,10 @@ pub(super) fn check_diff_id(layer: &StateLayer, scanned: &Scanned) -> Result<(),
     let [layer, found, expected] =
         [layer.blob.digest.to_string(), scanned.diff_id.to_string(), layer.diff_id.to_string()];
     Err(BuildError::DiffId { layer, found, expected })
+}
+
+fn changed(path: &Path) -> BuildError {
+    ContextError::Changed { path: path.to_owned() }.into()
 }
 
 fn hash_file(path: &Path) -> Result<ContentHash, BuildError> {

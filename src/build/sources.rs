@@ -214,6 +214,7 @@ impl Remotes {
             let Some(NodeKind::File(file)) = selected.members.first().map(|root| &root.node.kind) else { continue };
             let Content::Host(path) = &file.content else { continue };
             if let Some(archive) = self.unpack(path, materials)? {
+                materials.check_archive(path, &archive)?;
                 archives.insert(selected.root.clone(), archive);
             }
         }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::BuildError;
 use super::evaluate::Evaluator;
+use super::inputs::tree_paths;
 use super::materials::{Materials, os_path};
 use super::state::StageState;
 use crate::extract::{Form, Ownership, extract};
@@ -46,11 +47,24 @@ impl Evaluator<'_> {
             }
         }
     }
+
+    /// [`write_tree`] of the files that `from` has.
+    pub(super) fn write_source(
+        &self,
+        from: &Source,
+        source: &str,
+        directory: &Path,
+    ) -> Result<Option<PathBuf>, BuildError> {
+        if let Some(context) = self.shop.services.files(from)? {
+            self.shop.materials.note_files(context, &tree_paths(context.view(), source))?;
+        }
+        write_tree(&self.source_view(from)?, source, directory, self.shop.materials)
+    }
 }
 
 /// Writes what `view` has at `source` below `directory` (made for it), with its owners and modes;
 /// returns where it is, or nothing when there is no such path. Links in `source` are followed.
-pub(super) fn write_tree(
+fn write_tree(
     view: &View,
     source: &str,
     directory: &Path,
@@ -93,7 +107,8 @@ fn unpack(changes: &[Change], directory: &Path, materials: &Materials<'_>) -> Re
     let archive = directory.join("archive");
     materials.spool(&super::layers::layer_contents(changes))?;
     let mut file = File::create(&archive).map_err(BuildError::file("create", &archive))?;
-    encode_files(changes, &|content| materials.open(content), Compression::None, &mut file)?;
+    let encoded = encode_files(changes, &|content| materials.open(content), Compression::None, &mut file)?;
+    materials.check_unchanged(changes, &encoded.toc)?;
     let file = File::open(&archive).map_err(BuildError::file("read", &archive))?;
     extract(file, directory, Form::Plain, Ownership::BestEffort)
         .map_err(|source| BuildError::Extract { layer: os_path(b"mount").display().to_string(), source })?;

@@ -34,12 +34,9 @@ impl Evaluator<'_> {
 
     fn plan_copy(&self, op: &CopyOp, state: &StageState, source: &View) -> Result<Vec<Change>, BuildError> {
         let hashes = match self.shop.services.files(&op.from)? {
-            Some(directory) => selected_hashes(op, directory)?,
+            Some(directory) => self.selected_hashes(op, directory)?,
             None => BTreeMap::new(),
         };
-        if let Some(directory) = self.shop.services.files(&op.from)? {
-            self.shop.materials.note_hashes(directory.view(), &hashes);
-        }
         let sources = self.shop.remotes.prepare(op, source, hashes, self.shop.materials)?;
         Ok(plan_copy(op, &state.contents().view, &sources.with(source), now())?)
     }
@@ -89,11 +86,17 @@ impl Evaluator<'_> {
         let members = members(changes, &|content| self.shop.materials.content_hash(content))?;
         Ok(content_key(self.shop.salt, &members))
     }
-}
 
-/// Read already for the definition key.
-fn selected_hashes(op: &CopyOp, directory: &ContextDirectory) -> Result<BTreeMap<EntryPath, ContentHash>, BuildError> {
-    let selected = select(op, directory.view())?;
-    let paths = selected.iter().flat_map(|s| s.members.iter().map(|member| s.origin(member)));
-    Ok(directory.hash_files(&paths.collect::<Vec<_>>())?)
+    /// Read already for the definition key.
+    fn selected_hashes(
+        &self,
+        op: &CopyOp,
+        directory: &ContextDirectory,
+    ) -> Result<BTreeMap<EntryPath, ContentHash>, BuildError> {
+        let selected = select(op, directory.view())?;
+        let paths = selected.iter().flat_map(|s| s.members.iter().map(|member| s.origin(member)));
+        let paths: Vec<EntryPath> = paths.collect();
+        self.shop.materials.note_files(directory, &paths)?;
+        Ok(directory.hash_files(&paths)?)
+    }
 }

@@ -23,8 +23,8 @@ pub enum CacheError {
         /// The registry's answer.
         source: RegistryError,
     },
-    /// It failed too often in this build and is not asked any more.
-    #[error("cache repository {0} is off for this build after repeated faults")]
+    /// It fails, or did so too often in this build to be asked any more; the user was told.
+    #[error("cache repository {0} fails, or is off for this build after it did")]
     Off(String),
     /// It took nothing; the user was told.
     #[error("cache repository {0} takes nothing")]

@@ -86,13 +86,13 @@ impl RegistryCache {
         let name = self.repository.name();
         let fault = if let CacheError::Registry(error) = error { Some(error) } else { None };
         let is_odd = fault.is_some_and(|error| matches!(*error.fault, Fault::Refused(_)));
+        let is_told = is_odd || fault.is_some_and(|error| is_of_registry(&error.fault));
         if fault.is_some_and(|error| self.reading.closes(error)) {
             self.warn(&format!("cache repository {name} cannot be read, nothing of it is used"), error);
         } else if is_odd && !self.told_odd.swap(true, Ordering::Relaxed) {
             let text = format!("cache repository {name} refuses look-ups, these are misses: {}", chain(error));
             self.observer.event(Event::Info(text));
-        } else if is_odd || self.reading.is_closed() || self.faults.load(Ordering::Relaxed) > MAX_FAULTS {
-            // Those that were under way when it went off have nothing new to say.
+        } else if is_told || self.reading.is_closed() {
             self.debug(format!("{what}: {}", chain(error)));
         } else {
             self.warn(what, error);
@@ -117,7 +117,13 @@ impl RegistryCache {
                 format!("cache repository {name} takes nothing, results are not saved there: {}{advice}", chain(error));
             self.observer.event(Event::Warning(text));
         }
-        if self.writing.is_closed() { Err(closed()) } else { saved }
+        if self.writing.is_closed() {
+            Err(closed())
+        } else if is_of_registry(&error.fault) {
+            Err(CacheError::Off(self.repository.name()))
+        } else {
+            saved
+        }
     }
 
     fn record(&self, key: &CacheKey) -> Result<Option<Record>, CacheError> {
@@ -313,12 +319,14 @@ impl RegistryCache {
         })
     }
 
-    /// Counts the faults of the registry as a whole.
+    /// Counts the faults of the registry as a whole; the first one is said, for all.
     fn ask<T>(&self, answer: Result<T, RegistryError>) -> Result<T, CacheError> {
         answer.map_err(|error| {
-            if is_of_registry(&error.fault) && self.faults.fetch_add(1, Ordering::Relaxed) + 1 == MAX_FAULTS {
-                let name = self.repository.name();
-                self.observer.event(Event::Warning(format!("cache repository {name} failed repeatedly: it is off")));
+            if is_of_registry(&error.fault) && self.faults.fetch_add(1, Ordering::Relaxed) == 0 {
+                let (name, reason) = (self.repository.name(), chain(&error));
+                self.observer.event(Event::Warning(format!(
+                    "cache repository {name} fails: steps may run again and not be saved, and it is off after {MAX_FAULTS} failures: {reason}"
+                )));
             }
             CacheError::Registry(error)
         })
@@ -411,6 +419,9 @@ impl LayerCache for RegistryCache {
     }
 
     fn all_records(&self, limit: usize) -> Vec<Record> {
+        if self.cannot_read() {
+            return Vec::new();
+        }
         let listed = CacheRepository::new(self.client.clone(), self.repository.clone()).list(limit);
         let listing = listed.unwrap_or_else(|error| {
             self.warn("the records cannot be listed, so misses are explained without them", &error);

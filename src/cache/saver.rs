@@ -109,7 +109,7 @@ fn work(cache: &dyn LayerCache, jobs: &Mutex<Receiver<Job>>, outcome: &Mutex<Out
         match saved {
             Ok(()) => outcome.saved += 1,
             // Told already.
-            Err(CacheError::Closed(_)) => {}
+            Err(CacheError::Closed(_) | CacheError::Off(_)) => {}
             // A hit of another cache, whose layers were never needed here.
             Err(CacheError::NotStored(digest)) => outcome.unneeded.push(digest),
             Err(error) => outcome.failures.push(error),

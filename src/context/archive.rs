@@ -3,8 +3,10 @@
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Cursor, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::digest::DiffId;
+use super::hash::open_file;
+use crate::digest::{ContentHash, DiffId};
 use crate::layer::{self, Content, DecodeError, Entry, EntryKind, EntryPath};
 use crate::view::{FileNode, Node, NodeKind};
 
@@ -22,6 +24,8 @@ pub struct Archive {
     pub diff_id: DiffId,
     /// The uncompressed tar.
     pub tar: PathBuf,
+    /// Of all bytes of the file that it was read from.
+    pub hash: ContentHash,
 }
 
 /// One member of an [`Archive`].
@@ -75,8 +79,8 @@ pub enum ArchiveError {
 /// See [`ArchiveError`].
 pub fn unpack(file: &Path, directory: &Path) -> Result<Option<Archive>, ArchiveError> {
     let failed = |operation, path: &Path, cause| ArchiveError::Io { operation, path: path.to_owned(), cause };
-    let opened = File::open(file).map_err(|cause| failed("open", file, cause))?;
-    let Ok((mut stream, is_plain)) = decompress(opened) else { return Ok(None) };
+    let opened = Hashed::open(file).map_err(|cause| failed("open", file, cause))?;
+    let Ok((mut stream, is_plain)) = decompress(opened.clone()) else { return Ok(None) };
     let mut start = Vec::with_capacity(RECORD);
     let read = stream.by_ref().take(RECORD as u64).read_to_end(&mut start);
     if read.is_err() || !is_header(&start) {
@@ -93,24 +97,26 @@ pub fn unpack(file: &Path, directory: &Path) -> Result<Option<Archive>, ArchiveE
         Err(DecodeError::Sparse { .. }) => return expanded(file, directory).map(Some),
         scanned => scanned.map_err(|cause| ArchiveError::Content { path: file.to_owned(), cause })?,
     };
-    Ok(Some(archive(scanned, tar)))
+    let hash = opened.finish().map_err(|cause| failed("read", file, cause))?;
+    Ok(Some(archive(scanned, tar, hash)))
 }
 
 /// Reads an archive with sparse files, from a copy in `directory` where they are written out.
 fn expanded(file: &Path, directory: &Path) -> Result<Archive, ArchiveError> {
     let failed = |operation, path: &Path, cause| ArchiveError::Io { operation, path: path.to_owned(), cause };
     let invalid = |cause| ArchiveError::Content { path: file.to_owned(), cause };
-    let opened = File::open(file).map_err(|cause| failed("open", file, cause))?;
-    let (stream, _) = decompress(opened).map_err(|cause| failed("read", file, cause))?;
+    let opened = Hashed::open(file).map_err(|cause| failed("open", file, cause))?;
+    let (stream, _) = decompress(opened.clone()).map_err(|cause| failed("read", file, cause))?;
     let (copy, tar) = spool(directory).map_err(|cause| failed("make a file in", directory, cause))?;
     layer::expand_sparse(BufReader::with_capacity(BUFFER, stream), BufWriter::new(copy)).map_err(invalid)?;
+    let hash = opened.finish().map_err(|cause| failed("read", file, cause))?;
     let copy = File::open(&tar).map_err(|cause| failed("open", &tar, cause))?;
-    Ok(archive(layer::scan(copy).map_err(invalid)?, tar))
+    Ok(archive(layer::scan(copy).map_err(invalid)?, tar, hash))
 }
 
-fn archive(scanned: layer::Scanned, tar: PathBuf) -> Archive {
+fn archive(scanned: layer::Scanned, tar: PathBuf, hash: ContentHash) -> Archive {
     let members = scanned.toc.entries.into_iter().filter_map(|entry| member(entry, &scanned.diff_id)).collect();
-    Archive { members, diff_id: scanned.diff_id, tar }
+    Archive { members, diff_id: scanned.diff_id, tar, hash }
 }
 
 fn spool(directory: &Path) -> io::Result<(File, PathBuf)> {
@@ -141,6 +147,35 @@ pub(super) fn is_header(record: &[u8]) -> bool {
     let spaces = CHECKSUM.len() as u64 * u64::from(b' ');
     let others = record[..CHECKSUM.start].iter().chain(&record[CHECKSUM.end..]);
     stored == Some(spaces + others.map(|byte| u64::from(*byte)).sum::<u64>())
+}
+
+/// A file that is hashed as it is read, by whoever has a clone of this.
+#[derive(Clone)]
+struct Hashed(Arc<Mutex<(File, blake3::Hasher)>>);
+
+impl Hashed {
+    fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self(Arc::new(Mutex::new((open_file(path)?, blake3::Hasher::new())))))
+    }
+
+    /// Reads what nobody has read yet.
+    fn finish(mut self) -> io::Result<ContentHash> {
+        io::copy(&mut BufReader::with_capacity(BUFFER, &mut self), &mut io::sink())?;
+        Ok(ContentHash(*self.state().1.finalize().as_bytes()))
+    }
+
+    fn state(&self) -> MutexGuard<'_, (File, blake3::Hasher)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Read for Hashed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (file, hasher) = &mut *self.state();
+        let count = file.read(buffer)?;
+        hasher.update(&buffer[..count]);
+        Ok(count)
+    }
 }
 
 /// Writes to `copy` all that is read.
@@ -193,6 +228,6 @@ fn marker_path(path: &[u8]) -> EntryPath {
 }
 
 fn empty_file() -> FileNode {
-    let hash = Some(crate::digest::ContentHash::of(b""));
+    let hash = Some(ContentHash::of(b""));
     FileNode { size: 0, hash, content: Content::Bytes([].into()), inode: None }
 }

@@ -69,7 +69,7 @@ fn job(view: &View, path: EntryPath) -> Option<Job<'_>> {
 fn hash_file(path: &Path, size: u64, cache: &StatCache, buffer: &mut [u8]) -> Result<ContentHash, ContextError> {
     let failed = |cause| ContextError::io("read", path, cause);
     let since = SystemTime::now();
-    let file = open(path).map_err(failed)?;
+    let file = open_file(path).map_err(failed)?;
     let status = || cache.is_kept().then(|| status(&file)).flatten();
     let before = status();
     let (hash, length) = read(&file, buffer).map_err(failed)?;
@@ -101,8 +101,11 @@ fn status(file: &File) -> Option<Statx> {
     rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).ok()
 }
 
-/// A file that became a link or a pipe meanwhile is neither followed nor waited for.
-fn open(path: &Path) -> std::io::Result<File> {
+/// Opens a file to read. One that became a link or a pipe meanwhile is neither followed nor waited for.
+///
+/// # Errors
+/// Those of `open(2)`; a link is `ELOOP`.
+pub fn open_file(path: &Path) -> std::io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     Ok(File::from(rustix::fs::openat(CWD, path, flags, Mode::empty())?))
 }

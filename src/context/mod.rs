@@ -22,6 +22,7 @@ pub use git::{
     Checkout, Git, GitError, GitLogin, GitOptions, GitOptionsError, GitReference, GitSource, GitSourceError,
 };
 use hash::hash_files;
+pub use hash::open_file;
 pub use location::{ContextSpec, Location};
 pub use open::{ContextDirectory, ContextError, Fetching, FoundContext, find};
 

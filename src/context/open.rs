@@ -115,7 +115,7 @@ pub enum ContextError {
         cause: io::Error,
     },
     /// A file was written to while the build read it.
-    #[error("{} changed while it was read", path.display())]
+    #[error("{} changed while it was read: build again when nothing writes to the build context", path.display())]
     Changed {
         /// Which.
         path: PathBuf,

@@ -1,13 +1,14 @@
 //! What is in an image layout.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::Read;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
-use crate::oracle::{Node, Tree, What};
+use crate::tree::{Node, Tree, What};
 
 /// All of a layer's member but its time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,10 +20,16 @@ pub(crate) struct Member {
     bytes: Vec<u8>,
 }
 
+type Members = BTreeMap<String, Member>;
+
+/// What is in layers that were read, by digest.
+#[derive(Default)]
+pub(crate) struct Layers(Mutex<HashMap<String, Arc<Members>>>);
+
 /// An image without its times.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Image {
-    layers: Vec<BTreeMap<String, Member>>,
+    layers: Vec<Arc<Members>>,
     config: Value,
 }
 
@@ -30,22 +37,45 @@ fn json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).expect("file")).expect("JSON")
 }
 
+fn hex(descriptor: &Value) -> &str {
+    descriptor["digest"].as_str().expect("digest").trim_start_matches("sha256:")
+}
+
+impl Layers {
+    fn members(&self, blob: &Path) -> Arc<Members> {
+        let name = blob.display().to_string();
+        let name = name[name.rfind('/').map_or(0, |at| at + 1)..].to_owned();
+        let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = known().get(&name) {
+            return Arc::clone(found);
+        }
+        let read = Arc::new(members(blob));
+        known().insert(name, Arc::clone(&read));
+        read
+    }
+}
+
 impl Image {
-    pub(crate) fn read(layout: &Path) -> Self {
-        let blob = |descriptor: &Value| {
-            let digest = descriptor["digest"].as_str().expect("digest");
-            layout.join("blobs/sha256").join(digest.trim_start_matches("sha256:"))
-        };
-        let index = json(&layout.join("index.json"));
-        let manifest = json(&blob(&index["manifests"][0]));
-        let mut config = json(&blob(&manifest["config"]));
+    /// The only image of the layout, or all of the only index.
+    pub(crate) fn read(layout: &Path, layers: &Layers) -> Vec<Self> {
+        let blobs = layout.join("blobs/sha256");
+        let blob = |descriptor: &Value| json(&blobs.join(hex(descriptor)));
+        let top = blob(&json(&layout.join("index.json"))["manifests"][0]);
+        match top["manifests"].as_array() {
+            Some(several) => several.iter().map(|entry| Self::of(&blob(entry), &blobs, layers)).collect(),
+            None => vec![Self::of(&top, &blobs, layers)],
+        }
+    }
+
+    fn of(manifest: &Value, blobs: &Path, known: &Layers) -> Self {
+        let mut config = json(&blobs.join(hex(&manifest["config"])));
         config["created"] = Value::Null;
         config["rootfs"] = Value::Null;
         for entry in config["history"].as_array_mut().expect("history") {
             entry["created"] = Value::Null;
         }
-        let layers = manifest["layers"].as_array().expect("layers").iter().map(|layer| members(&blob(layer)));
-        Self { layers: layers.collect(), config }
+        let layers = manifest["layers"].as_array().expect("layers").iter();
+        Self { layers: layers.map(|layer| known.members(&blobs.join(hex(layer)))).collect(), config }
     }
 
     /// The first difference, for people.
@@ -77,7 +107,7 @@ impl Image {
 
     fn flat(&self) -> BTreeMap<String, Member> {
         let mut flat: BTreeMap<String, Member> = BTreeMap::new();
-        for (path, member) in self.layers.iter().flatten() {
+        for (path, member) in self.layers.iter().flat_map(|layer| layer.iter()) {
             let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
             let Some(gone) = name.strip_prefix(".wh.") else {
                 flat.insert(path.clone(), member.clone());
@@ -103,7 +133,7 @@ fn is_so(node: &Node, found: &Member, flat: &BTreeMap<String, Member>) -> bool {
     kind && found.mode == node.mode && found.owner == node.owner
 }
 
-fn members(blob: &Path) -> BTreeMap<String, Member> {
+fn members(blob: &Path) -> Members {
     let reader = flate2::read::MultiGzDecoder::new(fs::File::open(blob).expect("layer"));
     let mut archive = tar::Archive::new(reader);
     let mut members = BTreeMap::new();

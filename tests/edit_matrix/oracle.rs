@@ -8,38 +8,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use crate::project::{Command, Copy, Entry, Files, From, Kind, Mount, Project, Run, Stage, Step};
-
-/// A file of a tree.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Node {
-    pub(crate) what: What,
-    pub(crate) mode: u32,
-    pub(crate) owner: (u64, u64),
-    /// Names of one file have the same.
-    group: Option<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum What {
-    Directory,
-    File(String),
-    Link(String),
-    /// A name of what is written under this path.
-    Same(String),
-    Gone,
-    /// Files in a tar.
-    Archive(Vec<(String, String)>),
-}
-
-pub(crate) type Tree = BTreeMap<String, Node>;
+use crate::project::{Command, Copy, From, HOST, Mount, Project, Run, Stage, Step};
+use crate::tree::{
+    APP, Node, Tree, What, base, below, checkout, context, follow, join, node, parent, sources, without,
+};
 
 /// What the oracle has to say about a build.
 pub(crate) struct Verdict {
-    /// What each step of the stages needed reads, in the order of the Dockerfile.
+    /// What each step of the stages needed reads, in the order of the Dockerfile; what only a further
+    /// platform has follows.
     pub(crate) reads: Vec<String>,
-    /// The files of the image, as far as they are known.
-    pub(crate) tree: Tree,
+    /// The files of the image of each platform, as far as they are known.
+    pub(crate) trees: Vec<Tree>,
     /// Whether all that steps take is there.
     pub(crate) is_possible: bool,
 }
@@ -57,45 +37,40 @@ struct State {
     directory: String,
     shell: String,
     triggers: Vec<Step>,
-    lacks_source: bool,
+    /// What the image is for, and what this stage is for.
+    target: &'static str,
+    architecture: &'static str,
+    /// All that was written in the Dockerfile so far, and what it named: steps of several platforms in
+    /// which this is the same are one step.
+    defined: String,
+    is_impossible: bool,
 }
 
-fn node(what: What, mode: u32) -> Node {
-    Node { what, mode, owner: (0, 0), group: None }
-}
-
-/// The files of a base image that the oracle knows; the second one has another version and owner.
-pub(crate) fn base(number: usize) -> Tree {
-    let mut tree = Tree::new();
-    // A base without `/dev`, `/proc` and `/sys` gets them from its first RUN.
-    for directory in ["", "bin", "dev", "etc", "proc", "srv", "sys"] {
-        tree.insert(directory.into(), node(What::Directory, 0o755));
-    }
-    tree.insert("tmp".into(), node(What::Directory, 0o777));
-    tree.insert("etc/version".into(), node(What::File(format!("base {number}\n")), 0o644));
-    tree
-}
-
-pub(crate) const APP: [u64; 2] = [1000, 1001];
-
-/// Carries the project out.
+/// Carries the project out, for each of its platforms.
 pub(crate) fn evaluate(project: &Project) -> Verdict {
     let context = context(&project.files);
     let target = project.target.as_ref().map_or(project.stages.len() - 1, |name| number(project, name));
     let mut needed = BTreeSet::new();
     need(project, target, &mut needed);
-    let mut done: BTreeMap<String, State> = BTreeMap::new();
-    let (mut reads, mut is_possible) = (Vec::new(), true);
-    for at in needed {
-        let stage = &project.stages[at];
-        let mut state = start(stage, &done);
-        for step in &steps(project, stage) {
-            reads.extend(state.step(step, project, &context, &done));
+    let mut verdict = Verdict { reads: Vec::new(), trees: Vec::new(), is_possible: true };
+    // What several platforms have in common is one step.
+    let mut counted = BTreeSet::new();
+    for architecture in project.architectures() {
+        let mut done: BTreeMap<String, State> = BTreeMap::new();
+        for at in &needed {
+            let stage = &project.stages[*at];
+            let mut state = start(stage, architecture, &done);
+            for step in &steps(project, stage) {
+                let read = state.step(step, project, &context, &done);
+                let is_new = counted.insert((stage.name.clone(), state.defined.clone()));
+                verdict.reads.extend(read.filter(|_| is_new));
+            }
+            verdict.is_possible &= !state.is_impossible;
+            done.insert(stage.name.clone(), state);
         }
-        is_possible &= !state.lacks_source;
-        done.insert(stage.name.clone(), state);
+        verdict.trees.push(done.remove(&project.stages[target].name).expect("target").tree);
     }
-    Verdict { reads, tree: done.remove(&project.stages[target].name).expect("target").tree, is_possible }
+    verdict
 }
 
 fn number(project: &Project, name: &str) -> usize {
@@ -140,101 +115,27 @@ fn need(project: &Project, at: usize, needed: &mut BTreeSet<usize>) {
     names.iter().filter(|name| is_stage(project, name)).for_each(|name| need(project, number(project, name), needed));
 }
 
-fn start(stage: &Stage, done: &BTreeMap<String, State>) -> State {
+fn start(stage: &Stage, target: &'static str, done: &BTreeMap<String, State>) -> State {
+    let architecture = stage.architecture.unwrap_or(target);
+    let fresh = State { target, architecture, ..State::default() };
     match &stage.from {
-        From::Scratch => {
-            State { tree: Tree::from([(String::new(), node(What::Directory, 0o755))]), ..State::default() }
-        }
-        From::Base(number) => State { tree: base(*number), layers: vec![format!("base {number}")], ..State::default() },
+        From::Scratch => State {
+            tree: Tree::from([(String::new(), node(What::Directory, 0o755))]),
+            defined: format!("scratch {architecture}"),
+            ..fresh
+        },
+        From::Base(number) => State {
+            tree: base(*number, architecture),
+            layers: vec![format!("base {number} {architecture}")],
+            defined: format!("base {number} {architecture}"),
+            ..fresh
+        },
         From::Stage(name) => {
             let mut state = State { triggers: Vec::new(), ..done[name].clone() };
             state.image.iter().for_each(|(name, value)| set(&mut state.variables, name, value));
             state
         }
     }
-}
-
-/// The files of the context that are not ignored.
-fn context(files: &Files) -> Tree {
-    let rules: Vec<String> = match files.get(".dockerignore").map(|entry| &entry.kind) {
-        Some(Kind::File(text)) => {
-            text.lines().filter(|l| !l.is_empty() && !l.starts_with('#')).map(Into::into).collect()
-        }
-        _ => Vec::new(),
-    };
-    let ignored = |path: &str| {
-        let matching = |rule: &&String| {
-            let pattern = rule.trim_start_matches('!');
-            let inside = path.strip_prefix(pattern).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-            let suffix = pattern.strip_prefix("**/*").is_some_and(|suffix| path.ends_with(suffix));
-            pattern == "*" || inside || suffix
-        };
-        rules.iter().rev().find(matching).is_some_and(|rule| !rule.starts_with('!'))
-    };
-    let shown: Vec<&String> = files.keys().filter(|path| path.is_empty() || !ignored(path)).collect();
-    // A directory that is ignored is there for what it holds that is not.
-    let holds = |path: &str| shown.iter().any(|other| other.starts_with(&format!("{path}/")));
-    let is_there =
-        |path: &str, entry: &Entry| path.is_empty() || !ignored(path) || (entry.kind == Kind::Directory && holds(path));
-    let seen = files.iter().filter(|(path, entry)| is_there(path, entry));
-    seen.map(|(path, entry)| (path.clone(), context_node(path, entry, files))).collect()
-}
-
-fn context_node(path: &str, entry: &Entry, files: &Files) -> Node {
-    let shared = |path: &str| files.values().any(|entry| matches!(&entry.kind, Kind::Hard(other) if other == path));
-    match &entry.kind {
-        Kind::File(text) => {
-            Node { group: shared(path).then(|| path.to_owned()), ..node(What::File(text.clone()), entry.mode) }
-        }
-        Kind::Directory => node(What::Directory, entry.mode),
-        Kind::Link(target) => node(What::Link(target.clone()), 0o777),
-        Kind::Hard(other) => context_node(other, &files[other], files),
-        Kind::Archive(members, _) => node(What::Archive(members.clone()), entry.mode),
-    }
-}
-
-/// Where a path leads when all links are followed; links in the middle as well.
-fn follow(tree: &Tree, path: &str) -> String {
-    let mut at = String::new();
-    let mut left: Vec<String> = path.split('/').rev().map(Into::into).collect();
-    for _ in 0..100 {
-        let Some(name) = left.pop() else { break };
-        match name.as_str() {
-            "" | "." => continue,
-            ".." => at.truncate(at.rfind('/').unwrap_or(0)),
-            _ => {
-                let next = join(&at, &name);
-                match tree.get(&next).map(|node| &node.what) {
-                    Some(What::Link(target)) => {
-                        if target.starts_with('/') {
-                            at.clear();
-                        }
-                        left.extend(target.split('/').rev().map(Into::into));
-                    }
-                    _ => at = next,
-                }
-            }
-        }
-    }
-    at
-}
-
-fn join(directory: &str, name: &str) -> String {
-    if directory.is_empty() || name.is_empty() { format!("{directory}{name}") } else { format!("{directory}/{name}") }
-}
-
-fn parent(path: &str) -> &str {
-    &path[..path.rfind('/').unwrap_or(0)]
-}
-
-/// What is at and below `path`, by its path from there.
-fn below(tree: &Tree, path: &str) -> Tree {
-    let inside = |other: &str| {
-        if path.is_empty() { Some(other.to_owned()) } else { other.strip_prefix(path).map(ToOwned::to_owned) }
-    };
-    let found = tree.iter().filter_map(|(other, node)| Some((inside(other)?, node.clone())));
-    let found = found.filter(|(rest, _)| path.is_empty() || rest.is_empty() || rest.starts_with('/'));
-    found.map(|(rest, node)| (rest.trim_start_matches('/').to_owned(), node)).collect()
 }
 
 fn digest(value: &impl Hash) -> String {
@@ -252,13 +153,15 @@ impl State {
         context: &Tree,
         done: &BTreeMap<String, State>,
     ) -> Option<String> {
+        // An image that only files are taken from is that of the target, whatever the stage is for.
         let tree_of = |from: &Option<String>| match from {
             None => context.clone(),
             Some(name) => match name.strip_prefix("base ") {
-                Some(number) => base(number.parse().expect("number")),
+                Some(number) => base(number.parse().expect("number"), self.target),
                 None => done[name].tree.clone(),
             },
         };
+        self.define(step, done);
         match step {
             Step::Copy(copy) => Some(self.copy(copy, &tree_of(&copy.from), project)),
             Step::Run(run) => Some(self.run(run, &tree_of)),
@@ -279,6 +182,11 @@ impl State {
                 set(&mut self.variables, name, value);
                 None
             }
+            Step::TargetArchitecture => {
+                let target = self.target;
+                set(&mut self.variables, "TARGETARCH", target);
+                None
+            }
             Step::User(name) => {
                 self.user = name.clone();
                 None
@@ -293,6 +201,27 @@ impl State {
             }
             Step::Line(_) => None,
         }
+    }
+
+    /// Takes note of a step that makes a layer.
+    fn define(&mut self, step: &Step, done: &BTreeMap<String, State>) {
+        let named = |from: &Option<String>| match from {
+            Some(name) => done.get(name).map_or(format!("{name} {}", self.target), |state| state.defined.clone()),
+            None => String::new(),
+        };
+        let seen = match step {
+            Step::Copy(copy) => named(&copy.from),
+            Step::Run(run) => {
+                let mounts = run.mounts.iter();
+                let sources =
+                    mounts.map(|mount| if let Mount::Bind { from, .. } = mount { named(from) } else { String::new() });
+                let sources: Vec<String> = sources.collect();
+                format!("{sources:?} {:?} {:?} {:?} {:?}", self.variables, self.user, self.directory, self.shell)
+            }
+            Step::Workdir(_) => self.user.clone(),
+            _ => return,
+        };
+        self.defined = digest(&format!("{} {step:?} {seen}", self.defined));
     }
 
     fn owner(&self, name: Option<&str>) -> (u64, u64) {
@@ -351,11 +280,17 @@ impl State {
         let below_link = copy.link.then(|| std::mem::take(&mut self.tree));
         self.make_directories(&to, copy.chmod.unwrap_or(0o755), owner.unwrap_or_default(), &mut written);
         for pattern in &copy.sources {
-            let found = matches(source, pattern);
-            self.lacks_source |= found.is_empty() || found.iter().any(|(_, root)| !source.contains_key(root));
-            for (name, root) in found {
-                self.place(copy, &to, &name, below(source, &root), owner, &mut written);
+            let found = sources(copy, source, pattern);
+            self.is_impossible |= found.is_empty() || found.iter().any(|(_, files)| files.is_none());
+            for (name, files) in found {
+                self.place(copy, &to, &name, files.unwrap_or_default(), owner, &mut written);
             }
+        }
+        if let Some(directory) = &copy.repository {
+            let files = below(&checkout(&project.repository), directory);
+            self.is_impossible |= files.is_empty();
+            let files = without(&files, &copy.exclude);
+            self.place(copy, &to, "", files, owner, &mut written);
         }
         let downloaded = copy.download.then(|| ("file".to_owned(), project.download.clone(), 0o600));
         let inline = copy.heredoc.clone().map(|(name, text)| (name, format!("{text}\n"), 0o644));
@@ -386,15 +321,17 @@ impl State {
             if let (Some(mode), false) = (copy.chmod, matches!(node.what, What::Link(_))) {
                 node.mode = mode;
             }
-            let plain = node.clone();
+            let mut plain = node.clone();
             if let Some(group) = node.group.take() {
-                match first.get(&group) {
-                    Some(leader) => node.what = What::Same(leader.clone()),
-                    None => drop(first.insert(group, at.clone())),
+                let leader = first.entry(group).or_insert_with(|| at.clone()).clone();
+                if leader != at {
+                    node.what = What::Same(leader.clone());
                 }
+                plain.group = Some(leader);
             }
             self.write(&at, node, written);
-            self.tree.insert(at, Node { group: None, ..plain });
+            // They are one file for whoever copies them from here.
+            self.tree.insert(at, plain);
         }
     }
 
@@ -406,7 +343,7 @@ impl State {
                 Mount::Bind { from, source, target } => {
                     let tree = tree_of(from);
                     let mut part = below(&tree, &follow(&tree, source));
-                    self.lacks_source |= part.is_empty();
+                    self.is_impossible |= part.is_empty();
                     part.values_mut().for_each(|node| node.group = None);
                     let target = target.trim_matches('/');
                     seen.extend(part.iter().map(|(path, node)| (join(target, path), node.clone())));
@@ -421,8 +358,9 @@ impl State {
             "run {:?} {} {:?} {:?} {:?} {:?} {mounted:?} {:?}",
             run.command, run.heredoc, self.shell, self.variables, self.user, self.directory, self.layers
         );
-        // Only root may write elsewhere.
-        self.lacks_source |= !matches!(self.user.as_str(), "" | "root") && !run.command.text().contains("> /tmp/");
+        // No program is for another machine, and only root may write elsewhere.
+        self.is_impossible |= self.architecture != HOST;
+        self.is_impossible |= !matches!(self.user.as_str(), "" | "root") && !run.command.text().contains("> /tmp/");
         let written = self.carry_out(&run.command, &seen);
         self.written(written);
         digest(&reads)
@@ -451,7 +389,7 @@ impl State {
             Command::Chmod(mode, path) => {
                 let path = follow(&self.tree, path);
                 if let Some(node) = self.tree.get(&path).filter(|node| node.mode != *mode).cloned() {
-                    self.write(&path, Node { mode: *mode, ..node }, &mut written);
+                    self.write(&path, Node { mode: *mode, group: None, ..node }, &mut written);
                 }
             }
             Command::Remove(path) => {
@@ -476,7 +414,7 @@ impl State {
         let owner = self.owner(Some(&self.user.clone()));
         let fresh = Node { owner, ..node(What::Directory, 0o644) };
         let old = self.tree.get(path).cloned().unwrap_or(fresh);
-        self.write(path, Node { what: What::File(text), ..old }, written);
+        self.write(path, Node { what: What::File(text), group: None, ..old }, written);
     }
 }
 
@@ -485,21 +423,4 @@ fn set(variables: &mut Vec<(String, String)>, name: &str, value: &str) {
         Some(known) => known.1 = value.to_owned(),
         None => variables.push((name.to_owned(), value.to_owned())),
     }
-}
-
-/// The name and the place of what a source with at most one `*`, in its last part, names.
-fn matches(tree: &Tree, pattern: &str) -> Vec<(String, String)> {
-    let pattern = pattern.trim_matches('/');
-    let last = |path: &str| path[path.rfind('/').map_or(0, |at| at + 1)..].to_owned();
-    let Some((head, tail)) = pattern.split_once('*') else {
-        let pattern = if pattern == "." { "" } else { pattern };
-        return vec![(last(pattern), follow(tree, pattern))];
-    };
-    let fits = |path: &&String| {
-        path.len() >= head.len() + tail.len()
-            && path.starts_with(head)
-            && path.ends_with(tail)
-            && !path[head.len()..].contains('/')
-    };
-    tree.keys().filter(fits).map(|path| (last(path), follow(tree, path))).collect()
 }

@@ -6,6 +6,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+/// What programs are for on this machine, and on another one.
+pub(crate) const HOST: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+pub(crate) const FOREIGN: &str = if cfg!(target_arch = "aarch64") { "amd64" } else { "arm64" };
+
 /// What a file of the context is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -29,7 +33,7 @@ pub(crate) struct Entry {
 /// A number of files under their paths; the root is the empty path.
 pub(crate) type Files = BTreeMap<String, Entry>;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Project {
     pub(crate) files: Files,
     pub(crate) stages: Vec<Stage>,
@@ -39,16 +43,24 @@ pub(crate) struct Project {
     pub(crate) target: Option<String>,
     /// What a web server has at `/file`.
     pub(crate) download: String,
+    /// The files of the git repository `/r.git` there.
+    pub(crate) repository: BTreeMap<String, String>,
+    /// What its only commit says.
+    pub(crate) message: String,
+    /// For which architectures images are asked for; for this machine when for none.
+    pub(crate) platforms: Vec<&'static str>,
     /// Blanks after each keyword.
     pub(crate) blanks: usize,
     /// Further flags of the executor.
     pub(crate) flags: Vec<String>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stage {
     pub(crate) name: String,
     pub(crate) from: From,
+    /// `FROM --platform`.
+    pub(crate) architecture: Option<&'static str>,
     pub(crate) steps: Vec<Step>,
 }
 
@@ -67,6 +79,8 @@ pub(crate) enum Step {
     Workdir(String),
     Env(String, String),
     Arg(String, String),
+    /// `ARG TARGETARCH`
+    TargetArchitecture,
     User(String),
     Shell(String),
     OnBuild(Box<Step>),
@@ -90,6 +104,10 @@ pub(crate) struct Copy {
     pub(crate) heredoc: Option<(String, String)>,
     /// What the web server has is added under the name `file`.
     pub(crate) download: bool,
+    /// This directory of the git repository is added.
+    pub(crate) repository: Option<String>,
+    pub(crate) parents: bool,
+    pub(crate) exclude: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,7 +176,7 @@ pub(crate) fn echo(text: &str, to: &str) -> Command {
 }
 
 pub(crate) fn stage(name: &str, from: From, steps: Vec<Step>) -> Stage {
-    Stage { name: name.into(), from, steps }
+    Stage { name: name.into(), from, architecture: None, steps }
 }
 
 pub(crate) fn project(stages: Vec<Stage>) -> Project {
@@ -169,6 +187,9 @@ pub(crate) fn project(stages: Vec<Stage>) -> Project {
         secret: "hush".into(),
         target: None,
         download: "download".into(),
+        repository: BTreeMap::new(),
+        message: "message".into(),
+        platforms: Vec::new(),
         blanks: 1,
         flags: Vec::new(),
     }
@@ -188,6 +209,16 @@ impl Project {
             self.files.entry(parent.into()).or_insert_with(directory);
         });
         self.files.insert(path.into(), entry);
+    }
+
+    pub(crate) fn architectures(&self) -> &[&'static str] {
+        if self.platforms.is_empty() { &[HOST] } else { &self.platforms }
+    }
+
+    /// Whether it takes anything from the web server.
+    pub(crate) fn uses_web(&self) -> bool {
+        let is_remote = |step: &Step| matches!(step, Step::Copy(copy) if copy.download || copy.repository.is_some());
+        self.stages.iter().flat_map(|stage| &stage.steps).any(is_remote)
     }
 
     /// Writes the context anew below `root`, which must be empty.
@@ -220,7 +251,12 @@ impl Project {
                 From::Scratch => "scratch".into(),
             };
             let steps = stage.steps.iter().map(|step| step.line(&blanks, names));
-            format!("FROM{blanks}{from}{blanks}AS {}\n{}", stage.name, steps.collect::<String>())
+            let platform = match stage.architecture {
+                Some(HOST) => format!("--platform=$BUILDPLATFORM{blanks}"),
+                Some(other) => format!("--platform=linux/{other}{blanks}"),
+                None => String::new(),
+            };
+            format!("FROM{blanks}{platform}{from}{blanks}AS {}\n{}", stage.name, steps.collect::<String>())
         });
         stages.collect()
     }
@@ -246,6 +282,7 @@ impl Step {
             Self::Workdir(path) => format!("WORKDIR{blanks}{path}\n"),
             Self::Env(name, value) => format!("ENV{blanks}{name}={value}\n"),
             Self::Arg(name, value) => format!("ARG{blanks}{name}={value}\n"),
+            Self::TargetArchitecture => format!("ARG{blanks}TARGETARCH\n"),
             Self::User(name) => format!("USER{blanks}{name}\n"),
             Self::Shell(flag) => format!("SHELL{blanks}[\"/bin/sh\", \"{flag}\"]\n"),
             Self::OnBuild(step) => format!("ONBUILD{blanks}{}", step.line(blanks, names)),
@@ -261,17 +298,21 @@ fn place(from: &str, names: &Names<'_>) -> String {
 
 impl Copy {
     fn line(&self, blanks: &str, names: &Names<'_>) -> String {
-        let Self { add, from, sources, to, chown, chmod, link, heredoc, download } = self;
+        let Self { add, from, sources, to, chown, chmod, link, heredoc, download, repository, parents, exclude } = self;
         let flags = [
             from.as_ref().map(|from| format!("--from={} ", place(from, names))),
             chown.as_ref().map(|owner| format!("--chown={owner} ")),
             chmod.as_ref().map(|mode| format!("--chmod={mode:o} ")),
             link.then(|| "--link ".to_owned()),
+            parents.then(|| "--parents ".to_owned()),
         ];
-        let flags: String = flags.into_iter().flatten().collect();
+        let exclude = exclude.iter().map(|pattern| format!("--exclude={pattern} "));
+        let flags: String = flags.into_iter().flatten().chain(exclude).collect();
         let mut sources = sources.clone();
         sources.extend(heredoc.iter().map(|(name, _)| format!("<<{name}")));
         sources.extend(download.then(|| format!("http://{}/file", names.web)));
+        let part = |directory: &String| if directory.is_empty() { String::new() } else { format!("#main:{directory}") };
+        sources.extend(repository.iter().map(|directory| format!("http://{}/r.git{}", names.web, part(directory))));
         let text = heredoc.iter().map(|(name, text)| format!("{text}\n{name}\n")).collect::<String>();
         let keyword = if *add { "ADD" } else { "COPY" };
         format!("{keyword}{blanks}{flags}{} {to}\n{text}", sources.join(" "))

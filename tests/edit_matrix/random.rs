@@ -2,7 +2,8 @@
 
 use crate::oracle;
 use crate::project::{
-    Command, Copy, From, Kind, Mount, Project, Run, Step, cat, copy, echo, file, link, project, run, stage,
+    Command, Copy, FOREIGN, From, HOST, Kind, Mount, Project, Run, Stage, Step, cat, copy, echo, file, link, project,
+    run, stage,
 };
 
 /// Numbers that look random (SplitMix64).
@@ -40,12 +41,14 @@ pub(crate) fn some_project(random: &mut Random) -> Project {
     }
     project.set("b/l", link("../a"));
     project.set("a/deep/f", file("deep"));
+    project.repository = [("f1", "in git"), ("part/f2", "deep in git")].map(|(p, t)| (p.into(), t.into())).into();
     for number in 0..2 + random.below(3) {
         let from = match random.below(3) {
             0 if number > 0 => From::Stage(project.stages[random.below(number)].name.clone()),
             other => From::Base(usize::from(other == 1)),
         };
-        project.stages.push(stage(&format!("s{number}"), from, Vec::new()));
+        let architecture = (random.below(6) == 0).then_some(FOREIGN);
+        project.stages.push(Stage { architecture, ..stage(&format!("s{number}"), from, Vec::new()) });
         for _ in 0..2 + random.below(4) {
             let changed = with_new_step(random, &project, number);
             project = if oracle::evaluate(&changed).is_possible { changed } else { project };
@@ -70,7 +73,7 @@ fn some_path(random: &mut Random, project: &Project, stage: usize) -> String {
         target: Some(project.stages[stage].name.clone()),
         ..project.clone()
     };
-    let tree = oracle::evaluate(&upto).tree;
+    let tree = oracle::evaluate(&upto).trees.remove(0);
     let is_made = |path: &str| (path.starts_with(['d', 'r']) && path != "dev") || path == "etc/version";
     let paths: Vec<String> = tree.into_iter().filter(|(path, _)| is_made(path)).map(|(path, _)| path).collect();
     format!("/{}", random.of(&paths))
@@ -85,6 +88,20 @@ fn some_source(random: &mut Random, project: &Project) -> String {
     }
 }
 
+/// The COPY, or one that leaves something out or keeps directories.
+fn some_part(random: &mut Random, copy: Copy) -> Copy {
+    let patterns = ["f1", "**/f2", "deep", "*3", "**/f*", "a/f*", "f"];
+    let mut exclude = Vec::new();
+    if random.below(3) == 0 {
+        exclude.push(random.of(&patterns).to_owned());
+        if random.below(3) == 0 {
+            exclude.push(format!("!{}", random.of(&patterns)));
+        }
+    }
+    let parents = random.below(4) == 0 && copy.sources.iter().all(|source| source != ".");
+    Copy { exclude, parents, ..copy }
+}
+
 /// Steps that belong together, for this stage.
 fn some_steps(random: &mut Random, project: &Project, stage: usize) -> Vec<Step> {
     let id = random.below(1_000_000);
@@ -92,19 +109,21 @@ fn some_steps(random: &mut Random, project: &Project, stage: usize) -> Vec<Step>
     let known = some_path(random, project, stage);
     let name = random.of(&["ONE", "TWO"]).to_owned();
     let earlier = (stage > 0).then(|| random.below(stage));
-    let one = match random.below(14) {
-        0..=2 => Step::Copy(Copy {
-            add: random.below(4) == 0,
-            chown: (random.below(3) == 0).then(|| "app".into()),
-            chmod: (random.below(4) == 0).then_some(0o750),
-            link: false,
-            ..copy(&[&some_source(random, project)], &format!("/d{id}/"))
-        }),
+    let one = match random.below(15) {
+        0..=2 => {
+            let add = random.below(4) == 0;
+            let chown = (random.below(3) == 0).then(|| "app".into());
+            let chmod = (random.below(4) == 0).then_some(0o750);
+            let source = some_source(random, project);
+            let some = some_part(random, copy(&[&source], &format!("/d{id}/")));
+            Step::Copy(Copy { add, chown, chmod, parents: some.parents && !add, ..some })
+        }
         3 | 4 => match earlier {
             Some(earlier) => {
                 let path = some_path(random, project, earlier);
                 let from = Some(project.stages[earlier].name.clone());
-                Step::Copy(Copy { from, link: random.below(3) == 0, ..copy(&[&path], &format!("/d{id}/")) })
+                let some = some_part(random, copy(&[&path], &format!("/d{id}/")));
+                Step::Copy(Copy { from, link: random.below(3) == 0, ..some })
             }
             None => Step::Workdir(format!("/d{id}/x")),
         },
@@ -127,6 +146,11 @@ fn some_steps(random: &mut Random, project: &Project, stage: usize) -> Vec<Step>
             let user = |name: &str| Step::User(name.into());
             return vec![user("app"), run(echo(&word, &format!("/tmp{result}"))), user("root")];
         }
+        13 => {
+            let repository = Some(random.of(&["", "part"]).to_owned());
+            let some = some_part(random, copy(&[], &format!("/d{id}/")));
+            Step::Copy(Copy { add: true, repository, parents: false, ..some })
+        }
         _ => run(cat(&[&known, "/etc/version"], &result)),
     };
     vec![one]
@@ -148,7 +172,7 @@ fn change(random: &mut Random, project: &mut Project) {
     let files: Vec<String> = project.files.keys().filter(is_file).cloned().collect();
     let path = random.of(&files);
     let stage = random.below(project.stages.len());
-    match random.below(15) {
+    match random.below(18) {
         0..=2 => project.set(&path, file(&random.word())),
         3 => project.files.entry(path).and_modify(|entry| entry.mode ^= 0o111).or_insert_with(|| file("")).time += 1,
         4 => project.files.values_mut().for_each(|entry| entry.time += 77),
@@ -170,6 +194,9 @@ fn change(random: &mut Random, project: &mut Project) {
             let at = random.below(project.stages[stage].steps.len() - 1);
             project.stages[stage].steps.swap(at, at + 1);
         }
+        14 => project.stages[stage].architecture = random.of(&[None, Some(HOST), Some(FOREIGN)]),
+        15 => drop(project.repository.insert(random.of(&["f1", "part/f2", "part/f3"]).to_owned(), random.word())),
+        16 => project.message = random.word(),
         _ => {
             if let From::Base(number) = &mut project.stages[stage].from {
                 *number = 1 - *number;

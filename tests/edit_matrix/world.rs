@@ -1,33 +1,50 @@
 //! A registry with base images, and executors on runners that have nothing but the cache repository.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
-use std::sync::Mutex;
+use std::process::{Command, Stdio};
+use std::rc::Rc;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::image::Image;
-use crate::oracle::{self, Verdict};
-use crate::project::{Names, Project};
+use crate::image::{Image, Layers};
+use crate::oracle::Verdict;
+use crate::project::{FOREIGN, From, HOST, Kind, Names, Project, copy_from, project, stage};
 use crate::support::web::Web;
-use crate::support::{Registry, assert_success, executor, text, write};
+use crate::support::{Registry, assert_success, executor, run, text, write};
+use crate::tree::{APP, What, base};
 
 pub(crate) struct World {
     registry: Registry,
     bases: Vec<String>,
-    /// One download at a time is there.
-    web: Mutex<(Web, TempDir)>,
+    /// A cache directory that has the base images, for builds that use no cache.
+    warm: TempDir,
+    layers: Layers,
+}
+
+/// The builds of one project, one after the other. They have a web server of their own, so that what they
+/// download is always at the same address.
+pub(crate) struct History<'w> {
+    world: &'w World,
+    repository: String,
+    web: Web,
+    site: TempDir,
+    /// The files and the message of the commit that is there.
+    committed: RefCell<Option<(BTreeMap<String, String>, String)>>,
+    scratch: RefCell<BTreeMap<String, Rc<Vec<Image>>>>,
 }
 
 /// What a build did.
 pub(crate) struct Built {
     /// Which of the steps ran.
     pub(crate) ran: Vec<usize>,
-    pub(crate) image: Image,
+    /// One for each platform.
+    images: Vec<Image>,
     log: String,
 }
 
@@ -35,9 +52,9 @@ pub(crate) struct Built {
 #[derive(Clone, Copy)]
 pub(crate) enum Cache<'a> {
     None,
-    /// A repository, with a cache directory that is new.
-    Read(&'a str),
-    ReadAndWrite(&'a str),
+    /// The repository of the history, with a cache directory that is new.
+    Read,
+    ReadAndWrite,
     /// A directory that others use at the same time, and no repository.
     Directory(&'a Path),
 }
@@ -46,35 +63,66 @@ impl World {
     pub(crate) fn new() -> Self {
         let registry = Registry::start();
         let bases = (0..2).map(|number| push_base(&registry, number)).collect();
-        let directory = tempfile::tempdir().expect("directory");
-        let web = Web::start(directory.path(), None);
-        Self { registry, bases, web: Mutex::new((web, directory)) }
+        let warm = tempfile::tempdir().expect("directory");
+        let world = Self { registry, bases, warm, layers: Layers::default() };
+        let copies = ["base 0", "base 1"].map(|base| copy_from(base, "/etc/version", "/"));
+        let both = project(vec![stage("both", From::Scratch, copies.into())]);
+        world.history("none").build(&both, Cache::Directory(world.warm.path()));
+        world
     }
 
+    /// Its builds share a cache repository of this name.
+    pub(crate) fn history(&self, repository: &str) -> History<'_> {
+        let site = tempfile::tempdir().expect("directory");
+        let (committed, scratch) = (RefCell::default(), RefCell::default());
+        History {
+            world: self,
+            repository: repository.into(),
+            web: Web::start(site.path(), None),
+            site,
+            committed,
+            scratch,
+        }
+    }
+}
+
+impl History<'_> {
     pub(crate) fn build(&self, project: &Project, cache: Cache<'_>) -> Built {
         let place = tempfile::tempdir().expect("directory");
         let context = place.path().join("context");
         fs::create_dir(&context).expect("directory");
         project.write(&context);
-        let downloads = project.dockerfile(&Names { bases: &self.bases, web: "" }).contains("http://");
-        // The server is another project's meanwhile.
-        let web = downloads.then(|| self.web.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
-        let mut address = String::new();
-        if let Some(web) = &web {
-            address = web.0.address.to_string();
-            write(web.1.path(), "file", &project.download);
+        if project.uses_web() {
+            write(self.site.path(), "file", &project.download);
+            self.commit(project);
         }
-        let dockerfile = project.dockerfile(&Names { bases: &self.bases, web: &address });
+        let web = self.web.address.to_string();
+        let dockerfile = project.dockerfile(&Names { bases: &self.world.bases, web: &web });
         write(place.path(), "Dockerfile", &dockerfile);
         write(place.path(), "word", &project.secret);
         let output = self.command(project, cache, place.path()).output().expect("executor runs");
         assert!(output.status.success(), "{}\n{dockerfile}", text(&output));
         let log = format!("{dockerfile}{}", text(&output));
-        Built {
-            ran: ran(&String::from_utf8_lossy(&output.stderr)),
-            image: Image::read(&place.path().join("image")),
-            log,
+        let images = Image::read(&place.path().join("image"), &self.world.layers);
+        Built { ran: ran(&String::from_utf8_lossy(&output.stderr)), images, log }
+    }
+
+    /// What a build without a cache makes. Times are in no comparison.
+    pub(crate) fn scratch(&self, project: &Project) -> Rc<Vec<Image>> {
+        let mut timeless = project.clone();
+        for entry in timeless.files.values_mut() {
+            entry.time = 0;
+            if let Kind::Archive(_, time) = &mut entry.kind {
+                *time = 0;
+            }
         }
+        let name = format!("{timeless:?}");
+        let known = self.scratch.borrow().get(&name).map(Rc::clone);
+        known.unwrap_or_else(|| {
+            let made = Rc::new(self.build(project, Cache::None).images);
+            self.scratch.borrow_mut().insert(name, Rc::clone(&made));
+            made
+        })
     }
 
     fn command(&self, project: &Project, cache: Cache<'_>, place: &Path) -> Command {
@@ -84,19 +132,46 @@ impl World {
         command.arg(format!("--secret=id=word,src={}", place.join("word").display())).args(&project.flags);
         command.args(project.arguments.iter().map(|(name, value)| format!("--build-arg={name}={value}")));
         command.args(project.target.iter().map(|target| format!("--target={target}")));
-        let repository = |name: &str| format!("--cache-repo={}/{name}", self.registry.address);
+        command.args(project.platforms.iter().map(|architecture| format!("--platform=linux/{architecture}")));
+        let repository = |name: &str| format!("--cache-repo={}/{name}", self.world.registry.address);
         match cache {
             Cache::None => command.arg("--cache=false"),
-            Cache::Read(name) => command.args(["--cache=true", "--no-push-cache", &repository(name)]),
-            Cache::ReadAndWrite(name) => command.args(["--cache=true", &repository(name)]),
-            Cache::Directory(path) => command
-                .args(["--cache=true", "--no-push-cache", &repository("none"), "--cache-dir"])
-                .arg(path.as_os_str()),
+            Cache::Read => command.args(["--cache=true", "--no-push-cache", &repository(&self.repository)]),
+            Cache::ReadAndWrite => command.args(["--cache=true", &repository(&self.repository)]),
+            Cache::Directory(_) => command.args(["--cache=true", "--no-push-cache", &repository("none")]),
         };
-        if !matches!(cache, Cache::Directory(_)) {
-            command.arg("--cache-dir").arg(place.join("cache"));
-        }
+        let directory = match cache {
+            Cache::None => self.world.warm.path().to_owned(),
+            Cache::Directory(path) => path.to_owned(),
+            Cache::Read | Cache::ReadAndWrite => place.join("cache"),
+        };
+        command.arg("--cache-dir").arg(directory);
         command
+    }
+
+    /// Makes the repository of the web server anew, when it has to be another one: the same files and message
+    /// are the same commit.
+    fn commit(&self, project: &Project) {
+        let wanted = Some((project.repository.clone(), project.message.clone()));
+        if self.committed.borrow().as_ref() == wanted.as_ref() || project.repository.is_empty() {
+            return;
+        }
+        let bare = self.site.path().join("r.git");
+        let _ = fs::remove_dir_all(&bare);
+        let bare = bare.display().to_string();
+        run("git", &["init", "-q", "--bare", "-b", "main", &bare]);
+        let message = &project.message;
+        let who = "committer a <a@example.org> 1600000000 +0000";
+        let mut stream = format!("commit refs/heads/main\n{who}\ndata {}\n{message}\n", message.len());
+        for (path, text) in &project.repository {
+            let mode = if path.ends_with(".sh") { "100755" } else { "100644" };
+            stream.push_str(&format!("M {mode} inline {path}\ndata {}\n{text}\n", text.len()));
+        }
+        let import = ["-C", &bare, "fast-import", "--quiet"];
+        let mut git = Command::new("git").args(import).stdin(Stdio::piped()).spawn().expect("git");
+        git.stdin.take().expect("piped").write_all(stream.as_bytes()).expect("git reads");
+        assert!(git.wait().expect("git").success());
+        *self.committed.borrow_mut() = wanted;
     }
 }
 
@@ -113,7 +188,12 @@ fn ran(log: &str) -> Vec<usize> {
 impl Built {
     /// What is wrong with this build, when it should have been the oracle's; `known` is what steps have
     /// read whose results are in the cache.
-    pub(crate) fn fault(&self, verdict: &Verdict, known: &BTreeSet<String>, scratch: Option<&Image>) -> Option<String> {
+    pub(crate) fn fault(
+        &self,
+        verdict: &Verdict,
+        known: &BTreeSet<String>,
+        scratch: Option<&[Image]>,
+    ) -> Option<String> {
         let steps = || (0..verdict.reads.len()).filter(|step| self.ran.contains(step));
         let needless: Vec<usize> = steps().filter(|step| known.contains(&verdict.reads[*step])).collect();
         let classes: BTreeSet<&String> = verdict.reads.iter().filter(|reads| !known.contains(*reads)).collect();
@@ -133,20 +213,24 @@ impl Built {
     }
 
     /// How the image differs from one that was built without a cache, or from what the oracle knows of it.
-    pub(crate) fn wrong_image(&self, verdict: &Verdict, scratch: &Image) -> Option<String> {
-        let files = || self.image.contradiction(&verdict.tree);
-        let fault = self.image.difference(scratch).or_else(files)?;
+    pub(crate) fn wrong_image(&self, verdict: &Verdict, scratch: &[Image]) -> Option<String> {
+        let count = verdict.trees.len();
+        let counts = (self.images.len() != count || scratch.len() != count).then(|| format!("not {count} images"));
+        let difference = || self.images.iter().zip(scratch).find_map(|(image, scratch)| image.difference(scratch));
+        let files = || self.images.iter().zip(&verdict.trees).find_map(|(image, tree)| image.contradiction(tree));
+        let fault = counts.or_else(difference).or_else(files)?;
         Some(format!("image: {fault}\n{}", self.log))
     }
 }
 
+/// For both architectures; only the programs of this machine's can run.
 fn push_base(registry: &Registry, number: usize) -> String {
     let context = tempfile::tempdir().expect("temporary directory");
     let root = context.path().join("root");
-    for (path, node) in oracle::base(number) {
+    for (path, node) in base(number, HOST) {
         let at = root.join(&path);
         match &node.what {
-            oracle::What::File(text) => fs::write(&at, text).expect("file"),
+            What::File(text) => fs::write(&at, text).expect("file"),
             _ => fs::create_dir_all(&at).expect("directory"),
         }
         fs::set_permissions(&at, fs::Permissions::from_mode(node.mode)).expect("mode");
@@ -155,12 +239,15 @@ fn push_base(registry: &Registry, number: usize) -> String {
     for applet in ["sh", "echo", "cat", "rm", "mkdir", "chmod"] {
         std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).expect("link");
     }
-    let app = oracle::APP[number];
+    let app = APP[number];
     write(&root, "etc/passwd", &format!("root:x:0:0:root:/root:/bin/sh\napp:x:{app}:{app}:app:/:/bin/sh\n"));
     write(&root, "etc/group", &format!("root:x:0:\napp:x:{app}:\n"));
-    write(context.path(), "Dockerfile", "FROM scratch\nCOPY root /\nENV PATH=/bin\n");
+    let dockerfile =
+        "FROM scratch\nCOPY root /\nARG TARGETARCH\nCOPY <<END /etc/arch\n$TARGETARCH\nEND\nENV PATH=/bin\n";
+    write(context.path(), "Dockerfile", dockerfile);
     let name = format!("{}/base:{number}", registry.address);
-    let output = executor().arg("-c").arg(context.path()).args(["-d", &name]).output().expect("executor runs");
-    assert_success(&output);
+    let platforms = format!("--platform=linux/{HOST},linux/{FOREIGN}");
+    let output = executor().arg("-c").arg(context.path()).args(["-d", &name, &platforms]).output();
+    assert_success(&output.expect("executor runs"));
     name
 }

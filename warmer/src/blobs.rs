@@ -105,6 +105,7 @@ impl<'a> Blobs<'a> {
 
     /// Goes on where somebody was killed. When that leads to wrong bytes, begins anew.
     fn fetch(&self, source: &Reference, blob: &Descriptor, mut partial: PartialBlob) -> Result<(), WarmError> {
+        self.take_over(blob, &mut partial)?;
         let had = partial.size();
         let mut fetched = self.fetch_rest(source, blob, &mut partial);
         if fetched.as_ref().is_err_and(is_wrong_digest) {
@@ -117,6 +118,20 @@ impl<'a> Blobs<'a> {
         }
         fetched?;
         Ok(partial.commit_verified()?)
+    }
+
+    /// Takes what Kaniko's warmer left in the directory; like all that is there, it is checked before it
+    /// counts.
+    fn take_over(&self, blob: &Descriptor, partial: &mut PartialBlob) -> Result<(), WarmError> {
+        if partial.size() > 0 {
+            return Ok(());
+        }
+        let Some(reader) = self.store.open_kaniko_blob(&blob.digest)? else { return Ok(()) };
+        if io::copy(&mut reader.take(blob.size), partial).is_err() {
+            // What is wrong with our own file the registry's bytes will meet as well.
+            partial.restart()?;
+        }
+        Ok(())
     }
 
     fn fetch_rest(&self, source: &Reference, blob: &Descriptor, partial: &mut PartialBlob) -> Result<(), WarmError> {

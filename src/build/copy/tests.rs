@@ -188,7 +188,7 @@ fn archive(members: &[(&str, MemberKindOf)]) -> Archive {
 
 fn archive_of(members: Vec<crate::context::ArchiveMember>) -> Archive {
     let diff_id = crate::digest::DiffId(crate::digest::Digest::sha256(b""));
-    Archive { members, diff_id, tar: "/dev/null".into() }
+    Archive { members, diff_id, tar: "/dev/null".into(), hash: ContentHash::of(b"") }
 }
 
 enum MemberKindOf {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use super::super::error::BuildError;
 use super::super::evaluate::Evaluator;
 use super::super::inputs::tree_files;
-use super::super::trees::{StageSource, write_tree};
+use super::super::trees::StageSource;
 use super::mounts::{Ownership, Prepared};
 use super::remote_mounts::Use;
 use crate::digest::{ContentHash, DiffId, chain_id};
@@ -113,14 +113,13 @@ impl Evaluator<'_> {
     }
 
     fn seed(&self, from: &Source, source: &str, target: &str, path: &Path) -> Result<(), BuildError> {
-        let view = self.source_view(from)?;
         let partial = path.with_extension("partial");
         if partial.exists() {
             // Of a build that was killed.
             fs::remove_dir_all(&partial).map_err(BuildError::file("remove", &partial))?;
         }
         let missing = || BuildError::Mount { target: target.to_owned(), reason: format!("{source:?}: not found") };
-        let written = write_tree(&view, source, &partial, self.shop.materials)?.ok_or_else(missing)?;
+        let written = self.write_source(from, source, &partial)?.ok_or_else(missing)?;
         fs::rename(&written, path).map_err(BuildError::file("create", path))?;
         fs::remove_dir(&partial).map_err(BuildError::file("remove", &partial))
     }

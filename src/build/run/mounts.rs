@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use super::super::error::BuildError;
 use super::super::evaluate::Evaluator;
 use super::super::state::StageState;
-use super::super::trees::{StageSource, write_tree};
+use super::super::trees::StageSource;
 use super::agent::AgentSocket;
 use crate::plan::{Mount, RunOp, Source};
 use crate::sandbox::{self, MountKind};
@@ -117,8 +117,7 @@ impl Evaluator<'_> {
         }
         let directory = self.shop.services.work.join("mounts").join(self.shop.rooms.next_number().to_string());
         let missing = || BuildError::Mount { target: target.to_owned(), reason: format!("{source:?}: not found") };
-        let view = self.source_view(from)?;
-        let path = write_tree(&view, source, &directory, self.shop.materials)?.ok_or_else(missing)?;
+        let path = self.write_source(from, source, &directory)?.ok_or_else(missing)?;
         copied.insert(memo, path.clone());
         Ok(path)
     }

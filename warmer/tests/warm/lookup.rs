@@ -131,6 +131,45 @@ fn what_kaniko_warmed_is_used() {
     }
 }
 
+/// A volume of Kaniko's, with what else its warmer leaves there, is our warmer's from then on.
+#[test]
+fn our_warmer_goes_on_with_kanikos_volume() {
+    for (make, is_damaged) in
+        [(kaniko_archive as fn(&World, &str), false), (kaniko_layout, false), (kaniko_layout, true)]
+    {
+        let mut world = World::new();
+        let name = base(&world, "base:1", "kept");
+        make(&world, &name);
+        let (manifest, digest) = world.manifest(&name);
+        for path in [format!(".warmer-locks/{digest}.lock"), "1823509871/partial.tar".to_owned()] {
+            let path = world.cache().join(path);
+            fs::create_dir_all(path.parent().expect("parent")).expect("directory");
+            fs::write(path, "").expect("file");
+        }
+        if is_damaged {
+            let layer = manifest["layers"][0]["digest"].as_str().expect("digest").replace(':', "/");
+            crate::world::damage(&world.cache().join(&digest).join("blobs").join(layer));
+        }
+        let theirs = entries(&world);
+        let is_blob = |line: &String| line.contains("/blobs/");
+        let before = world.log_lines("").into_iter().filter(is_blob).count();
+        world.warm(&["-i", &name]);
+        let fetched = world.log_lines("").into_iter().filter(is_blob).count() - before;
+        assert_eq!(fetched, 1 + usize::from(is_damaged), "the configuration, and what was damaged");
+        assert_eq!(world.warmed(), std::slice::from_ref(&name));
+        assert_eq!(entries(&world), theirs);
+        let verify = executor().args(["cache", "verify", "--cache-dir"]).arg(world.cache()).output();
+        succeed(verify.expect("executor runs"));
+        // Ours does without theirs, which may go.
+        for path in theirs {
+            if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.expect("remove");
+        }
+        world.stop_registry();
+        let said = succeed(build(&world, &name, &["--cache"]));
+        assert!(said.contains("] kept") && !said.contains("Kaniko"), "{said}");
+    }
+}
+
 /// The files at the top of the cache directory that Kaniko wrote.
 fn entries(world: &World) -> Vec<PathBuf> {
     let entries = fs::read_dir(world.cache()).expect("cache").map(|entry| entry.expect("entry").path());
