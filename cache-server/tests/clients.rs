@@ -5,6 +5,9 @@
 
 mod registry;
 
+#[path = "clients/flows.rs"]
+mod flows;
+
 use std::path::Path;
 use std::process::Command;
 
@@ -29,7 +32,7 @@ fn layer() -> Vec<u8> {
 }
 
 /// An OCI image layout with one image; returns the image's manifest.
-fn write_layout(layout: &Path) -> Value {
+pub(crate) fn write_layout(layout: &Path) -> Value {
     let layer = layer();
     let config = json!({
         "architecture": "amd64", "os": "linux", "config": {},
@@ -55,7 +58,7 @@ fn write_layout(layout: &Path) -> Value {
 }
 
 #[track_caller]
-fn run(program: &str, arguments: &[&str]) -> String {
+pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().expect("the client is installed");
     assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("UTF-8")
