@@ -31,11 +31,11 @@ fn layer() -> Vec<u8> {
     tar.output().expect("tar runs").stdout
 }
 
-/// An OCI image layout with one image; returns the image's manifest.
+/// An OCI image layout with one image, unlike that of any other place; returns the image's manifest.
 pub(crate) fn write_layout(layout: &Path) -> Value {
     let layer = layer();
     let config = json!({
-        "architecture": "amd64", "os": "linux", "config": {},
+        "architecture": "amd64", "os": "linux", "config": {}, "author": layout,
         "rootfs": { "type": "layers", "diff_ids": [Digest::sha256(&layer)] },
     });
     let config = config.to_string().into_bytes();

@@ -122,7 +122,7 @@ fn comes_and_goes(registry: &Registry, name: &str, reply: &Reply, digest: &Diges
 #[test]
 fn every_form_stores_what_it_is_given() {
     let registry = Registry::start();
-    for content in [&noise(SIZE)[..], b"{}", b"x", b""] {
+    for content in [&noise(SIZE)[..], b"{}", b""] {
         for (name, form) in FORMS {
             // An empty chunk has no range, so there is none to put last.
             if content.is_empty() && name.contains("the last one") {
