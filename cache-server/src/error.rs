@@ -18,6 +18,9 @@ use crate::document::DocumentError;
 use crate::name::NameError;
 use crate::storage::StorageError;
 
+/// Reasons in an answer; an index can lack tens of thousands of manifests.
+const MAX_REASONS: usize = 100;
+
 /// Machine-readable reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -87,10 +90,11 @@ impl ApiError {
         Self { status: code.status(), reasons: vec![reason], headers: Vec::new(), fault: None }
     }
 
-    /// One reason per digest.
+    /// One reason per digest, of the first hundred.
     pub(crate) fn for_each_digest(code: Code, message: &str, digests: &[yadokari::digest::Digest]) -> Self {
         let reason = |digest| Reason { code, message: message.into(), detail: Some(json!({ "digest": digest })) };
-        Self { status: code.status(), reasons: digests.iter().map(reason).collect(), headers: Vec::new(), fault: None }
+        let reasons = digests.iter().take(MAX_REASONS).map(reason).collect();
+        Self { status: code.status(), reasons, headers: Vec::new(), fault: None }
     }
 
     /// A fault of the server itself.

@@ -140,9 +140,10 @@ fn a_tag_is_put_if_absent() {
 #[test]
 fn one_lease_at_a_time_and_dead_holders_lose_it() {
     let registry = Registry::start();
+    assert_eq!(lease(&registry, &key(2), &json!({ "ttl_ms": 60_000 }))["state"], "granted");
+    assert_eq!(lease(&registry, &key(2), &json!({}))["state"], "held");
     let first = lease(&registry, &key(1), &json!({ "ttl_ms": 300 }));
     assert_eq!(first["state"], "granted");
-    assert_eq!(lease(&registry, &key(1), &json!({}))["state"], "held");
     // Nobody renews it: the next one in line gets it.
     let second = lease(&registry, &key(1), &json!({ "wait_ms": 20_000, "ttl_ms": 60_000 }));
     assert_eq!(second["state"], "granted");

@@ -5,6 +5,9 @@
 
 mod registry;
 
+#[path = "clients/flows.rs"]
+mod flows;
+
 use std::path::Path;
 use std::process::Command;
 
@@ -28,11 +31,11 @@ fn layer() -> Vec<u8> {
     tar.output().expect("tar runs").stdout
 }
 
-/// An OCI image layout with one image; returns the image's manifest.
-fn write_layout(layout: &Path) -> Value {
+/// An OCI image layout with one image, unlike that of any other place; returns the image's manifest.
+pub(crate) fn write_layout(layout: &Path) -> Value {
     let layer = layer();
     let config = json!({
-        "architecture": "amd64", "os": "linux", "config": {},
+        "architecture": "amd64", "os": "linux", "config": {}, "author": layout,
         "rootfs": { "type": "layers", "diff_ids": [Digest::sha256(&layer)] },
     });
     let config = config.to_string().into_bytes();
@@ -55,7 +58,7 @@ fn write_layout(layout: &Path) -> Value {
 }
 
 #[track_caller]
-fn run(program: &str, arguments: &[&str]) -> String {
+pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().expect("the client is installed");
     assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("UTF-8")

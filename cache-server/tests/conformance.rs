@@ -9,6 +9,10 @@ mod registry;
 
 #[path = "conformance/blobs.rs"]
 mod blobs;
+#[path = "conformance/collections.rs"]
+mod collections;
+#[path = "conformance/forms.rs"]
+mod forms;
 #[path = "conformance/lists.rs"]
 mod lists;
 #[path = "conformance/manifests.rs"]

@@ -260,13 +260,6 @@ fn converse(registry: &Registry, bytes: &[u8]) -> Vec<String> {
     text.lines().filter(|line| line.starts_with("HTTP/1.")).map(str::to_owned).collect()
 }
 
-fn resident(registry: &Registry) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", registry.id())).expect("it runs");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a line");
-    let kib: u64 = line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number");
-    kib << 10
-}
-
 #[test]
 fn nonsense_does_no_harm() {
     let directory = tempfile::tempdir().expect("temporary directory");
@@ -306,7 +299,7 @@ fn nonsense_does_no_harm() {
             });
         }
     });
-    assert!(resident(&registry) < MAX_RESIDENT_BYTES, "{}", resident(&registry));
+    assert!(registry.resident() < MAX_RESIDENT_BYTES, "{}", registry.resident());
     assert_eq!(registry.get("/v2/").status, 200);
     registry.signal("TERM");
     assert_eq!(registry.wait().code(), Some(0));

@@ -5,6 +5,8 @@
 
 #[path = "registry/docker_registry.rs"]
 mod docker_registry;
+#[path = "mirror/lies.rs"]
+mod lies;
 mod registry;
 
 use std::io::{BufRead, BufReader, Read, Write};

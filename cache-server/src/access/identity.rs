@@ -14,6 +14,8 @@ pub(crate) struct Identity {
     grants: Arc<Grants>,
     proof: Proof,
     sees_catalog: bool,
+    /// What a session was asked for, granted or not.
+    asked: Arc<[Need]>,
 }
 
 /// How a caller proved who it is.
@@ -40,12 +42,17 @@ impl Identity {
     pub(crate) fn new(name: impl Into<Arc<str>>, grants: impl Into<Arc<Grants>>, proof: Proof) -> Self {
         let grants = grants.into();
         let sees_catalog = grants.allow_everywhere(Action::Pull);
-        Self { name: name.into(), grants, proof, sees_catalog }
+        Self { name: name.into(), grants, proof, sees_catalog, asked: Arc::default() }
     }
 
     /// The same, which may see the names of all repositories or not, whatever its grants say.
     pub(super) fn seeing_catalog(self, sees_catalog: bool) -> Self {
         Self { sees_catalog, ..self }
+    }
+
+    /// The same, of a session that was asked for `places`, whether it may do anything there or not.
+    pub(super) fn having_asked(self, places: impl IntoIterator<Item = Need>) -> Self {
+        Self { asked: places.into_iter().collect(), ..self }
     }
 
     /// For logs: `anonymous`, `user:NAME`, `token:NAME`, or issuer kind and subject.
@@ -59,6 +66,11 @@ impl Identity {
 
     pub(crate) fn proof(&self) -> Proof {
         self.proof
+    }
+
+    /// Says whether another session could be allowed what this one is not: it was not asked for.
+    pub(crate) fn may_ask(&self, need: &Need) -> bool {
+        self.proof == Proof::Session && !self.asked.iter().any(|asked| asked.is_about_the_same(need))
     }
 
     /// Says whether the caller may do what `need` says.
@@ -79,6 +91,13 @@ impl Identity {
 }
 
 impl Need {
+    fn is_about_the_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Repository(_, one), Self::Repository(_, two)) => one == two,
+            (one, two) => one == two,
+        }
+    }
+
     /// As a token's scope says it: `repository:NAME:ACTION`. Who pushes also looks.
     pub(crate) fn scope(&self) -> String {
         match self {

@@ -36,14 +36,19 @@ impl Refusal {
         }
     }
 
-    /// The answer. `realm` is where tokens are had; only 401 answers need it.
-    pub(crate) fn into_error(self, realm: &str, service: &str) -> ApiError {
+    /// The answer. `realm` is where tokens are had, and `also` what the request needs besides; only
+    /// 401 answers want to know.
+    pub(crate) fn into_error(self, realm: &str, service: &str, also: Option<&Need>) -> ApiError {
         let challenge = |error: ApiError, parameters: &str| {
             let text = format!("Bearer realm=\"{realm}\",service=\"{service}\"{parameters}");
             match HeaderValue::try_from(text) {
                 Ok(value) => error.with_header(WWW_AUTHENTICATE, value),
                 Err(_) => error,
             }
+        };
+        let scope = |need: &Need| {
+            let scopes: Vec<String> = std::iter::once(need).chain(also).map(Need::scope).collect();
+            format!(",scope=\"{}\"", scopes.join(" "))
         };
         match self {
             Self::Token(error @ TokenError::Keys(_)) => {
@@ -59,11 +64,11 @@ impl Refusal {
             }
             Self::LoginNeeded(need) => {
                 let error = ApiError::new(Code::Unauthorized, "authentication required");
-                challenge(error, &format!(",scope=\"{}\"", need.scope()))
+                challenge(error, &scope(&need))
             }
             Self::ScopeNeeded(need) => {
                 let message = format!("the token does not allow {need}");
-                let parameters = format!(",scope=\"{}\",error=\"insufficient_scope\"", need.scope());
+                let parameters = scope(&need) + ",error=\"insufficient_scope\"";
                 challenge(ApiError::new(Code::Unauthorized, message), &parameters)
             }
             Self::Denied(need) => {

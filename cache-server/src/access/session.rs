@@ -8,7 +8,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, deco
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::action::Actions;
+use super::action::{Action, Actions};
 use super::grant::{Grant, Grants};
 use super::identity::{Identity, Need, Proof};
 use super::pattern::NamePattern;
@@ -107,8 +107,9 @@ impl Signer {
     pub(crate) fn identify(&self, token: &str) -> Option<Identity> {
         let claims = decode::<Claims>(token, &self.decoding, &self.validation).ok()?.claims;
         let grants: Grants = claims.access.iter().filter_map(Access::grant).collect();
-        let catalog = claims.access.iter().any(Access::is_catalog);
-        Some(Identity::new(claims.sub, grants, Proof::Session).seeing_catalog(catalog))
+        let catalog = claims.access.iter().any(|access| access.is_catalog() && !access.actions.is_empty());
+        let asked = claims.access.iter().filter_map(Access::place);
+        Some(Identity::new(claims.sub, grants, Proof::Session).seeing_catalog(catalog).having_asked(asked))
     }
 }
 
@@ -119,7 +120,8 @@ impl std::fmt::Debug for Signer {
 }
 
 impl Access {
-    /// The part of a scope that `identity` may have; `None` for what is no scope of ours.
+    /// The part of a scope that `identity` may have, which may be nothing; `None` for what is no
+    /// scope of ours.
     ///
     /// A scope is `repository:NAME:ACTIONS` or `registry:catalog:*`; a name may hold a port, so
     /// the first and the last colon count.
@@ -133,7 +135,7 @@ impl Access {
                 let allowed = identity.grants().allowed(Actions::known(actions), &repository);
                 allowed.iter().map(|action| action.name().to_owned()).collect()
             }
-            Some(REGISTRY) if name == CATALOG && identity.may(&Need::Catalog) => vec!["*".into()],
+            Some(REGISTRY) if name == CATALOG => identity.may(&Need::Catalog).then(|| "*".into()).into_iter().collect(),
             _ => return None,
         };
         Some(Self { kind: kind.into(), name: name.into(), actions })
@@ -141,6 +143,14 @@ impl Access {
 
     fn is_catalog(&self) -> bool {
         self.kind == REGISTRY && self.name == CATALOG
+    }
+
+    /// What it is about, whatever it allows.
+    fn place(&self) -> Option<Need> {
+        if self.is_catalog() {
+            return Some(Need::Catalog);
+        }
+        Some(Need::Repository(Action::Pull, self.name.parse().ok()?))
     }
 
     fn grant(&self) -> Option<Grant> {
@@ -155,7 +165,6 @@ impl Access {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::action::Action;
 
     fn identity(grant: &str) -> Identity {
         let grants: Grants = [grant.parse().expect("valid")].into_iter().collect();
@@ -187,6 +196,10 @@ mod tests {
             Need::Catalog,
         ] {
             assert!(!session.may(&refused), "{refused:?}");
+        }
+        assert!(session.may_ask(&need(Action::Pull, "team/other")), "it was not asked for");
+        for asked in [need(Action::Pull, "other"), Need::Catalog] {
+            assert!(!session.may_ask(&asked), "{asked:?} was asked for");
         }
     }
 

@@ -45,7 +45,10 @@ pub(super) fn storage(view: &View) -> String {
     let share = percent(view.used_bytes, limit);
     format!(
         "<section class=\"wide\"><h2>Storage</h2><p>{used} of {limit} <span class=\"soft\">{share:.1} %</span></p>\
-         <meter max=\"100\" high=\"101\" value=\"{share:.1}\">{share:.1} %</meter></section>",
+         <svg class=\"meter\" viewBox=\"0 0 100 1\" preserveAspectRatio=\"none\" role=\"img\" \
+         aria-label=\"{share:.1} %\"><rect class=\"rail\" width=\"100\" height=\"1\"/>\
+         <rect class=\"used\" width=\"{shown:.1}\" height=\"1\"/></svg></section>",
+        shown = share.min(100.0),
         limit = bytes(limit),
     )
 }
@@ -60,7 +63,7 @@ pub(super) fn chart(recent: &Recent, now: Timestamp) -> String {
     format!(
         "<section class=\"wide\"><h2>Look-ups</h2><p class=\"soft\">per minute, at most {highest}: \
          <span class=\"key hits\">found</span> <span class=\"key misses\">not found</span></p>\
-         <svg viewBox=\"0 0 {width} {height}\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"{label}\">\
+         <svg class=\"chart\" viewBox=\"0 0 {width} {height}\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"{label}\">\
          <line class=\"axis\" x1=\"0\" x2=\"{width}\" y1=\"{CHART_HEIGHT}\" y2=\"{CHART_HEIGHT}\"/>{bars}</svg>\
          <p class=\"soft ends\"><span>{MINUTES} minutes ago</span><span>now</span></p></section>",
         height = CHART_HEIGHT + 1.0,
@@ -94,33 +97,35 @@ pub(super) fn repositories(view: &View) -> String {
         let rate = traffic.hit_rate().map_or("–".into(), |rate| format!("{:.0} %", rate * 100.0));
         let figures =
             [bytes(holdings.bytes), holdings.manifests.to_string(), rate, bytes(traffic.sent), bytes(traffic.received)];
-        row(&[escape(&holdings.repository)], &figures)
+        row([breakable(&holdings.repository)], figures)
     });
     let figures = ["holds", "manifests", "found", "sent", "received"];
-    wide(&table("Repositories", &["repository"], &figures, rows.collect()))
+    wide(&table("Repositories", &["repository"], &figures, rows))
 }
 
 pub(super) fn hottest(hottest: &[Wanted]) -> String {
     let rows = hottest.iter().map(|wanted| {
         let name = thing(wanted.repository.as_str(), &wanted.reference.to_string());
-        row(&[name], &[format!("{:.1}", wanted.weight)])
+        row([name], [format!("{:.1}", wanted.weight)])
     });
-    table("Asked for most", &["manifest or record"], &["requests, half after a day"], rows.collect())
+    let table = table("Asked for most", &["manifest or record"], &["requests"], rows);
+    table.replacen("</h2>", "</h2><p class=\"soft\">a request counts half after a day</p>", 1)
 }
 
 pub(super) fn largest(largest: &[Large]) -> String {
-    let rows = largest.iter().map(|large| row(&[thing(&large.repository, &large.reference)], &[bytes(large.bytes)]));
-    table("Largest", &["manifest or record"], &["bytes"], rows.collect())
+    let rows = largest.iter().map(|large| row([thing(&large.repository, &large.reference)], [bytes(large.bytes)]));
+    let table = table("Largest", &["manifest or record"], &["size"], rows);
+    table.replacen("</h2>", "</h2><p class=\"soft\">with all that it is made of</p>", 1)
 }
 
 pub(super) fn leases(view: &View) -> String {
     let rows = view.leases.iter().map(|lease| {
         let figures = [time(lease.age.as_secs()), time(lease.left.as_secs())];
-        row(&[thing(lease.repository.as_str(), lease.tag.as_str())], &figures)
+        row([thing(lease.repository.as_str(), lease.tag.as_str())], figures)
     });
     let more = view.lease_count.saturating_sub(ROWS);
     let title = if more > 0 { format!("Running leases, and {more} more") } else { "Running leases".into() };
-    table(&title, &["record that is being made"], &["held for", "ends in"], rows.collect())
+    wide(&table(&title, &["record that is being made"], &["held for", "ends in"], rows))
 }
 
 pub(super) fn mirrors(mirrors: &[(String, MirrorState)], now: Timestamp) -> String {
@@ -133,17 +138,17 @@ pub(super) fn mirrors(mirrors: &[(String, MirrorState)], now: Timestamp) -> Stri
             _ => "not asked yet".into(),
         };
         let figures = [state.answers.to_string(), state.failures.to_string(), bytes(state.bytes)];
-        row(&[escape(name), works], &figures)
+        row([escape(name), works], figures)
     });
-    wide(&table("Mirrors", &["registry", "state"], &["answers", "failures", "fetched"], rows.collect()))
+    wide(&table("Mirrors", &["registry", "state"], &["answers", "failures", "fetched"], rows))
 }
 
 pub(super) fn misses(view: &View, now: Timestamp) -> String {
     let rows = view.recent.misses.iter().zip(&view.absences).map(|(miss, absence)| {
         let name = thing(miss.repository.as_str(), &miss.reference);
-        row(&[name, reason(absence, now), escape(&miss.identity)], &[ago(now, miss.second)])
+        row([name, reason(absence, now), escape(&miss.identity)], [ago(now, miss.second)])
     });
-    wide(&table("Recent misses", &["manifest or record", "why", "asked by"], &["when"], rows.collect()))
+    wide(&table("Recent misses", &["manifest or record", "why", "asked by"], &["when"], rows))
 }
 
 fn reason(absence: &Absence, now: Timestamp) -> String {
@@ -162,7 +167,12 @@ fn ago(now: Timestamp, second: i64) -> String {
 }
 
 fn thing(repository: &str, reference: &str) -> String {
-    format!("{}:{}", escape(repository), escape(&short(reference)))
+    breakable(&format!("{repository}:{}", short(reference)))
+}
+
+/// A long name, that may go on in the next line where one of its parts ends.
+fn breakable(name: &str) -> String {
+    escape(name).replace('/', "/<wbr>").replace(':', ":<wbr>")
 }
 
 fn facts(facts: &[(&str, String)]) -> String {
@@ -175,22 +185,35 @@ fn wide(section: &str) -> String {
     section.replacen("<section", "<section class=\"wide\"", 1)
 }
 
-fn table(title: &str, names: &[&str], figures: &[&str], rows: Vec<String>) -> String {
+/// A row of a table: cells of HTML, then figures.
+struct Row {
+    cells: Vec<String>,
+    figures: Vec<String>,
+}
+
+fn row(cells: impl Into<Vec<String>>, figures: impl Into<Vec<String>>) -> Row {
+    Row { cells: cells.into(), figures: figures.into() }
+}
+
+/// A table. Every cell but the first one knows the name of its column: narrow screens show no head.
+fn table(title: &str, names: &[&str], figures: &[&str], rows: impl Iterator<Item = Row>) -> String {
+    let rows: String = rows.map(|row| tr(&row, names, figures)).collect();
     if rows.is_empty() {
         return format!("<section><h2>{title}</h2><p class=\"soft\">nothing yet</p></section>");
     }
     let names: String = names.iter().map(|name| format!("<th>{name}</th>")).collect();
     let figures: String = figures.iter().map(|name| format!("<th class=\"number\">{name}</th>")).collect();
-    let rows = rows.concat();
     format!(
-        "<section><h2>{title}</h2><div class=\"scroll\"><table><thead><tr>{names}{figures}</tr></thead>\
-         <tbody>{rows}</tbody></table></div></section>"
+        "<section><h2>{title}</h2><table><thead><tr>{names}{figures}</tr></thead>\
+         <tbody>{rows}</tbody></table></section>"
     )
 }
 
-/// Cells of HTML, then figures.
-fn row(names: &[String], figures: &[String]) -> String {
-    let names = names.iter().map(|name| format!("<td>{name}</td>"));
-    let figures = figures.iter().map(|figure| format!("<td class=\"number\">{figure}</td>"));
-    format!("<tr>{}</tr>", names.chain(figures).collect::<String>())
+fn tr(row: &Row, names: &[&str], figures: &[&str]) -> String {
+    let first = row.cells.iter().take(1).map(|cell| format!("<td>{cell}</td>"));
+    let cells = row.cells.iter().zip(names).skip(1);
+    let cells = cells.map(|(cell, name)| format!("<td data-name=\"{name}\">{cell}</td>"));
+    let figures = row.figures.iter().zip(figures);
+    let figures = figures.map(|(figure, name)| format!("<td class=\"number\" data-name=\"{name}\">{figure}</td>"));
+    format!("<tr>{}</tr>", first.chain(cells).chain(figures).collect::<String>())
 }

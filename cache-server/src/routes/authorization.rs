@@ -11,8 +11,9 @@ use super::content::fixed;
 use super::endpoint::Endpoint;
 use super::receive::collect;
 use super::{Call, Registry, value};
-use crate::access::{Identity, LIFETIME_SECONDS, Need, Presented, Proof, Refusal};
+use crate::access::{Action, Identity, LIFETIME_SECONDS, Need, Presented, Proof, Refusal};
 use crate::error::{ApiError, Code};
+use crate::name::RepositoryName;
 
 /// A form with a name and a password needs no more.
 const MAX_FORM_BYTES: u64 = 64 << 10;
@@ -43,16 +44,48 @@ pub(super) fn authorize(registry: &Registry, endpoint: &Endpoint, call: &Call) -
     let Some(need) = endpoint.need(&call.method) else { return Ok(()) };
     let allowed = registry.access.authorize(&call.identity, &need);
     allowed.map_err(|refusal| {
-        let error = refused(registry, &call.headers, refusal);
+        let error = refused_with(registry, &call.headers, refusal, mount_source(endpoint, call).as_ref());
         // A browser asks its user for Basic credentials, and for no others.
         let browser = *endpoint == Endpoint::Dashboard;
         if browser { error.replacing_header(WWW_AUTHENTICATE, fixed("Basic realm=\"cache-server\"")) } else { error }
     })
 }
 
-/// Whether a repository's blob may come to another one on behalf of this caller.
+/// Whether a repository's content may be shown to this caller.
 pub(super) fn may_read(call: &Call, need: &Need) -> bool {
     call.identity.may(need)
+}
+
+/// Whether the blob that `call` wants to mount may come to `target` on behalf of this caller.
+///
+/// # Errors
+/// When a session token was not made for it, but the next one may be. After that the answer is
+/// no: clients take an upload instead of a mount, and few get over a refusal.
+pub(super) fn may_mount(registry: &Registry, call: &Call, target: &RepositoryName) -> Result<bool, ApiError> {
+    let Some(source) = mount_need(call) else { return Ok(false) };
+    if call.identity.may(&source) {
+        return Ok(true);
+    }
+    if !call.identity.may_ask(&source) {
+        return Ok(false);
+    }
+    let target = Need::Repository(Action::Push, target.clone());
+    Err(refused_with(registry, &call.headers, Refusal::ScopeNeeded(source), Some(&target)))
+}
+
+/// What a mount needs besides the right to push; none where nothing is mounted. Knowing a digest
+/// is not having the blob: the caller must be allowed to read it where it is.
+fn mount_source(endpoint: &Endpoint, call: &Call) -> Option<Need> {
+    let mounts = matches!(endpoint, Endpoint::Uploads { .. }) && call.parameters.get("mount").is_some();
+    mounts.then(|| mount_need(call)).flatten()
+}
+
+fn mount_need(call: &Call) -> Option<Need> {
+    match call.parameters.get("from") {
+        // From wherever it is.
+        None => Some(Need::Catalog),
+        Some(source) => Some(Need::Repository(Action::Pull, source.parse().ok()?)),
+    }
 }
 
 /// `/v2/`: clients decide by it whether to log in, also when reading needs no login.
@@ -123,8 +156,13 @@ fn issue(registry: &Registry, identity: &Identity, scopes: &[&str]) -> Result<Re
 }
 
 fn refused(registry: &Registry, headers: &HeaderMap, refusal: Refusal) -> ApiError {
+    refused_with(registry, headers, refusal, None)
+}
+
+/// The same for a request that needs `also`: the client learns at once all that it has to ask for.
+fn refused_with(registry: &Registry, headers: &HeaderMap, refusal: Refusal, also: Option<&Need>) -> ApiError {
     registry.metrics.refused(&refusal);
-    refusal.into_error(&realm(registry, headers), service(registry))
+    refusal.into_error(&realm(registry, headers), service(registry), also)
 }
 
 fn service(registry: &Registry) -> &str {

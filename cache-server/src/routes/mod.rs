@@ -18,7 +18,8 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use axum::http::header::{ALLOW, CONTENT_TYPE, EXPECT, HeaderMap, HeaderName, HeaderValue};
+use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use tokio::task::{JoinError, spawn_blocking};
@@ -124,14 +125,18 @@ async fn dispatch(
     request: Request,
     measurement: &mut Measurement,
 ) -> Result<Response, ApiError> {
-    let endpoint = Endpoint::parse(request.uri().path())?;
-    measurement.set_route(endpoint.name(), endpoint.subject(request.method()));
-    let (parts, body) = request.into_parts();
-    let parameters = Parameters::of(&parts.uri)?;
-    let identity = authorization::identify(&registry, &parts.headers).await?;
-    measurement.set_identity(identity.name());
-    let call = Call { method: parts.method, uri: parts.uri, headers: parts.headers, parameters, identity, handover };
-    authorization::authorize(&registry, &endpoint, &call)?;
+    let (parts, mut body) = request.into_parts();
+    // Who waits to be asked for its body has not sent it.
+    let sends = !parts.headers.contains_key(EXPECT);
+    let (endpoint, call) = match admit(&registry, handover, parts, measurement).await {
+        Ok(admitted) => admitted,
+        Err(refusal) => {
+            if sends {
+                receive::drain(&mut body).await;
+            }
+            return Err(refusal);
+        }
+    };
     if matches!(call.method, Method::GET | Method::HEAD) {
         return read(&registry, &endpoint, &call).await;
     }
@@ -142,7 +147,6 @@ async fn dispatch(
     // A client that goes away ends this future, but must not end a change half-way: the
     // task sees the body break off, and leaves everything in order.
     let task = tokio::spawn(async move {
-        let mut body = body;
         let result = change(&registry, &endpoint, &call, &mut body).await;
         if result.is_err() {
             receive::drain(&mut body).await;
@@ -150,6 +154,23 @@ async fn dispatch(
         result
     });
     finished(task.await)?
+}
+
+/// What is asked for, by somebody who may.
+async fn admit(
+    registry: &Registry,
+    handover: Option<Handover>,
+    parts: Parts,
+    measurement: &mut Measurement,
+) -> Result<(Endpoint, Call), ApiError> {
+    let endpoint = Endpoint::parse(parts.uri.path())?;
+    measurement.set_route(endpoint.name(), endpoint.subject(&parts.method));
+    let parameters = Parameters::of(&parts.uri)?;
+    let identity = authorization::identify(registry, &parts.headers).await?;
+    measurement.set_identity(identity.name());
+    let call = Call { method: parts.method, uri: parts.uri, headers: parts.headers, parameters, identity, handover };
+    authorization::authorize(registry, &endpoint, &call)?;
+    Ok((endpoint, call))
 }
 
 async fn read(registry: &Registry, endpoint: &Endpoint, call: &Call) -> Result<Response, ApiError> {

@@ -198,3 +198,45 @@ async fn next_data(body: &mut Body) -> Option<Result<Bytes, axum::Error>> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream::{self, StreamExt as _};
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    /// A body that sends a byte after each pause.
+    fn slow(pauses: Vec<Duration>) -> Body {
+        Body::from_stream(stream::iter(pauses).then(|pause| async move {
+            sleep(pause).await;
+            Ok::<_, std::io::Error>(Bytes::from_static(b"x"))
+        }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stops_coming_is_not_waited_for() {
+        let started = Instant::now();
+        let pauses = vec![SILENCE_LIMIT / 2, SILENCE_LIMIT * 10];
+        let error = collect(&mut slow(pauses), 100).await.expect_err("it stopped");
+        assert_eq!(axum::response::IntoResponse::into_response(error).status(), StatusCode::REQUEST_TIMEOUT);
+        assert_eq!(started.elapsed(), SILENCE_LIMIT / 2 + SILENCE_LIMIT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_body_is_taken_to_the_end() {
+        let bytes = collect(&mut slow(vec![SILENCE_LIMIT / 2; 20]), 100).await;
+        assert_eq!(bytes.expect("slow, not gone").len(), 20);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_wants_is_read_within_reason() {
+        let started = Instant::now();
+        drain(&mut slow(vec![SILENCE_LIMIT])).await;
+        assert_eq!(started.elapsed(), DRAIN_LIMIT);
+        let chunk = Bytes::from(vec![0; DRAIN_BYTES / 4]);
+        let endless = stream::repeat(chunk).map(Ok::<_, std::io::Error>);
+        drain(&mut Body::from_stream(endless)).await;
+        assert_eq!(started.elapsed(), DRAIN_LIMIT, "it stops by itself");
+    }
+}

@@ -9,11 +9,10 @@ use axum::response::{IntoResponse, Response};
 use tokio::time::timeout;
 use yadokari::digest::{Algorithm, Digest};
 
-use super::authorization::may_read;
+use super::authorization::may_mount;
 use super::endpoint::digest;
 use super::receive::{Received, receive};
 use super::{Call, DOCKER_CONTENT_DIGEST, Registry, empty, value};
-use crate::access::{Action, Need};
 use crate::error::{ApiError, Code};
 use crate::name::RepositoryName;
 use crate::range::ChunkRange;
@@ -99,12 +98,7 @@ async fn mount(
     digest: &Digest,
 ) -> Result<bool, ApiError> {
     let source: Option<RepositoryName> = call.parameters.get("from").map(str::parse).transpose()?;
-    // Knowing a digest is not having the blob: the caller must be allowed to read it where it is.
-    let readable = match &source {
-        Some(source) => may_read(call, &Need::Repository(Action::Pull, source.clone())),
-        None => may_read(call, &Need::Catalog),
-    };
-    if !readable {
+    if !may_mount(registry, call, repository)? {
         return Ok(false);
     }
     let (target, wanted) = (repository.clone(), digest.clone());

@@ -1,4 +1,6 @@
-use crate::registry::Registry;
+use yadokari::digest::Digest;
+
+use crate::registry::{Registry, Reply};
 use crate::{basic, bearer, create_token, pull, push, with};
 
 /// A server with one token for `team/**`, and that token.
@@ -39,6 +41,57 @@ fn a_session_holds_the_scopes_that_were_asked_for_and_are_allowed() {
     let target = "/v2/team/app/manifests/v1";
     assert_eq!(with(&registry, &session, "DELETE", target, b"").status, 401);
     assert_eq!(with(&registry, &session, "GET", "/v2/_catalog", b"").status, 401);
+}
+
+/// The scopes of a 401 answer's challenge.
+fn challenged(reply: &Reply) -> Vec<&str> {
+    let challenge = reply.header("www-authenticate").expect("a challenge");
+    let scope = challenge.split("scope=\"").nth(1).and_then(|rest| rest.split('"').next());
+    scope.expect("a scope").split(' ').collect()
+}
+
+#[test]
+fn a_mount_asks_for_the_scope_of_its_source_once() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let file = directory.path().join("tokens.json");
+    let (all, team) = (create_token(&file, "all", "**=*"), create_token(&file, "team", "team/**=pull,push"));
+    let registry = Registry::start_with(&["--anonymous=none", "--tokens", file.to_str().expect("UTF-8")]);
+    for source in ["team/source", "secret"] {
+        assert_eq!(push(&registry, &bearer(&all), source), 201);
+    }
+    let digest = Digest::sha256(b"layer");
+    let mount = |session: &str, from: &str| {
+        with(&registry, session, "POST", &format!("/v2/team/app/blobs/uploads/?mount={digest}{from}"), b"")
+    };
+    for (token, from, wanted, status) in [
+        (&team, "&from=team/source", "repository:team/source:pull", 201),
+        (&team, "&from=secret", "repository:secret:pull", 202),
+        (&all, "&from=secret", "repository:secret:pull", 201),
+        (&team, "", "registry:catalog:*", 202),
+        (&all, "", "registry:catalog:*", 201),
+    ] {
+        let narrow = session(&registry, token, "scope=repository:team/app:pull,push");
+        let refusal = mount(&narrow, from);
+        refusal.is_error(401, "UNAUTHORIZED");
+        assert_eq!(challenged(&refusal), [wanted, "repository:team/app:pull,push"]);
+        let stranger = registry.post(&format!("/v2/team/app/blobs/uploads/?mount={digest}{from}"));
+        assert_eq!(challenged(&stranger), ["repository:team/app:pull,push", wanted], "all at once");
+        // What the next token does not allow either is no reason to fail: the client uploads.
+        let next = session(&registry, token, &format!("scope={}", challenged(&refusal).join("%20")));
+        assert_eq!(mount(&next, from).status, status, "{from}");
+    }
+}
+
+#[test]
+fn a_refusal_is_heard_while_the_body_is_sent() {
+    let (registry, _, _directory) = start();
+    let body = vec![b'x'; 4_000_000];
+    for target in ["/v2/team/app/manifests/v1", "/v2/team/app/blobs/uploads/x", "/v2/A/manifests/v1"] {
+        for authorization in ["Bearer x", "Basic !"] {
+            let reply = with(&registry, authorization, "PUT", target, &body);
+            assert!([400, 401].contains(&reply.status), "{reply:?}");
+        }
+    }
 }
 
 #[test]

@@ -47,6 +47,18 @@ fn knowing_a_digest_is_not_having_the_blob() {
 }
 
 #[test]
+fn mounts_name_digests_and_repositories() {
+    let registry = Registry::start();
+    let digest = Digest::sha256(b"secret");
+    for bad in ["x", "sha256:..%2f..%2flock", "md5:d41d8cd98f00b204e9800998ecf8427e"] {
+        registry.post(&format!("/v2/b/blobs/uploads/?mount={bad}")).is_error(400, "DIGEST_INVALID");
+    }
+    for bad in ["..", "..%2fa", "A", "a%00", "%2fetc", "_uploads"] {
+        registry.post(&format!("/v2/b/blobs/uploads/?mount={digest}&from={bad}")).is_error(400, "NAME_INVALID");
+    }
+}
+
+#[test]
 fn a_session_belongs_to_its_repository() {
     let registry = Registry::start();
     let elsewhere = registry.open_session("a").replace("/v2/a/", "/v2/b/");

@@ -5,14 +5,6 @@ use yadokari::image::media_type;
 
 use crate::registry::{Registry, Reply, noise};
 
-/// Resident memory of the server, in bytes.
-fn resident(registry: &Registry) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", registry.id())).expect("it runs");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a line");
-    let kib: u64 = line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number");
-    kib << 10
-}
-
 #[test]
 fn a_flood_of_headers_is_refused() {
     let registry = Registry::start();
@@ -32,7 +24,7 @@ fn a_flood_of_headers_is_refused() {
 #[test]
 fn many_half_requests_take_little_memory() {
     let registry = Registry::start();
-    let before = resident(&registry);
+    let before = registry.resident();
     let half = format!("GET /v2/ HTTP/1.1\r\nHost: x\r\nX: {}", "y".repeat(60_000));
     let connections: Vec<_> = (0..300)
         .map(|_| {
@@ -42,7 +34,7 @@ fn many_half_requests_take_little_memory() {
         })
         .collect();
     assert_eq!(registry.get("/v2/").status, 200);
-    assert!(resident(&registry) - before < 100 << 20, "{}", resident(&registry) - before);
+    assert!(registry.resident() - before < 100 << 20, "{}", registry.resident() - before);
     drop(connections);
 }
 
@@ -93,6 +85,51 @@ fn a_manifest_that_is_too_large_is_refused_and_one_that_fits_is_not() {
 }
 
 #[test]
+fn a_manifest_that_lacks_very_much_gets_a_short_answer() {
+    let registry = Registry::start();
+    let children: Vec<_> = (0..20_000_u32)
+        .map(|number| crate::registry::descriptor(media_type::OCI_MANIFEST, &number.to_le_bytes()))
+        .collect();
+    let index = json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": children });
+    let reply = registry.put_manifest("a", "v1", &index);
+    reply.is_error(400, "MANIFEST_BLOB_UNKNOWN");
+    assert!(reply.body.len() < 100_000, "{}", reply.body.len());
+}
+
+#[test]
+fn lengths_that_cannot_be_are_refused() {
+    let registry = Registry::start_with(&["--max-bytes", "100MB"]);
+    let session = registry.open_session("a");
+    let whole = format!("/v2/a/blobs/uploads/?digest=sha256:{}", "a".repeat(64));
+    let lengths = ["9223372036854775807", "18446744073709551615", "99999999999999999999", "-1", "1e3", "0x10", "5, 6"];
+    for (method, target) in [("PATCH", &session), ("POST", &whole)] {
+        for length in lengths {
+            let mut stream = registry.connect();
+            let head = format!("{method} {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\nxx");
+            stream.write_all(head.as_bytes()).expect("sent");
+            stream.shutdown(std::net::Shutdown::Write).expect("closed");
+            let status = Reply::read(&mut BufReader::new(stream), false).status;
+            assert!([400, 413, 431].contains(&status), "{method} {length} {status}");
+        }
+    }
+    let ranges = ["0-18446744073709551614", "0-18446744073709551615", "18446744073709551615-0", "5-1", "-1-5", "0-0-0"];
+    for range in ranges {
+        let reply = registry.send("PATCH", &session, &[("Content-Range", range)], b"x");
+        assert!([400, 416].contains(&reply.status), "{range} {reply:?}");
+    }
+    let status = registry.get(&session);
+    assert_eq!((status.status, status.header("range")), (204, Some("0-0")), "the session lives, and is empty");
+}
+
+#[test]
+fn long_targets_are_refused() {
+    let registry = Registry::start();
+    assert_eq!(registry.get(&format!("/v2/a/tags/list?last={}", "x".repeat(70_000))).status, 414);
+    registry.get(&format!("/v2/{}tags/list", "a/".repeat(5_000))).is_error(400, "NAME_INVALID");
+    registry.get(&format!("/v2/{}/tags/list", "a".repeat(256))).is_error(400, "NAME_INVALID");
+}
+
+#[test]
 fn ranges_are_as_large_as_the_blob_at_most() {
     let registry = Registry::start();
     let content = noise(1000);
@@ -119,5 +156,5 @@ fn a_large_blob_passes_through_little_memory() {
     let content = vec![7; 150 << 20];
     let digest = registry.push_blob("a", &content);
     assert_eq!(registry.get(&format!("/v2/a/blobs/{digest}")).body.len(), content.len());
-    assert!(resident(&registry) < 100 << 20, "{}", resident(&registry));
+    assert!(registry.resident() < 100 << 20, "{}", registry.resident());
 }
