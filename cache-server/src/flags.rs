@@ -32,6 +32,14 @@ pub(crate) enum Command {
     Gc(GcFlags),
     /// Check a directory whose server is not running, or a store
     Verify(VerifyFlags),
+    /// Make the index of a directory again from its journal; its server must not be running
+    Rebuild(RebuildFlags),
+    /// Open an index and end
+    #[command(hide = true)]
+    ProbeIndex {
+        /// Its file
+        path: PathBuf,
+    },
     /// Say what takes the space in a directory whose server is not running, or in a store
     Stats(StatsFlags),
     /// Write the data of a server that is not running to an archive
@@ -112,7 +120,8 @@ pub(crate) struct GcFlags {
 /// What to check.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Prints one line per problem. A problem is healed by pushing again what it names.
+Prints one line per problem. A problem is healed by pushing again what it names; one within the index of a directory by
+`cache-server rebuild`.
 
 Exit codes: 0 when there is no problem, 1 when there is one, 2 on wrong usage.")]
 pub(crate) struct VerifyFlags {
@@ -122,6 +131,17 @@ pub(crate) struct VerifyFlags {
     /// Compare sizes only, instead of hashing every blob
     #[arg(long)]
     pub(crate) quick: bool,
+}
+
+/// Which index to make again.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+`serve` does the same by itself when the index is gone or cannot be opened. The old file stays as index.redb.damaged.
+What is in the journal comes back: who holds which blob, manifests, tags and pins; when they were used does not.")]
+pub(crate) struct RebuildFlags {
+    /// Directory of the server's data
+    #[arg(long, value_name = "DIR", env = "CACHE_SERVER_DATA")]
+    pub(crate) data: PathBuf,
 }
 
 /// What to say.

@@ -3,6 +3,9 @@
 //! hyper knows bytes only. A body may yield a placeholder for a part of a file: bytes of one static
 //! region, as many as the part has. hyper passes them on untouched, as slices of a vectored write;
 //! the stream below it knows the region by its address, and sends the part in their place.
+//!
+//! Meanwhile the socket is corked: sendfile hands over 64 KiB at a time, which is not a whole number of
+//! segments, and each remainder would go out, and wake the other side, by itself.
 
 use std::borrow::Borrow;
 use std::collections::VecDeque;
@@ -14,6 +17,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use rustix::fs::sendfile;
+use rustix::net::sockopt::set_tcp_cork;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -40,6 +44,7 @@ struct Part {
 pub(crate) struct HandingOver {
     stream: TcpStream,
     parts: Handover,
+    corked: bool,
 }
 
 impl Handover {
@@ -58,7 +63,14 @@ impl Handover {
 
 impl HandingOver {
     pub(crate) fn new(stream: TcpStream, parts: Handover) -> Self {
-        Self { stream, parts }
+        Self { stream, parts, corked: false }
+    }
+
+    /// Holds back segments that are not full, or no longer. A socket that cannot sends them as they come.
+    fn cork(&mut self, corked: bool) {
+        if self.corked != corked && set_tcp_cork(&self.stream, corked).is_ok() {
+            self.corked = corked;
+        }
     }
 
     /// Sends up to `length` bytes of the first part. Parts are of files that do not change: one
@@ -104,6 +116,7 @@ impl AsyncRead for HandingOver {
 impl AsyncWrite for HandingOver {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if is_placeholder(bytes) {
+            self.cork(true);
             return self.poll_send(context, bytes.len());
         }
         Pin::new(&mut self.stream).poll_write(context, bytes)
@@ -117,7 +130,10 @@ impl AsyncWrite for HandingOver {
     ) -> Poll<io::Result<usize>> {
         let plain = slices.iter().take_while(|slice| !is_placeholder(slice)).count();
         match slices.first() {
-            Some(first) if plain == 0 => self.poll_send(context, first.len()),
+            Some(first) if plain == 0 => {
+                self.cork(true);
+                self.poll_send(context, first.len())
+            }
             _ => Pin::new(&mut self.stream).poll_write_vectored(context, &slices[..plain]),
         }
     }
@@ -127,6 +143,7 @@ impl AsyncWrite for HandingOver {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.cork(false);
         Pin::new(&mut self.stream).poll_flush(context)
     }
 

@@ -85,6 +85,8 @@ fn main() -> ExitCode {
         Command::Gc(flags) => maintenance::collect(&flags),
         Command::Stats(flags) => maintenance::stats(&flags),
         Command::Verify(flags) => maintenance::verify(&flags),
+        Command::Rebuild(flags) => maintenance::rebuild(&flags),
+        Command::ProbeIndex { path } => return probe_index(&path),
         Command::Token(flags) => token_command::run(&flags),
         Command::Man { directory } => man(&directory).map_err(Into::into),
         Command::Completion { shell } => {
@@ -99,6 +101,22 @@ fn main() -> ExitCode {
             // Nowhere left to complain to.
             let _ = writeln!(io::stderr(), "cache-server: error: {}", chain(error.as_ref()));
             ExitCode::from(exit_code(error.as_ref()))
+        }
+    }
+}
+
+/// For another process of this program, which would not survive what an index may do to it.
+fn probe_index(path: &Path) -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| {
+        // Nowhere left to complain to.
+        let _ = writeln!(io::stderr(), "{}", panic.payload_as_str().unwrap_or("it cannot be opened"));
+    }));
+    match Storage::probe(path) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nowhere left to complain to.
+            let _ = writeln!(io::stderr(), "{}", with_causes(&error));
+            ExitCode::from(storage::DAMAGED)
         }
     }
 }
@@ -140,6 +158,9 @@ async fn run(flags: ServeFlags) -> Result<(), Box<dyn Error>> {
     let hangup = signal(SignalKind::hangup())?;
     let listener = server::listen(configuration.listen).await?;
     let storage = open(configuration.place, configuration.redirect, configuration.policy).await?;
+    if let Some(recovery) = storage.recovery() {
+        log.event(LogLevel::Error, &format!("warning: {recovery}"));
+    }
     say(&format!("listening on {}://{}", configuration.address.scheme, listener.local_addr()?))?;
     // After listening, for it may take long.
     let sweeper = tokio::spawn(sweep(Arc::clone(&storage), log));

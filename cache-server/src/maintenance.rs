@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::configuration::{StoragePlace, place};
 use crate::eviction::Policy;
 use crate::exchange::{self, ExchangeError, Exported, Imported};
-use crate::flags::{ExportFlags, GcFlags, ImportFlags, PlaceFlags, StatsFlags, VerifyFlags};
+use crate::flags::{ExportFlags, GcFlags, ImportFlags, PlaceFlags, RebuildFlags, StatsFlags, VerifyFlags};
 use crate::say;
 use crate::storage::{Collected, RepositoryStats, Stats, Storage};
 
@@ -25,9 +25,25 @@ pub(crate) fn collect(flags: &GcFlags) -> Result<(), Box<dyn Error>> {
 
 fn open(flags: &PlaceFlags, policy: Policy) -> Result<Storage, Box<dyn Error>> {
     Ok(match place(flags.data.clone(), flags.store.clone())? {
-        StoragePlace::Directory(path) => Storage::open_existing(&path, policy)?,
+        StoragePlace::Directory(path) => told(Storage::open_existing(&path, policy)?)?,
         StoragePlace::Store(address) => Storage::open_store(&address, policy)?,
     })
+}
+
+/// Says what had to be done to open it. Standard output may be an archive.
+fn told(storage: Storage) -> io::Result<Storage> {
+    if let Some(recovery) = storage.recovery() {
+        writeln!(io::stderr(), "warning: {recovery}")?;
+    }
+    Ok(storage)
+}
+
+/// `cache-server rebuild`.
+pub(crate) fn rebuild(flags: &RebuildFlags) -> Result<(), Box<dyn Error>> {
+    let storage = told(Storage::rebuild(&flags.data)?)?;
+    let Stats { blobs, repositories, .. } = storage.stats()?;
+    let manifests: u64 = repositories.iter().map(|repository| repository.manifests).sum();
+    Ok(say(&format!("{} repositories, {manifests} manifests, {blobs} blobs", repositories.len()))?)
 }
 
 /// `cache-server verify`.
@@ -64,7 +80,7 @@ pub(crate) fn stats(flags: &StatsFlags) -> Result<(), Box<dyn Error>> {
 
 /// `cache-server export`.
 pub(crate) fn export(flags: &ExportFlags) -> Result<(), Box<dyn Error>> {
-    let storage = Storage::open_existing(&flags.data, Policy::default())?;
+    let storage = told(Storage::open_existing(&flags.data, Policy::default())?)?;
     let path = &flags.archive;
     let exported = if is_standard(path) {
         exchange::export(&storage, &flags.repository, io::stdout().lock(), path)?
@@ -93,7 +109,7 @@ fn export_to_file(storage: &Storage, flags: &ExportFlags) -> Result<Exported, Bo
 
 /// `cache-server import`.
 pub(crate) fn import(flags: &ImportFlags) -> Result<(), Box<dyn Error>> {
-    let storage = Storage::open(&flags.data, Policy::default())?;
+    let storage = told(Storage::open(&flags.data, Policy::default())?)?;
     let path = &flags.archive;
     let at = |operation| move |cause| ExchangeError::File { operation, path: path.clone(), cause };
     let file = if is_standard(path) {

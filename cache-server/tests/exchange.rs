@@ -194,6 +194,7 @@ fn a_lost_index_is_no_empty_one() {
     drop(registry);
     let index = data.join("index.redb");
     let whole = std::fs::read(&index).expect("read");
+    std::fs::remove_dir_all(data.join("journal")).expect("removed");
     for damage in [None, Some(vec![0; 4096]), Some(whole[..whole.len() / 2].to_vec())] {
         match &damage {
             None => std::fs::remove_file(&index).expect("removed"),

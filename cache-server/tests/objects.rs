@@ -24,3 +24,5 @@ mod journal;
 mod replicas;
 #[path = "objects/startup.rs"]
 mod startup;
+#[path = "objects/throttled.rs"]
+mod throttled;

@@ -1,3 +1,5 @@
+use clap::Args as _;
+
 use super::*;
 
 fn settings(text: &str) -> Settings {
@@ -81,4 +83,38 @@ async fn secrets_in_the_clear_are_warned_about() {
     assert_eq!(warnings("listen = \"0.0.0.0:0\"\ntokens = \"t\"").await, 1);
     assert_eq!(warnings("listen = \"0.0.0.0:0\"\ntokens = \"t\"\nexternal-url = \"https://c\"").await, 0);
     assert_eq!(warnings("listen = \"0.0.0.0:0\"\nanonymous = \"write\"").await, 1);
+}
+
+/// The example with everything in it that stands behind a #.
+fn whole_example() -> String {
+    let uncover = |line: &'static str| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line);
+    include_str!("example.toml").lines().map(uncover).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_example_has_every_setting() {
+    let text = whole_example();
+    settings(&text);
+    let example: toml::Table = text.parse().expect("valid");
+    let command = Settings::augment_args(clap::Command::new("serve"));
+    let flags = command.get_arguments().filter_map(|flag| flag.get_long()).map(str::to_owned);
+    for name in flags.chain(["users", "authenticated", "oidc"].map(str::to_owned)) {
+        assert!(example.contains_key(&name), "{name} is not in the example");
+    }
+    let systems = example["oidc"].as_array().expect("a list");
+    for name in [
+        "kind",
+        "issuer",
+        "audience",
+        "namespace",
+        "owners",
+        "protected-refs",
+        "rules",
+        "jwks-url",
+        "jwks-file",
+        "ca",
+        "bearer-file",
+    ] {
+        assert!(systems.iter().any(|system| system.get(name).is_some()), "oidc.{name} is not in the example");
+    }
 }

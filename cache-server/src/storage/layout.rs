@@ -5,6 +5,8 @@
 //!   format                          version of this layout
 //!   lock                            held by the running server
 //!   index.redb                      names: repositories, tags, manifests, who holds which blob
+//!   index.redb.damaged              one that could not be read
+//!   journal/                        the facts of the index once more
 //!   blobs/sha256/ab/<hex>           bytes of blobs, once each
 //!   temporary/                      files on their way to one of the above
 //!   uploads/<uuid>/session.json     an unfinished upload,
@@ -42,6 +44,10 @@ impl Layout {
 
     pub(super) fn index(&self) -> PathBuf {
         self.root.join("index.redb")
+    }
+
+    pub(super) fn journal(&self) -> PathBuf {
+        self.root.join("journal")
     }
 
     pub(super) fn temporary(&self) -> PathBuf {

@@ -269,7 +269,8 @@ impl NewManifest {
         descriptor
     }
 
-    fn record(&self) -> NewRecord {
+    /// What the index wants to know of it.
+    pub(super) fn record(&self) -> NewRecord {
         let subject = self.document.subject.as_ref().map(ToString::to_string);
         let mut row = Vec::with_capacity(self.bytes.len() + 256);
         row.extend_from_slice(self.document.media_type.as_bytes());

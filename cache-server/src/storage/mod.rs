@@ -21,6 +21,7 @@ mod pins;
 mod readers;
 mod recency;
 mod records;
+mod recover;
 mod referrers;
 mod repositories;
 mod space;
@@ -35,7 +36,6 @@ mod verify;
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::panic;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -49,6 +49,7 @@ pub(crate) use manifests::{MAX_MANIFEST_BYTES, ManifestHead, NewManifest, Put, m
 pub(crate) use page::Page;
 pub(crate) use pins::FOR_EVER;
 pub(crate) use records::Found;
+pub(crate) use recover::DAMAGED;
 pub(crate) use stats::{RepositoryStats, Stats};
 pub(crate) use upload::{Appending, Held};
 pub(crate) use uploads::{UploadId, UploadStatus};
@@ -65,7 +66,9 @@ use space::Space;
 use uploads::Sessions;
 
 /// What `format` says; another value is another program's or a newer layout.
-const FORMAT: &[u8] = b"yadokari cache-server 2\n";
+const FORMAT: &[u8] = b"yadokari cache-server 3\n";
+/// The same without a journal.
+const OLDER_FORMAT: &[u8] = b"yadokari cache-server 2\n";
 /// One for each value of the first byte of a digest.
 const STRIPES: usize = 256;
 
@@ -87,6 +90,8 @@ pub(crate) struct Storage {
     bucket: Option<Arc<Bucket>>,
     /// Whether clients may read there themselves.
     redirects: bool,
+    /// What had to be done to open it.
+    recovery: Option<String>,
     _claim: Claim,
 }
 
@@ -112,13 +117,13 @@ pub(crate) enum OpenError {
     Format(String),
     /// Names are nowhere else: beginning anew would make strays of all blobs, and remove them.
     #[error(
-        "the index {0} is gone, and with it the names of all that is in blobs/: put it back, or import an archive into an \
-         empty directory; to begin anew with nothing, remove the whole data directory"
+        "the index {0} {1}, there is no journal to make it again from, and blobs/ is not empty: put it back, or import an \
+         archive into an empty directory; to begin anew with nothing, remove the whole data directory"
     )]
-    IndexGone(String),
+    IndexGone(String, String),
     #[error(
-        "failed to open the index {path}: only it knows the names of what is in blobs/; restore it from a backup, or \
-         import an archive into an empty directory"
+        "failed to open the index {path}, which knows the names of what is in blobs/: `cache-server rebuild` makes it again \
+         from the journal; without one, restore it from a backup, or import an archive into an empty directory"
     )]
     Index {
         path: String,
@@ -144,24 +149,38 @@ impl Storage {
     /// # Errors
     /// See [`OpenError`]. A directory that holds anything else is refused, not adopted.
     pub(crate) fn open(root: &Path, policy: Policy) -> Result<Self, OpenError> {
+        Self::open_directory(root, policy, false)
+    }
+
+    /// Makes the index of a data directory again, whatever state it is in; keeps the old one aside.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub(crate) fn rebuild(root: &Path) -> Result<Self, OpenError> {
+        if !durable::exists(&Layout::new(root).format())? {
+            return Err(OpenError::Format(root.display().to_string()));
+        }
+        Self::open_directory(root, Policy::default(), true)
+    }
+
+    fn open_directory(root: &Path, policy: Policy, afresh: bool) -> Result<Self, OpenError> {
         let layout = Layout::new(root);
         durable::create_directories(root)?;
         check_before_lock(&layout)?;
         let lock = lock(&layout)?;
-        check_format(&layout)?;
-        for directory in [layout.blobs(), layout.uploads(), layout.temporary()] {
+        let format = read_format(&layout)?;
+        if format == Format::Older {
+            recover::discard_journal(&layout)?;
+        }
+        for directory in [layout.blobs(), layout.uploads(), layout.temporary(), layout.journal()] {
             durable::create_directories(&directory)?;
         }
         empty_temporary(&layout)?;
-        if durable::read(&layout.format(), 1024)?.is_none() {
+        let (index, recovery) = recover::open_index(&layout, afresh)?;
+        if format != Format::Current {
             durable::write(&layout.temporary(), &layout.format(), FORMAT)?;
         }
-        let path = layout.index();
-        if !durable::exists(&path)? && has_contents(&layout)? {
-            return Err(OpenError::IndexGone(path.display().to_string()));
-        }
-        let index = open_index(&path)?;
-        let storage = Self::assemble((layout, Claim::Lock(lock)), index, None, policy)?;
+        let storage = Self { recovery, ..Self::assemble((layout, Claim::Lock(lock)), index, None, policy)? };
         storage.recover_uploads()?;
         storage.sweep()?;
         Ok(storage)
@@ -204,6 +223,7 @@ impl Storage {
             evicting: Mutex::new(()),
             bucket,
             redirects: false,
+            recovery: None,
             _claim: claim,
         })
     }
@@ -244,32 +264,6 @@ impl Storage {
     }
 }
 
-/// redb panics on some damaged files; where that ends the process, it must say at least why.
-fn open_index(path: &Path) -> Result<Index, OpenError> {
-    let failure = |cause| OpenError::Index { path: path.display().to_string(), cause };
-    let text = failure(IndexError::Damaged("it")).to_string();
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |_| {
-        // Nowhere else to complain to.
-        let _ = io::Write::write_all(&mut io::stderr(), format!("cache-server: error: {text}\n").as_bytes());
-    }));
-    let opened = panic::catch_unwind(|| Index::open(path));
-    panic::set_hook(usual);
-    opened.unwrap_or(Err(IndexError::Damaged("it"))).map_err(failure)
-}
-
-/// Whether there is any file below `blobs/`.
-fn has_contents(layout: &Layout) -> Result<bool, StorageError> {
-    for algorithm in durable::names(&layout.blobs())? {
-        for shard in durable::names(&layout.blobs().join(&algorithm))? {
-            if !durable::names(&layout.blobs().join(&algorithm).join(shard))?.is_empty() {
-                return Ok(true);
-            }
-        }
-    }
-    Ok(false)
-}
-
 fn contents_bytes(index: &Index) -> Result<u64, StorageError> {
     let read = index.read()?;
     let totals = read.open_table(index::TOTALS).map_err(IndexError::from)?;
@@ -278,7 +272,17 @@ fn contents_bytes(index: &Index) -> Result<u64, StorageError> {
 
 /// A lock file must not be dropped into a directory that is not ours.
 fn check_before_lock(layout: &Layout) -> Result<(), OpenError> {
-    let ours = ["blobs", "format", "index.redb", "lock", "lost+found", "temporary", "uploads"];
+    let ours = [
+        "blobs",
+        "format",
+        "index.redb",
+        "index.redb.damaged",
+        "journal",
+        "lock",
+        "lost+found",
+        "temporary",
+        "uploads",
+    ];
     let foreign = durable::names(layout.root())?.into_iter().any(|name| !ours.contains(&name.as_str()));
     if foreign && !durable::exists(&layout.format())? {
         return Err(OpenError::Format(layout.root().display().to_string()));
@@ -286,10 +290,21 @@ fn check_before_lock(layout: &Layout) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn check_format(layout: &Layout) -> Result<(), OpenError> {
-    match durable::read(&layout.format(), 1024)? {
-        Some(format) if format != FORMAT => Err(OpenError::Format(layout.root().display().to_string())),
-        _ => Ok(()),
+/// What a directory says that it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Current,
+    Older,
+    /// Nothing yet.
+    New,
+}
+
+fn read_format(layout: &Layout) -> Result<Format, OpenError> {
+    match durable::read(&layout.format(), 1024)?.as_deref() {
+        None => Ok(Format::New),
+        Some(FORMAT) => Ok(Format::Current),
+        Some(OLDER_FORMAT) => Ok(Format::Older),
+        Some(_) => Err(OpenError::Format(layout.root().display().to_string())),
     }
 }
 

@@ -42,6 +42,7 @@ impl Storage {
             self.verify_bucket(bucket, hash, &mut verified)?;
             return Ok(verified);
         }
+        verified.problems.extend(self.index.check_journal()?);
         self.verify_contents(&read, hash, &mut verified)?;
         for (digest, path) in self.strays(&read)? {
             verified.problems.push(format!("{digest}: the file {} belongs to nothing", path.display()));

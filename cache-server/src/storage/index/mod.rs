@@ -5,14 +5,17 @@
 //! after the other on one thread; those that wait share a transaction and its sync to disk.
 
 mod edit;
+mod journal;
+mod local;
 mod recorded;
+mod redo;
 mod replica;
 mod tables;
 mod writer;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,6 +23,9 @@ use redb::{Database, ReadTransaction, ReadableDatabase};
 
 use super::bucket::BucketError;
 pub(crate) use edit::{NewRecord, Removal, on_disk};
+pub(crate) use journal::JournalError;
+use journal::Sizes;
+pub(super) use local::{Local, Opened};
 use replica::Replica;
 pub(crate) use tables::Tables;
 pub(super) use tables::*;
@@ -27,6 +33,8 @@ use writer::Writer;
 
 /// redb's default is a gigabyte. Pages beyond it are read from the system's cache.
 const CACHE_BYTES: usize = 12 << 20;
+/// Name of the number of the last change in `TOTALS`.
+const SEQUENCE: &str = "sequence";
 
 /// The open index of a data directory.
 #[derive(Debug)]
@@ -36,13 +44,14 @@ pub(crate) struct Index {
     database: Arc<Database>,
     size: Size,
     replica: Option<Replica>,
+    local: Option<Local>,
 }
 
 /// How many bytes it takes.
 #[derive(Debug)]
 enum Size {
-    /// Of a file.
-    File(PathBuf),
+    /// Of a file, and of the journal beside it.
+    Local(PathBuf, Arc<Sizes>),
     /// Of a journal that somebody else looks after.
     Journal(Arc<AtomicU64>),
 }
@@ -59,6 +68,9 @@ pub(crate) enum IndexError {
     /// The object store that holds the journal failed.
     #[error(transparent)]
     Bucket(#[from] BucketError),
+    /// The journal beside the index failed.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// The file was not made by this program, or was damaged.
     #[error("{0} is damaged: an entry cannot be read; `cache-server verify` tells more")]
     Damaged(&'static str),
@@ -71,24 +83,40 @@ impl<E: Into<redb::Error>> From<E> for IndexError {
 }
 
 impl IndexError {
+    /// The bytes of the file make no index, or one of a program that is not this one.
+    pub(super) fn is_damage(&self) -> bool {
+        use redb::Error::{
+            Corrupted, Io, RepairAborted, TableIsMultimap, TableTypeMismatch, TypeDefinitionChanged, UpgradeRequired,
+        };
+        use std::io::ErrorKind::{InvalidData, UnexpectedEof};
+        match self {
+            Self::Damaged(_) => true,
+            Self::Database(error) => match &**error {
+                Corrupted(_) | RepairAborted | UpgradeRequired(_) => true,
+                TableTypeMismatch { .. } | TableIsMultimap(_) | TypeDefinitionChanged { .. } => true,
+                Io(error) => matches!(error.kind(), InvalidData | UnexpectedEof),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
     /// No space or no quota left.
     pub(super) fn is_full(&self) -> bool {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-        matches!(self, Self::Database(e) if matches!(&**e, redb::Error::Io(e) if matches!(e.kind(), StorageFull | QuotaExceeded)))
+        let kind = match self {
+            Self::Database(error) => match &**error {
+                redb::Error::Io(error) => error.kind(),
+                _ => return false,
+            },
+            Self::Journal(JournalError::File { cause, .. }) => cause.kind(),
+            _ => return false,
+        };
+        matches!(kind, StorageFull | QuotaExceeded)
     }
 }
 
 impl Index {
-    /// Opens or makes the database at `path`.
-    pub(super) fn open(path: &Path) -> Result<Self, IndexError> {
-        let database = Arc::new(Database::builder().set_cache_size(CACHE_BYTES).create(path)?);
-        let writer = Writer::start(Arc::clone(&database), None);
-        let index = Self { writer, database, size: Size::File(path.to_owned()), replica: None };
-        // Makes all tables: a reader needs not think about absent ones.
-        index.change(|_| Ok(()))?;
-        Ok(index)
-    }
-
     /// Runs `work` in a transaction; it is on disk, or in the bucket, when this returns. Runs it again
     /// when another replica changed something at the same time.
     ///
@@ -113,7 +141,9 @@ impl Index {
     /// Bytes that it takes: the file on disk, or the journal in the bucket.
     pub(super) fn disk_bytes(&self) -> u64 {
         match &self.size {
-            Size::File(path) => fs::metadata(path).map_or(0, |metadata| metadata.blocks() * 512),
+            Size::Local(path, journal) => {
+                fs::metadata(path).map_or(0, |metadata| metadata.blocks() * 512) + on_disk(journal.total())
+            }
             Size::Journal(bytes) => bytes.load(Ordering::Relaxed),
         }
     }

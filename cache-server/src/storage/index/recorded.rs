@@ -15,20 +15,31 @@ const PIECE_BYTES: usize = 4 << 20;
 /// What was written, encoded: for each row its table, the length of its key and the key, and the
 /// length of its value plus one and the value; zero, and no value, when it was removed.
 #[derive(Clone, Default)]
-pub(crate) struct Recorder(Option<Rc<RefCell<Vec<u8>>>>);
+pub(crate) struct Recorder {
+    rows: Option<Rc<RefCell<Vec<u8>>>>,
+    /// Notes these tables only.
+    only: Option<&'static [u8]>,
+}
 
 impl Recorder {
     /// One that notes.
     pub(super) fn new() -> Self {
-        Self(Some(Rc::default()))
+        Self { rows: Some(Rc::default()), only: None }
+    }
+
+    /// One that notes what happens to some tables.
+    pub(super) fn only(tables: &'static [u8]) -> Self {
+        Self { only: Some(tables), ..Self::new() }
     }
 
     pub(super) fn take(&self) -> Vec<u8> {
-        self.0.as_ref().map(|rows| std::mem::take(&mut *rows.borrow_mut())).unwrap_or_default()
+        self.rows.as_ref().map(|rows| std::mem::take(&mut *rows.borrow_mut())).unwrap_or_default()
     }
 
     fn note(&self, table: u8, key: &[u8], value: Option<&[u8]>) {
-        if let Some(rows) = &self.0 {
+        if let Some(rows) = &self.rows
+            && self.only.is_none_or(|tables| tables.contains(&table))
+        {
             encode(&mut rows.borrow_mut(), table, key, value);
         }
     }
@@ -48,8 +59,8 @@ fn encode(rows: &mut Vec<u8>, table: u8, key: &[u8], value: Option<&[u8]>) {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Row<'a> {
     pub(super) table: u8,
-    key: &'a [u8],
-    value: Option<&'a [u8]>,
+    pub(super) key: &'a [u8],
+    pub(super) value: Option<&'a [u8]>,
 }
 
 /// Reads what a [`Recorder`] noted.
@@ -90,7 +101,7 @@ impl<'a> Iterator for Rows<'a> {
         if row.is_none() {
             self.0 = &[];
         }
-        Some(row.ok_or(IndexError::Damaged("a change in the object store")))
+        Some(row.ok_or(IndexError::Damaged("a change in the journal")))
     }
 }
 

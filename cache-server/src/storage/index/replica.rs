@@ -10,14 +10,12 @@ use redb::backends::FileBackend;
 use redb::{Database, ReadableDatabase, StorageBackend};
 
 use super::recorded::{Recorder, Rows};
-use super::writer::{CatchUp, Job, Reply, Writer};
-use super::{CACHE_BYTES, Index, IndexError, Size, TOTALS, Tables, dump_all};
+use super::writer::{CatchUp, Job, Keeper, Reply, Writer};
+use super::{CACHE_BYTES, Index, IndexError, SEQUENCE, Size, TOTALS, Tables, dump_all};
 use crate::storage::bucket::{Appended, Bucket, BucketError, Journal, pause};
 
 /// What is read is never older than this: the journal is looked at more often.
 const RECENT: Duration = Duration::from_secs(3);
-/// Name of the number of the last change in `TOTALS`.
-const SEQUENCE: &str = "sequence";
 /// How often a change is made again after others were faster, and a checkpoint that is gone is
 /// looked for again.
 const ATTEMPTS: usize = 1000;
@@ -67,8 +65,8 @@ impl Index {
         let replica = Replica { checked: Arc::new(Mutex::new(Instant::now())), news: Arc::default() };
         let size = Size::Journal(journal.bytes());
         let copy = Copy { database: Arc::clone(&database), journal, replica: replica.clone() };
-        let writer = Writer::start(Arc::clone(&database), Some(copy));
-        let index = Self { writer, database, size, replica: Some(replica) };
+        let writer = Writer::start(Arc::clone(&database), Keeper::Replica(copy));
+        let index = Self { writer, database, size, replica: Some(replica), local: None };
         index.catch_up()?;
         Ok(index)
     }

@@ -9,7 +9,7 @@ pub(crate) type In = (&'static str, &'static str);
 pub(crate) type Pair = (&'static str, &'static str, &'static str);
 
 /// Makes the definitions of the tables, and what goes over all of them. A number stands for its
-/// table in the journal of an object store: it must not change.
+/// table in journals: it must not change.
 macro_rules! tables {
     ($($(#[$doc:meta])* $number:literal $field:ident $name:ident: $key:ty => $value:ty;)*) => {
         $($(#[$doc])* pub(crate) const $name: TableDefinition<$key, $value> = TableDefinition::new(stringify!($field));)*
@@ -29,7 +29,7 @@ macro_rules! tables {
             pub(super) fn apply(&mut self, row: &Row<'_>) -> Result<(), IndexError> {
                 match row.table {
                     $($number => self.$field.apply(row),)*
-                    _ => Err(IndexError::Damaged("a change in the object store")),
+                    _ => Err(IndexError::Damaged("a change in the journal")),
                 }
             }
 
@@ -81,8 +81,8 @@ tables! {
     12 repositories REPOSITORIES: &'static str => (u64, u64);
     /// Repository and manifest: until when it must stay, in milliseconds.
     13 pins PINS: In => u64;
-    /// Sums: `bytes` over all contents; in an object store `doomed` and `reserved` besides, and
-    /// `sequence`, the number of the last change.
+    /// Sums: `bytes` over all contents, and in an object store `doomed` and `reserved` besides; and
+    /// `sequence`, the number of the last change in the journal.
     14 totals TOTALS: &'static str => u64;
     /// In an object store: the objects that a content consists of, as JSON.
     15 objects OBJECTS: &'static str => &'static [u8];
@@ -96,6 +96,22 @@ tables! {
     19 leases LEASES: In => (&'static str, u64, u64);
     /// Repository and a tag that made room for others: when, in milliseconds. Some of the last ones.
     20 evicted EVICTED: In => u64;
+}
+
+/// Numbers of the tables that all others follow from, together with the files of blobs.
+pub(super) const FACTS: &[u8] = &[2, 4, 7, 13];
+
+/// Hands out the rows of [`FACTS`], encoded, a piece after the other. Done again in this order they make sense.
+pub(super) fn dump_facts(
+    read: &ReadTransaction,
+    take: &mut impl FnMut(Vec<u8>) -> Result<(), IndexError>,
+) -> Result<(), IndexError> {
+    let mut piece = Vec::new();
+    dump(2, &read.open_table(LINKS)?, &mut piece, take)?;
+    dump(4, &read.open_table(MANIFESTS)?, &mut piece, take)?;
+    dump(7, &read.open_table(TAGS)?, &mut piece, take)?;
+    dump(13, &read.open_table(PINS)?, &mut piece, take)?;
+    if piece.is_empty() { Ok(()) } else { take(piece) }
 }
 
 /// The names that follow `repository` in a table, from `after` on (exclusive).

@@ -3,11 +3,13 @@ use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use redb::Database;
+use redb::{Database, ReadableDatabase};
 
+use super::journal::Journal;
 use super::recorded::Recorder;
 use super::replica::Copy;
-use super::{IndexError, Tables};
+use super::tables::FACTS;
+use super::{IndexError, SEQUENCE, Tables};
 use crate::storage::bucket::Checkpoint;
 
 /// Changes that share a transaction at most.
@@ -32,6 +34,23 @@ pub(super) enum CatchUp {
     Adopt(Checkpoint),
 }
 
+/// What changes go to besides the database.
+pub(super) enum Keeper {
+    /// A journal beside it.
+    Local(Journal),
+    /// The journal that the database is a copy of.
+    Replica(Copy),
+}
+
+impl Keeper {
+    fn copy(&mut self) -> Option<&mut Copy> {
+        match self {
+            Self::Local(_) => None,
+            Self::Replica(copy) => Some(copy),
+        }
+    }
+}
+
 /// The one thread that changes the index.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -40,10 +59,9 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Changes go into the journal too, when the index is a copy of one.
-    pub(super) fn start(database: Arc<Database>, copy: Option<Copy>) -> Self {
+    pub(super) fn start(database: Arc<Database>, keeper: Keeper) -> Self {
         let (requests, queue) = channel();
-        let thread = std::thread::spawn(move || work_off(&database, copy, &queue));
+        let thread = std::thread::spawn(move || work_off(&database, keeper, &queue));
         Self { requests: Mutex::new(Some(requests)), thread: Some(thread) }
     }
 
@@ -96,31 +114,35 @@ impl Drop for Writer {
     }
 }
 
-fn work_off(database: &Database, mut copy: Option<Copy>, queue: &Receiver<Request>) {
+fn work_off(database: &Database, mut keeper: Keeper, queue: &Receiver<Request>) {
     while let Ok(first) = queue.recv() {
         let (mut jobs, mut readers) = (Vec::new(), Vec::new());
         for request in std::iter::once(first).chain(queue.try_iter().take(BATCH - 1)) {
             match request {
                 Request::Change(job) => jobs.push(job),
                 Request::CatchUp(CatchUp::Read, reply) => readers.push(reply),
-                Request::CatchUp(wish, reply) => reply(guarded(|| serve(copy.as_mut(), wish))),
+                Request::CatchUp(wish, reply) => reply(guarded(|| serve(keeper.copy(), wish))),
                 // Nobody waits for it any more: as good as told.
                 Request::WantsCheckpoint(sender) => {
-                    let _ = sender.send(copy.as_ref().is_some_and(Copy::wants_checkpoint));
+                    let _ = sender.send(keeper.copy().is_some_and(|copy| copy.wants_checkpoint()));
                 }
             }
         }
         if !readers.is_empty() {
-            let result = guarded(|| serve(copy.as_mut(), CatchUp::Read));
+            let result = guarded(|| serve(keeper.copy(), CatchUp::Read));
             readers.into_iter().for_each(|reply| reply(result.clone()));
         }
         if !jobs.is_empty() {
             let mut replies = Vec::with_capacity(jobs.len());
-            let result = guarded(|| match &mut copy {
-                Some(copy) => copy.commit(&mut jobs, &mut replies),
-                None => commit(database, &mut jobs, &mut replies),
+            let result = guarded(|| match &mut keeper {
+                Keeper::Replica(copy) => copy.commit(&mut jobs, &mut replies),
+                Keeper::Local(journal) => commit(database, journal, &mut jobs, &mut replies),
             });
             replies.into_iter().for_each(|reply| reply(result.clone()));
+            if let Keeper::Local(journal) = &mut keeper {
+                // Without one the journal is longer, and nothing else.
+                let _ = guarded(|| shorten(database, journal));
+            }
         }
     }
 }
@@ -135,15 +157,35 @@ fn serve(copy: Option<&mut Copy>, wish: CatchUp) -> Result<(), IndexError> {
 }
 
 /// All or nothing: a change that fails in the middle takes those beside it along.
-fn commit(database: &Database, jobs: &mut [Job], replies: &mut Vec<Reply>) -> Result<(), IndexError> {
+fn commit(
+    database: &Database,
+    journal: &mut Journal,
+    jobs: &mut [Job],
+    replies: &mut Vec<Reply>,
+) -> Result<(), IndexError> {
     let mut transaction = database.begin_write()?;
     // Opening after a kill is then instant, however large the database is.
     transaction.set_quick_repair(true);
-    let mut tables = Tables::open(&transaction, &Recorder::default())?;
+    let recorder = Recorder::only(FACTS);
+    let mut tables = Tables::open(&transaction, &recorder)?;
     for job in jobs {
         replies.push(job(&mut tables)?);
     }
+    let rows = recorder.take();
+    if rows.is_empty() {
+        drop(tables);
+        return Ok(transaction.commit()?);
+    }
+    tables.totals.insert(SEQUENCE, journal.last() + 1)?;
     drop(tables);
-    transaction.commit()?;
+    journal.append(&rows)?;
+    transaction.commit().inspect_err(|_| journal.retract())?;
+    Ok(())
+}
+
+fn shorten(database: &Database, journal: &mut Journal) -> Result<(), IndexError> {
+    if journal.wants_snapshot() {
+        journal.begin_snapshot(database.begin_read()?)?;
+    }
     Ok(())
 }
