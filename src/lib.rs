@@ -5,6 +5,9 @@
 //! network or clock; edge modules know the pure ones; only [`build`] knows them all.
 //! `tests/architecture.rs` reads the `use` lines and keeps it so.
 
+// Takes the place of the C library's functions in static binaries.
+use yadokari_memory as _;
+
 // Known to all.
 pub mod causes;
 pub mod parallel;

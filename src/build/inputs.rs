@@ -83,13 +83,12 @@ fn is_unread(node: &Node) -> bool {
 fn selected_members(selected: &Selected<'_>, hashes: &BTreeMap<EntryPath, ContentHash>) -> Vec<InputFile> {
     let mut first: BTreeMap<u64, EntryPath> = BTreeMap::new();
     let member = |member: &Member<'_>| {
-        let path = selected.origin(member);
         let inode = if let NodeKind::File(file) = &member.node.kind { file.inode } else { None };
-        let mut input = input_file(path.clone(), &member.node, hashes);
+        let mut input = input_file(selected.origin(member), &member.node, hashes);
         if let Some(target) = inode.and_then(|inode| first.get(&inode)) {
             input.kind = InputKind::Hardlink(target.clone());
         } else if let Some(inode) = inode {
-            first.insert(inode, path);
+            first.insert(inode, input.path.clone());
         }
         input
     };

@@ -10,7 +10,7 @@ use crate::report::CacheTier;
 pub struct RegistryCacheOptions {
     /// Older records are misses.
     pub ttl: Option<Duration>,
-    /// Look-ups at the same time.
+    /// Look-ups at the same time, of a registry that is near.
     pub threads: usize,
     /// What a hit is reported as.
     pub tier: CacheTier,

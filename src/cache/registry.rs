@@ -409,7 +409,9 @@ impl LayerCache for RegistryCache {
         {
             return records.into_iter().map(|record| record.map(|record| Hit { record, tier })).collect();
         }
-        in_parallel(keys, self.options.threads, |key| self.look_up_one(key).map(|record| Hit { record, tier }))
+        in_parallel(keys, self.client.in_flight(self.options.threads), |key| {
+            self.look_up_one(key).map(|record| Hit { record, tier })
+        })
     }
 
     /// Records that name it are misses from now on.

@@ -1,11 +1,11 @@
 //! A directory of the host as a file tree.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsString};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -14,10 +14,9 @@ use rustix::io::Errno;
 
 use super::ContextError;
 use super::stat_cache::StatCache;
-use crate::digest::ContentHash;
 use crate::layer::{Content, Device, EntryPath};
 use crate::pattern::Patterns;
-use crate::view::{FileNode, LastLink, Node, NodeKind, ResolveError, View};
+use crate::view::{FileNode, LastLink, Listing, Node, NodeKind, ResolveError, View, tar_order};
 
 const THREADS: usize = 2;
 /// Bytes for the names that one system call returns.
@@ -33,25 +32,24 @@ const NAMES: usize = 32 << 10;
 pub(super) fn read_directory(root: &Path, ignore: &Patterns, cache: &StatCache) -> Result<View, ContextError> {
     let absolute = std::path::absolute(root).map_err(|cause| ContextError::io("find", root, cause))?;
     let walk = Walk { root: absolute, ignore, cache, queue: Mutex::new(Queue::default()), changed: Condvar::new() };
-    let top = walk.stat(CWD, walk.root.as_os_str(), &walk.root, AtFlags::empty())?;
+    let top = rustix::fs::statx(CWD, &walk.root, AtFlags::empty(), StatxFlags::BASIC_STATS)
+        .map_err(|cause| ContextError::io("look at", &walk.root, cause.into()))?;
     if FileType::from_raw_mode(top.stx_mode.into()) != FileType::Directory {
         return Err(ContextError::NotADirectory { path: walk.root });
     }
-    let mut found = Vec::new();
+    let mut found = Found::default();
     walk.read(b"", &mut names_buffer(), &mut found)?;
-    // Many contexts are a few files, and threads take longer than those.
-    let threads = if walk.lock().directories.is_empty() { 0 } else { THREADS };
-    let below = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(|| walk.work())).collect();
+    // Many contexts are a few files, and a thread takes longer than those.
+    let others = if walk.lock().directories.is_empty() { 0 } else { THREADS - 1 };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..others).map(|_| scope.spawn(|| walk.work(Found::default()))).collect();
+        let own = walk.work(found);
         let joined =
             threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        joined.collect::<Result<Vec<_>, _>>()
-    })?;
-    found.reserve_exact(below.iter().map(Vec::len).sum());
-    below.into_iter().for_each(|mut part| found.append(&mut part));
-    let mut view = into_view(found);
-    view.insert(b"", metadata(&top, NodeKind::Directory));
-    Ok(view)
+        let mut view = joined.fold(own, |all, part| Ok(all?.with(part?)))?.into_view();
+        view.insert(b"", metadata(&top, NodeKind::Directory));
+        Ok(view)
+    })
 }
 
 /// What `view` has below `path`, as a tree of its own; `None` when that is no directory. Links on
@@ -84,14 +82,24 @@ struct Queue {
     failed: bool,
 }
 
+/// Device and inode.
+type FileId = (u32, u32, u64);
+
+/// What one thread found.
+#[derive(Default)]
 struct Found {
-    path: EntryPath,
-    /// Apart, since many of these are sorted.
-    node: Box<Node>,
-    /// Device and inode of a file with several names.
-    file: Option<(u32, u32, u64)>,
-    /// Left out, unless something below it is not.
-    tentative: bool,
+    directories: Vec<(EntryPath, Listing)>,
+    /// Files that have several names somewhere.
+    shared: Vec<(EntryPath, FileId)>,
+    /// Directories that are left out, unless something below them is not.
+    tentative: Vec<EntryPath>,
+}
+
+/// The directory that is being read.
+struct Reading {
+    handle: OwnedFd,
+    /// On the host.
+    path: PathBuf,
 }
 
 impl Walk<'_> {
@@ -100,8 +108,8 @@ impl Walk<'_> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn work(&self) -> Result<Vec<Found>, ContextError> {
-        let mut found = Vec::new();
+    /// Reads directories until there are no more, and adds them to what was found so far.
+    fn work(&self, mut found: Found) -> Result<Found, ContextError> {
         let mut buffer = names_buffer();
         while let Some(directory) = self.take() {
             let result = self.read(&directory, &mut buffer, &mut found);
@@ -133,30 +141,26 @@ impl Walk<'_> {
         }
     }
 
-    fn read(
-        &self,
-        directory: &[u8],
-        buffer: &mut [MaybeUninit<u8>],
-        found: &mut Vec<Found>,
-    ) -> Result<(), ContextError> {
+    fn read(&self, directory: &[u8], buffer: &mut [MaybeUninit<u8>], found: &mut Found) -> Result<(), ContextError> {
         let path = self.host_path(directory);
-        let failed = |cause: Errno| ContextError::io("read directory", &path, cause.into());
-        let handle = self.open(&path)?;
-        let mut below = Vec::new();
-        let mut names = RawDir::new(&handle, buffer);
+        let reading = Reading { handle: self.open(&path)?, path };
+        let failed = |cause: Errno| ContextError::io("read directory", &reading.path, cause.into());
+        let (mut below, mut objects) = (Vec::new(), Vec::new());
+        let mut names = RawDir::new(&reading.handle, buffer);
         while let Some(entry) = names.next() {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name().to_bytes();
             if name == b"." || name == b".." {
                 continue;
             }
-            if let Some(one) = self.examine(&handle, directory, name)? {
-                if matches!(one.node.kind, NodeKind::Directory) {
-                    below.push(one.path.clone());
+            if let Some(node) = self.examine(&reading, entry.file_name(), found)? {
+                if matches!(node.kind, NodeKind::Directory) {
+                    below.push(self.inside(&reading.child(name)).to_vec());
                 }
-                found.push(one);
+                objects.push((name.into(), node));
             }
         }
+        found.directories.push((directory.to_vec(), objects.into_iter().collect()));
         if !below.is_empty() {
             self.lock().directories.append(&mut below);
             self.changed.notify_all();
@@ -173,38 +177,82 @@ impl Walk<'_> {
     }
 
     /// `None` for what is left out, with all that is below it.
-    fn examine(&self, handle: &OwnedFd, directory: &[u8], name: &[u8]) -> Result<Option<Found>, ContextError> {
-        let slash: &[u8] = if directory.is_empty() { b"" } else { b"/" };
-        let path = [directory, slash, name].concat();
-        let ignored = self.ignore.matches(&path);
-        if ignored && !self.ignore.may_match_below(&path) {
+    fn examine(&self, reading: &Reading, name: &CStr, found: &mut Found) -> Result<Option<Node>, ContextError> {
+        let host_path = reading.child(name.to_bytes());
+        let path = self.inside(&host_path);
+        let ignored = self.ignore.matches(path);
+        if ignored && !self.ignore.may_match_below(path) {
             return Ok(None);
         }
-        let host_path = self.host_path(&path);
-        let status = self.stat(handle, OsStr::from_bytes(name), &host_path, AtFlags::SYMLINK_NOFOLLOW)?;
-        let kind = kind(&status, &host_path, handle, name, || self.cache.find(&host_path, &status))?;
-        if ignored && !matches!(kind, NodeKind::Directory) {
-            return Ok(None);
+        let status = rustix::fs::statx(&reading.handle, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS)
+            .map_err(|cause| ContextError::io("look at", &host_path, cause.into()))?;
+        let sort = FileType::from_raw_mode(status.stx_mode.into());
+        match (sort, ignored) {
+            (FileType::Directory, true) => found.tentative.push(path.to_vec()),
+            (_, true) => return Ok(None),
+            (FileType::RegularFile, false) if status.stx_nlink > 1 => {
+                let file = (status.stx_dev_major, status.stx_dev_minor, status.stx_ino);
+                found.shared.push((path.to_vec(), file));
+            }
+            _ => {}
         }
-        let is_shared = matches!(kind, NodeKind::File(_)) && status.stx_nlink > 1;
-        let file = is_shared.then_some((status.stx_dev_major, status.stx_dev_minor, status.stx_ino));
-        Ok(Some(Found { path, node: Box::new(metadata(&status, kind)), file, tentative: ignored }))
+        Ok(Some(metadata(&status, self.kind(sort, &status, reading, (name, host_path))?)))
     }
 
-    fn stat(
+    fn kind(
         &self,
-        handle: impl std::os::fd::AsFd,
-        name: &OsStr,
-        path: &Path,
-        flags: AtFlags,
-    ) -> Result<Statx, ContextError> {
-        let wanted = StatxFlags::BASIC_STATS;
-        rustix::fs::statx(handle, name, flags, wanted).map_err(|cause| ContextError::io("look at", path, cause.into()))
+        sort: FileType,
+        status: &Statx,
+        reading: &Reading,
+        (name, path): (&CStr, PathBuf),
+    ) -> Result<NodeKind, ContextError> {
+        let device = Device { major: status.stx_rdev_major, minor: status.stx_rdev_minor };
+        Ok(match sort {
+            FileType::Directory => NodeKind::Directory,
+            FileType::RegularFile => {
+                let hash = self.cache.find(&path, status);
+                NodeKind::File(FileNode { size: status.stx_size, hash, content: Content::Host(path), inode: None })
+            }
+            FileType::Symlink => {
+                let target = rustix::fs::readlinkat(reading.handle.as_fd(), name, Vec::new())
+                    .map_err(|cause| ContextError::io("read link", &path, cause.into()))?;
+                NodeKind::Symlink(target.into_bytes())
+            }
+            FileType::CharacterDevice => NodeKind::CharDevice(device),
+            FileType::BlockDevice => NodeKind::BlockDevice(device),
+            FileType::Fifo => NodeKind::Fifo,
+            FileType::Socket => NodeKind::Socket,
+            _ => return Err(ContextError::io("look at", &path, io::ErrorKind::Unsupported.into())),
+        })
     }
 
     fn host_path(&self, path: &[u8]) -> PathBuf {
-        if path.is_empty() { self.root.clone() } else { self.root.join(OsStr::from_bytes(path)) }
+        if path.is_empty() { self.root.clone() } else { child(&self.root, path) }
     }
+
+    /// Where something of this walk is in the tree.
+    fn inside<'p>(&self, host_path: &'p Path) -> &'p [u8] {
+        let path = &host_path.as_os_str().as_bytes()[self.root.as_os_str().len()..];
+        path.strip_prefix(b"/").unwrap_or(path)
+    }
+}
+
+impl Reading {
+    fn child(&self, name: &[u8]) -> PathBuf {
+        child(&self.path, name)
+    }
+}
+
+/// As [`Path::join`] has it, without its questions: there is one for every file.
+fn child(directory: &Path, name: &[u8]) -> PathBuf {
+    let directory = directory.as_os_str().as_bytes();
+    let mut path = Vec::with_capacity(directory.len() + 1 + name.len());
+    path.extend_from_slice(directory);
+    if !directory.ends_with(b"/") {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name);
+    OsString::from_vec(path).into()
 }
 
 fn names_buffer() -> Vec<MaybeUninit<u8>> {
@@ -216,69 +264,46 @@ fn metadata(status: &Statx, kind: NodeKind) -> Node {
     Node { kind, mode, uid: 0, gid: 0, mtime: status.stx_mtime.tv_sec, xattrs: BTreeMap::new() }
 }
 
-fn kind(
-    status: &Statx,
-    path: &Path,
-    handle: &OwnedFd,
-    name: &[u8],
-    hash: impl FnOnce() -> Option<ContentHash>,
-) -> Result<NodeKind, ContextError> {
-    let device = Device { major: status.stx_rdev_major, minor: status.stx_rdev_minor };
-    Ok(match FileType::from_raw_mode(status.stx_mode.into()) {
-        FileType::Directory => NodeKind::Directory,
-        FileType::RegularFile => {
-            let content = Content::Host(path.to_owned());
-            NodeKind::File(FileNode { size: status.stx_size, hash: hash(), content, inode: None })
-        }
-        FileType::Symlink => {
-            let target = rustix::fs::readlinkat(handle, name, Vec::new())
-                .map_err(|cause| ContextError::io("read link", path, cause.into()))?;
-            NodeKind::Symlink(target.into_bytes())
-        }
-        FileType::CharacterDevice => NodeKind::CharDevice(device),
-        FileType::BlockDevice => NodeKind::BlockDevice(device),
-        FileType::Fifo => NodeKind::Fifo,
-        FileType::Socket => NodeKind::Socket,
-        _ => return Err(ContextError::io("look at", path, io::ErrorKind::Unsupported.into())),
-    })
-}
-
-fn into_view(mut found: Vec<Found>) -> View {
-    // A view fills fastest in its own order.
-    found.sort_unstable_by(|left, right| crate::view::tar_order(&left.path, &right.path));
-    number_links(&mut found);
-    let mut view = View::new();
-    let mut tentative: Vec<Found> = Vec::new();
-    for one in found {
-        tentative.retain(|directory| is_above(&directory.path, &one.path));
-        if one.tentative {
-            tentative.push(one);
-            continue;
-        }
-        for directory in tentative.drain(..) {
-            view.insert(&directory.path, *directory.node);
-        }
-        view.insert(&one.path, *one.node);
+impl Found {
+    fn with(mut self, mut other: Self) -> Self {
+        self.directories.append(&mut other.directories);
+        self.shared.append(&mut other.shared);
+        self.tentative.append(&mut other.tentative);
+        self
     }
-    view
-}
 
-fn is_above(directory: &[u8], path: &[u8]) -> bool {
-    path.strip_prefix(directory).is_some_and(|rest| rest.first() == Some(&b'/'))
+    fn into_view(mut self) -> View {
+        let mut view = View::new();
+        // A directory comes before those that it holds.
+        self.directories.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
+        for (path, listing) in self.directories {
+            view.set_listing(&path, listing);
+        }
+        number_links(&mut view, self.shared);
+        self.tentative.sort_unstable();
+        for path in self.tentative.iter().rev() {
+            if view.children(path).next().is_none() {
+                view.remove(path);
+            }
+        }
+        view
+    }
 }
 
 /// Numbers the files of which several names are there.
-fn number_links(found: &mut [Found]) {
-    let mut names: HashMap<_, u64> = HashMap::new();
-    for file in found.iter().filter_map(|one| one.file) {
-        *names.entry(file).or_default() += 1;
-    }
+fn number_links(view: &mut View, mut shared: Vec<(EntryPath, FileId)>) {
+    let mut names: HashMap<FileId, u64> = HashMap::new();
+    shared.iter().for_each(|(_, file)| *names.entry(*file).or_default() += 1);
+    shared.retain(|(_, file)| names.get(file).is_some_and(|count| *count > 1));
+    shared.sort_unstable_by(|(left, _), (right, _)| tar_order(left, right));
     let mut numbers = HashMap::new();
-    for one in found.iter_mut() {
-        let Some(file) = one.file.filter(|file| names.get(file).is_some_and(|count| *count > 1)) else { continue };
+    for (path, file) in shared {
         let next = numbers.len() as u64 + 1;
-        if let NodeKind::File(node) = &mut one.node.kind {
-            node.inode = Some(*numbers.entry(file).or_insert(next));
+        let number = *numbers.entry(file).or_insert(next);
+        let Some(mut node) = view.get(&path).cloned() else { continue };
+        if let NodeKind::File(node) = &mut node.kind {
+            node.inode = Some(number);
         }
+        view.insert(&path, node);
     }
 }

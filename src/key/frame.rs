@@ -64,6 +64,12 @@ impl Frame {
         self
     }
 
+    /// Adds a field whose value stands behind its length already.
+    pub(super) fn framed_field(&mut self, name: &str, framed: &[u8]) {
+        self.bytes(name.as_bytes());
+        self.pieces.add(framed);
+    }
+
     /// Adds a field and keeps its text for explaining.
     pub(super) fn part(&mut self, name: &str, value: &str) -> &mut Self {
         self.parts.insert(name.to_owned(), shorten(value));

@@ -93,17 +93,18 @@ pub(super) fn add_files(frame: &mut Frame, files: &[InputFile]) {
     let depth = if files.len() > NAMED_FILES { Some(telling_depth(files)) } else { None };
     let mut directories: BTreeMap<&[u8], Pieces> = BTreeMap::new();
     frame.list("files", files.len());
+    let mut framed = Vec::new();
     for file in files {
-        let fields = file.fields();
-        listing.add(&fields);
-        frame.field("file", &fields);
+        frame_fields(file, &mut framed);
+        let fields = &framed[LENGTH..];
+        listing.add(fields);
         match depth {
             Some(depth) => {
-                let directory = directories.entry(ancestor(&file.path, depth)).or_default();
-                directory.add(&(fields.len() as u64).to_le_bytes()).add(&fields);
+                directories.entry(ancestor(&file.path, depth)).or_default().add(&framed);
             }
-            None => frame.note(format!("file {}", String::from_utf8_lossy(&file.path)), short_hash(&fields)),
+            None => frame.note(format!("file {}", String::from_utf8_lossy(&file.path)), short_hash(fields)),
         }
+        frame.framed_field("file", &framed);
     }
     for (directory, pieces) in directories {
         let name = String::from_utf8_lossy(directory);
@@ -112,14 +113,30 @@ pub(super) fn add_files(frame: &mut Frame, files: &[InputFile]) {
     frame.note("files".into(), format!("{} [{}]", files.len(), &listing.hash().to_hex()[..16]));
 }
 
+/// Bytes of a length.
+const LENGTH: usize = size_of::<u64>();
+
+/// Replaces what `framed` holds by the file's fields behind their length.
+fn frame_fields(file: &InputFile, framed: &mut Vec<u8>) {
+    framed.clear();
+    framed.extend_from_slice(&[0; LENGTH]);
+    file.write_fields(framed);
+    let length = (framed.len() - LENGTH) as u64;
+    framed[..LENGTH].copy_from_slice(&length.to_le_bytes());
+}
+
 /// How many directories deep files are told apart in an explanation: as far down as there are few
 /// enough directories.
 fn telling_depth(files: &[InputFile]) -> usize {
     const DEEPEST: usize = 6;
     let is_fitting = |depth: &usize| {
-        let mut directories = BTreeSet::new();
+        let (mut directories, mut last) = (BTreeSet::new(), None);
         files.iter().all(|file| {
-            directories.insert(ancestor(&file.path, *depth));
+            let directory = ancestor(&file.path, *depth);
+            // Most files stand beside the one before.
+            if last.replace(directory) != Some(directory) {
+                directories.insert(directory);
+            }
             directories.len() <= NAMED_FILES
         })
     };
@@ -133,40 +150,43 @@ fn ancestor(path: &[u8], depth: usize) -> &[u8] {
 }
 
 impl InputFile {
-    /// All fields, framed.
-    fn fields(&self) -> Vec<u8> {
+    /// Adds all fields, framed.
+    fn write_fields(&self, out: &mut Vec<u8>) {
         let Self { path, kind, mode, uid, gid, xattrs } = self;
-        let (tag, data) = kind.fields();
-        let mut out = Vec::with_capacity(path.len() + data.len() + 64);
-        let mut put = |bytes: &[u8]| {
-            out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-            out.extend_from_slice(bytes);
-        };
-        put(path);
-        put(&[tag]);
-        put(&data);
-        put(&mode.to_le_bytes());
-        put(&uid.to_le_bytes());
-        put(&gid.to_le_bytes());
-        for (name, value) in xattrs {
-            put(name.as_bytes());
-            put(value);
+        put(out, path);
+        put(out, &[kind.tag()]);
+        match kind {
+            InputKind::File(hash) => put(out, &hash.0),
+            InputKind::Symlink(target) | InputKind::Hardlink(target) => put(out, target),
+            InputKind::Device(kind, major, minor) => put(out, format!("{kind}{major}:{minor}").as_bytes()),
+            InputKind::Directory | InputKind::Fifo | InputKind::Socket | InputKind::Whiteout => put(out, b""),
         }
-        out
+        put(out, &mode.to_le_bytes());
+        put(out, &uid.to_le_bytes());
+        put(out, &gid.to_le_bytes());
+        for (name, value) in xattrs {
+            put(out, name.as_bytes());
+            put(out, value);
+        }
     }
 }
 
+fn put(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
 impl InputKind {
-    fn fields(&self) -> (u8, Vec<u8>) {
+    fn tag(&self) -> u8 {
         match self {
-            Self::Directory => (b'd', Vec::new()),
-            Self::File(hash) => (b'f', hash.0.to_vec()),
-            Self::Symlink(target) => (b'l', target.clone()),
-            Self::Hardlink(target) => (b'h', target.clone()),
-            Self::Device(kind, major, minor) => (b'v', format!("{kind}{major}:{minor}").into_bytes()),
-            Self::Fifo => (b'p', Vec::new()),
-            Self::Socket => (b's', Vec::new()),
-            Self::Whiteout => (b'w', Vec::new()),
+            Self::Directory => b'd',
+            Self::File(_) => b'f',
+            Self::Symlink(_) => b'l',
+            Self::Hardlink(_) => b'h',
+            Self::Device(..) => b'v',
+            Self::Fifo => b'p',
+            Self::Socket => b's',
+            Self::Whiteout => b'w',
         }
     }
 }

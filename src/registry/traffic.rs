@@ -1,6 +1,12 @@
 //! Counts requests, and how many of them had to wait for one another.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// A server whose answers all took at least this long is far away: most of it is the network's.
+const FAR: Duration = Duration::from_millis(10);
+/// So many times as many short requests are under way then.
+const MORE: usize = 5;
 
 /// What was asked of servers so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,10 +29,21 @@ impl Traffic {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Counter {
     requests: AtomicUsize,
     deepest: AtomicUsize,
+    /// Nanoseconds of the fastest answer.
+    fastest: AtomicU64,
+    /// Somebody asked for fewer requests.
+    throttled: AtomicBool,
+}
+
+impl Default for Counter {
+    fn default() -> Self {
+        let (requests, deepest, throttled) = Default::default();
+        Self { requests, deepest, fastest: AtomicU64::new(u64::MAX), throttled }
+    }
 }
 
 impl Counter {
@@ -34,9 +51,24 @@ impl Counter {
     pub(super) fn count<T>(&self, exchange: impl FnOnce() -> T) -> T {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let depth = self.deepest.load(Ordering::Acquire) + 1;
+        let began = Instant::now();
         let answer = exchange();
+        let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.fastest.fetch_min(took, Ordering::Relaxed);
         self.deepest.fetch_max(depth, Ordering::Release);
         answer
+    }
+
+    /// Takes note that a server wants fewer requests.
+    pub(super) fn throttle(&self) {
+        self.throttled.store(true, Ordering::Relaxed);
+    }
+
+    /// How many short requests to have under way where `usual` are enough for a server that is near.
+    pub(super) fn in_flight(&self, usual: usize) -> usize {
+        let fastest = self.fastest.load(Ordering::Relaxed);
+        let is_far = fastest != u64::MAX && Duration::from_nanos(fastest) >= FAR;
+        if is_far && !self.throttled.load(Ordering::Relaxed) { usual * MORE } else { usual }
     }
 
     pub(super) fn traffic(&self) -> Traffic {
@@ -58,5 +90,19 @@ mod tests {
         assert_eq!(counter.traffic().since(before), Traffic { requests: 3, round_trips: 1 });
         (0..4).for_each(|_| counter.count(|| ()));
         assert_eq!(counter.traffic().since(before), Traffic { requests: 7, round_trips: 5 });
+    }
+
+    #[test]
+    fn more_is_under_way_where_the_network_takes_the_time_and_nobody_complains() {
+        let counter = Counter::default();
+        assert_eq!(counter.in_flight(24), 24);
+        counter.count(|| std::thread::sleep(FAR));
+        assert_eq!(counter.in_flight(24), 24 * MORE);
+        counter.throttle();
+        assert_eq!(counter.in_flight(24), 24);
+        let near = Counter::default();
+        near.fastest.store(1_000_000, Ordering::Relaxed);
+        near.count(|| std::thread::sleep(FAR));
+        assert_eq!(near.in_flight(24), 24);
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
+use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector as _, NextTimeout, TcpConnector};
 use ureq::{Agent, Body, SendBody};
@@ -30,7 +30,7 @@ const RESOLVED_FOR: Duration = Duration::from_secs(60);
 const IDLE_FOR: Duration = Duration::from_secs(30);
 /// Bytes of each of the two buffers of a connection: a batch of look-ups has dozens of these.
 const BUFFER: usize = 32 << 10;
-const IDLE_CONNECTIONS: usize = 64;
+const IDLE_CONNECTIONS: usize = 128;
 /// Longest error body that is read.
 const MAX_ERROR_BYTES: u64 = 64 << 10;
 
@@ -171,10 +171,18 @@ impl Transport {
                 run(&agent, request, outgoing.patience, SendBody::from_reader(&mut reader))
             }
         });
+        if answer.as_ref().is_ok_and(|answer| answer.status() == StatusCode::TOO_MANY_REQUESTS) {
+            self.counter.throttle();
+        }
         answer.map_err(|error| {
             self.resolver.forget();
             fault(&origin, error)
         })
+    }
+
+    /// See [`super::Client::in_flight`].
+    pub(super) fn in_flight(&self, usual: usize) -> usize {
+        self.counter.in_flight(usual)
     }
 
     /// The agent for `origin`; made at the first use, with the map locked so that the roots are read once.

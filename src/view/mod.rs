@@ -1,6 +1,7 @@
 //! A stage's file system as a view over tables of contents. Pure over its TOCs.
 
 mod apply;
+mod listing;
 mod node;
 mod order;
 mod resolve;
@@ -10,6 +11,7 @@ mod walk;
 use std::sync::Arc;
 
 pub use apply::apply_changes;
+pub(crate) use listing::Listing;
 pub use node::*;
 pub use order::{tar_order, with_ancestors};
 pub(crate) use resolve::{Found, resolve};

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::super::error::BuildError;
@@ -35,6 +35,17 @@ pub(super) struct Destination {
     upload: Mutex<Option<OpenUpload>>,
     /// Set when an answer came.
     is_empty: Arc<OnceLock<bool>>,
+    /// Takes back the upload where it is of no use; the build does not wait for that, its end does.
+    cancelling: Option<JoinHandle<()>>,
+}
+
+impl Drop for Destination {
+    fn drop(&mut self) {
+        if let Some(cancelling) = self.cancelling.take() {
+            // Whether it went well is the registry's business.
+            let _ = cancelling.join();
+        }
+    }
 }
 
 impl Destinations {
@@ -73,12 +84,16 @@ impl Destination {
         let named = named.map(|found| found.map(|document| document.digest));
         let is_new = matches!(named, Some(None));
         // A tag that is there mostly is the image to come: there is nothing to upload then.
-        let upload = Mutex::new(upload.map_err(refused)?.filter(|_| is_new));
+        let (upload, unused) = upload.map_err(refused)?.map_or((None, None), |upload| match is_new {
+            true => (Some(upload), None),
+            false => (None, Some(upload)),
+        });
+        let cancelling = unused.map(|upload| thread::spawn(|| drop(upload)));
         let is_empty = Arc::default();
         if first && is_new {
             ask_whether_empty(to, registry, &is_empty);
         }
-        Ok(Self { seen: Instant::now(), named, upload, is_empty })
+        Ok(Self { seen: Instant::now(), named, upload: Mutex::new(upload), is_empty, cancelling })
     }
 
     /// Whether the tag names this document; `None` when it has to be asked.

@@ -20,7 +20,8 @@ use crate::image::{Descriptor, Reference, media_type};
 use crate::registry::{Fault, Purpose, RegistryError};
 use crate::report::{Direction, Event, Transfer};
 
-/// Blobs that are asked for, or mounted, side by side: short requests, whose time is the network's.
+/// Blobs that are asked for, or mounted, side by side, and more where the registry is far away: short requests, whose
+/// time is the network's.
 const QUESTIONS: usize = 24;
 /// Blobs that are uploaded side by side.
 const UPLOADS: usize = 8;
@@ -172,7 +173,7 @@ impl Push<'_> {
         let layers = image.layers.iter().filter(|layer| seen.insert(layer.blob.digest.clone()));
         let layers: Vec<(usize, &StateLayer)> = layers.enumerate().collect();
         let missing = Mutex::new(Vec::new());
-        each(&layers, QUESTIONS, |(number, layer)| {
+        each(&layers, self.services.registry.in_flight(QUESTIONS), |(number, layer)| {
             if !self.provide(layer)? {
                 missing.lock().unwrap_or_else(PoisonError::into_inner).push((*number, *layer));
             }
