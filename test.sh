@@ -5,13 +5,14 @@ set -euo pipefail
 cd "$(dirname "$0")"
 say() { printf '\n== %s\n' "$*"; }
 
-packages=(build-essential musl-tools python3 python3-pip python3-venv perl ca-certificates openssl docker-registry busybox-static skopeo openssh-client podman runc runsc uidmap git zstd xz-utils bzip2 curl procps util-linux)
+packages=(build-essential musl-tools python3 python3-pip python3-venv perl ca-certificates openssl docker-registry busybox-static skopeo buildah openssh-client podman runc runsc uidmap git zstd xz-utils bzip2 curl procps util-linux)
 missing=()
 for package in "${packages[@]}"; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep 'ok installed' >/dev/null || missing+=("$package")
 done
-# kubectl has more than one package.
+# kubectl and Docker's client have more than one package.
 command -v kubectl >/dev/null || missing+=(kubernetes-client)
+command -v docker >/dev/null || missing+=(docker.io)
 if [ ${#missing[@]} -gt 0 ]; then
     say "installing ${missing[*]}"
     apt-get update -qq
