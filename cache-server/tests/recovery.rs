@@ -99,8 +99,11 @@ impl Place {
     }
 }
 
-/// Ways to spoil an index, and what is said about each.
-fn damages() -> Vec<(&'static str, Box<dyn Fn(&Path)>)> {
+/// Spoils an index.
+type Damage = Box<dyn Fn(&Path)>;
+
+/// Ways to do so, and what is said about each.
+fn damages() -> Vec<(&'static str, Damage)> {
     let cut = |share: u64| {
         move |index: &Path| {
             let file = fs::File::options().write(true).open(index).expect("opened");
