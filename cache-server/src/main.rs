@@ -115,7 +115,7 @@ fn probe_index(path: &Path) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nowhere left to complain to.
-            let _ = writeln!(io::stderr(), "{}", with_causes(&error));
+            let _ = writeln!(io::stderr(), "{}", chain(&error));
             ExitCode::from(storage::DAMAGED)
         }
     }
