@@ -108,8 +108,9 @@ fn main() -> ExitCode {
 /// For another process of this program, which would not survive what an index may do to it.
 fn probe_index(path: &Path) -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
+        let text = panic.payload().downcast_ref::<String>().map_or("it cannot be opened", String::as_str);
         // Nowhere left to complain to.
-        let _ = writeln!(io::stderr(), "{}", panic.payload_as_str().unwrap_or("it cannot be opened"));
+        let _ = writeln!(io::stderr(), "{text}");
     }));
     match Storage::probe(path) {
         Ok(()) => ExitCode::SUCCESS,
