@@ -6,7 +6,7 @@
 #   ARCHITECTURE  amd64 or arm64; that of this machine has to be among them
 #   BINARIES      folder with static executor, warmer and cache-server: target/x86_64-unknown-linux-musl/release.
 #                 A static busybox for the debug image is looked for there, then (this machine's architecture) on the PATH,
-#                 then among Debian's packages (apt-get download; needs `dpkg --add-architecture`).
+#                 then among Debian's packages (apt-get, with lists of its own).
 #   --only        one of executor, debug, warmer, cache-server
 # CA_CERTIFICATES names the certificates that go into the images; default: /etc/ssl/certs/ca-certificates.crt.
 # With SOURCE_DATE_EPOCH set, the same programs give the same images.
@@ -53,9 +53,15 @@ static_busybox() { # architecture, file: finds it and puts it there
     elif [ "$1" = "$own" ] && [ -n "$(command -v busybox)" ]; then
         cp "$(command -v busybox)" "$2"
     else
-        (cd "$(mktemp -d -p "$context")" && apt-get download -q "busybox-static:$1" >/dev/null && dpkg-deb -x ./*.deb . &&
-            cp bin/busybox "$2") || die "no static busybox for $1: put one into ${binaries[$1]}"
+        (cd "$(mktemp -d)" && trap 'rm -rf "$PWD"' EXIT && debian "$1" update && debian "$1" download busybox-static &&
+            dpkg-deb -x ./*.deb . && cp bin/busybox "$2") || die "no static busybox for $1: put one into ${binaries[$1]}"
     fi
+}
+debian() { # architecture, command of apt-get: with lists in this folder, so that this machine's packages stay as they are
+    mkdir -p lists/partial cache/archives/partial
+    : >status
+    apt-get -qq -o APT::Architecture="$1" -o APT::Architectures="$1" -o APT::Sandbox::User=root -o Dir::State="$PWD" \
+        -o Dir::State::status="$PWD/status" -o Dir::Cache="$PWD/cache" "${@:2}" >/dev/null
 }
 shell() { # architecture: busybox and a link for each of its programs
     install -d "$context/$1/busybox"
