@@ -93,7 +93,7 @@ fn another_format_is_refused() {
     let Fixture { storage, directory } = Fixture::new();
     drop(storage);
     let data = directory.path().join("data");
-    std::fs::write(data.join("format"), "yadokari cache-server 3\n").expect("written");
+    std::fs::write(data.join("format"), "yadokari cache-server 4\n").expect("written");
     assert!(matches!(Storage::open(&data, Policy::default()), Err(OpenError::Format(_))));
 }
 
