@@ -161,7 +161,8 @@ pub(crate) struct StatsFlags {
 The archive is an OCI image layout, which other tools read: `skopeo list-tags` and `skopeo copy` know it as
 oci-archive:FILE:REPOSITORY:TAG. Cache records are manifests in it like all others. What is incomplete is left out.
 
-It needs the directory for itself: stop the server first.")]
+It needs the directory for itself: stop the server first. Over the registry's API nobody can list manifests without a
+tag; to copy the tagged images of a running server, use `skopeo sync`.")]
 pub(crate) struct ExportFlags {
     /// Directory of the server's data
     #[arg(long, value_name = "DIR", env = "CACHE_SERVER_DATA")]
@@ -182,7 +183,7 @@ pub(crate) struct ExportFlags {
 Every digest is checked. What is here stays; tags that are in the archive move.
 What was stored before a failure stays, and the next import goes on from there.
 
-It needs the directory for itself: stop the server first.")]
+It needs the directory for itself: stop the server first. To push to a running server, use `skopeo copy`.")]
 pub(crate) struct ImportFlags {
     /// Directory of the server's data; made if absent
     #[arg(long, value_name = "DIR", env = "CACHE_SERVER_DATA")]

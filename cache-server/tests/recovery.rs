@@ -6,8 +6,10 @@
 mod registry;
 
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use registry::{Registry, noise};
 use serde_json::json;
@@ -154,6 +156,57 @@ fn an_index_that_is_lost_or_damaged_comes_back() {
     assert!(output.status.success(), "{output:?}");
     verify(&place.data);
     assert!(seen(&place.start()) == expected);
+}
+
+/// Pushes and deletes images until the server is gone; returns the tags that were confirmed.
+fn churn(registry: &Registry, writer: usize, confirmed: &AtomicUsize) -> Vec<String> {
+    let mut kept = Vec::new();
+    for number in 0.. {
+        let (stays, goes) = (format!("w{writer}-{number}"), format!("w{writer}-{number}-gone"));
+        // The client panics where the server does not answer.
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            registry.push_image("a", &stays);
+            registry.push_image("a", &goes);
+            assert_eq!(registry.delete(&format!("/v2/a/manifests/{goes}")).status, 202);
+        }));
+        if done.is_err() {
+            break;
+        }
+        kept.push(stays);
+        confirmed.fetch_add(1, Ordering::SeqCst);
+    }
+    kept
+}
+
+#[test]
+fn what_was_confirmed_before_a_kill_survives_the_loss_of_the_index() {
+    let place = Place::new();
+    for round in 0..3 {
+        let registry = place.start();
+        let confirmed = AtomicUsize::new(0);
+        let kept: Vec<String> = std::thread::scope(|scope| {
+            let (registry, confirmed) = (&registry, &confirmed);
+            let writers: Vec<_> =
+                (0..4).map(|writer| scope.spawn(move || churn(registry, 4 * round + writer, confirmed))).collect();
+            while confirmed.load(Ordering::SeqCst) < 30 {
+                std::thread::yield_now();
+            }
+            registry.signal("KILL");
+            writers.into_iter().flat_map(|writer| writer.join().expect("no panic")).collect()
+        });
+        kill(registry);
+        fs::remove_file(place.index()).expect("removed");
+        let registry = place.start();
+        let tags = registry.get("/v2/a/tags/list").json();
+        let tags: Vec<&str> = tags["tags"].as_array().expect("tags").iter().filter_map(|tag| tag.as_str()).collect();
+        for tag in &kept {
+            assert!(tags.contains(&tag.as_str()), "{tag} is lost");
+            assert!(!tags.contains(&format!("{tag}-gone").as_str()), "{tag}-gone is back");
+            assert_eq!(registry.get(&format!("/v2/a/manifests/{tag}")).status, 200);
+        }
+        kill(registry);
+        verify(&place.data);
+    }
 }
 
 #[test]

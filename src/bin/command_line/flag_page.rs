@@ -22,7 +22,8 @@ fn tables(command: &Command, text: &mut String) {
     if !rows.is_empty() {
         let _ = write!(text, "| flag | default | meaning |\n|---|---|---|\n{rows}\n");
     }
-    command.get_subcommands().filter(|below| below.get_name() != "help").for_each(|below| tables(below, text));
+    let listed = |below: &&Command| !below.is_hide_set() && below.get_name() != "help";
+    command.get_subcommands().filter(listed).for_each(|below| tables(below, text));
 }
 
 fn row(arg: &Arg) -> String {
