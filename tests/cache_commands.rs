@@ -209,7 +209,7 @@ fn a_registry_that_does_not_delete_is_named_with_what_to_do() {
     let config = registry.storage.path().join("config.yml");
     let without =
         fs::read_to_string(&config).expect("read").replace("delete: {enabled: true}", "delete: {enabled: false}");
-    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("port").port();
+    let port = support::free_port();
     let address = format!("127.0.0.1:{port}");
     fs::write(&config, without.replace(&registry.address, &address)).expect("write");
     let context = context(DOCKERFILE, &[("a", "one"), ("b", "one")]);

@@ -347,7 +347,7 @@ fn archives_and_files_over_https() {
     let request =
         ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", &at("key"), "-out", &at("cert")];
     run("openssl", &[&request[..], &subject].concat());
-    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("free port").port();
+    let port = support::free_port();
     let server = Command::new("openssl")
         .args(["s_server", "-quiet", "-WWW", "-cert", "cert", "-key", "key", "-accept", &format!("127.0.0.1:{port}")])
         .current_dir(archives.path())

@@ -101,7 +101,7 @@ pub struct Server {
 impl Server {
     /// `git daemon` on a free port.
     pub fn git_daemon(root: &Path) -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("free port").port();
+        let port = super::free_port();
         let mut command = Command::new(format!("{}/git-daemon", run("git", &["--exec-path"]).trim()));
         command.args(["--listen=127.0.0.1", &format!("--port={port}"), "--export-all", "--reuseaddr"]);
         command.arg(format!("--base-path={}", root.display())).stdout(Stdio::null()).stderr(Stdio::null());

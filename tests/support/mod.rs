@@ -15,6 +15,15 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+/// A port for a program that cannot choose one itself. It is below those that the system gives away, which another test's
+/// connection may get before the program starts.
+pub fn free_port() -> u16 {
+    use std::hash::{BuildHasher as _, RandomState};
+    let random = || 10_000 + u16::try_from(RandomState::new().hash_one(0) % 20_000).expect("small");
+    let mut ports = std::iter::repeat_with(random).take(100);
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
+}
+
 /// Debian's `docker-registry` on a free loopback port; ends with the test.
 pub struct Registry {
     process: Child,
@@ -30,7 +39,7 @@ impl Registry {
     /// With more configuration, as YAML lines.
     pub fn start_with(extra: &str) -> Self {
         let storage = tempfile::tempdir().expect("temporary directory");
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("free port").port();
+        let port = free_port();
         let address = format!("127.0.0.1:{port}");
         let config = format!(
             "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}/data}}\n  delete: {{enabled: true}}\nhttp: {{addr: '{address}'}}\n{extra}",

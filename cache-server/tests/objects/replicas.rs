@@ -296,7 +296,11 @@ fn killed_replicas_lose_nothing_that_was_confirmed_and_leave_nothing_half_done()
                         }
                     });
                 }
-                std::thread::sleep(Duration::from_millis(400 + 170 * round));
+                let begun = format!("doomed-{round}-");
+                while !confirmed.lock().expect("unpoisoned").keys().any(|tag: &String| tag.starts_with(&begun)) {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                std::thread::sleep(Duration::from_millis(170 * round));
                 doomed.signal("KILL");
             });
             doomed.wait();

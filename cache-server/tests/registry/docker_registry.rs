@@ -2,7 +2,8 @@
 
 #![allow(dead_code)] // Each test file uses its part.
 
-use std::net::{TcpListener, TcpStream};
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -14,11 +15,17 @@ pub(crate) struct DockerRegistry {
     directory: tempfile::TempDir,
 }
 
+/// Below the ports that the system gives away, which another test's connection may get before the registry starts.
+fn free_address() -> SocketAddr {
+    let random = || 10_000 + u16::try_from(RandomState::new().hash_one(0) % 20_000).expect("small");
+    let mut addresses = std::iter::repeat_with(|| SocketAddr::from(([127, 0, 0, 1], random()))).take(100);
+    addresses.find(|address| TcpListener::bind(address).is_ok()).expect("a free port")
+}
+
 impl DockerRegistry {
     pub(crate) fn start() -> Self {
         let directory = tempfile::tempdir().expect("temporary directory");
-        // Bound and closed again: free for now.
-        let free = TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("an address");
+        let free = free_address();
         let configuration = format!(
             "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {free}\n",
             directory.path().join("data").display()

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::world::{World, run, text};
+use crate::world::{World, free_port, run, text};
 
 struct Daemon {
     process: Child,
@@ -14,7 +14,7 @@ struct Daemon {
 
 impl Daemon {
     fn start(world: &World, arguments: &[&str]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("port").port();
+        let port = free_port();
         let address = format!("127.0.0.1:{port}");
         let mut command = world.warmer();
         command.args(["--interval", "1s", "--listen", &address]).args(arguments);

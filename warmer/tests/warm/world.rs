@@ -16,10 +16,18 @@ pub(crate) struct World {
     directory: TempDir,
 }
 
+/// Below the ports that the system gives away, which another test's connection may get before the registry starts.
+pub(crate) fn free_port() -> u16 {
+    use std::hash::{BuildHasher as _, RandomState};
+    let random = || 10_000 + u16::try_from(RandomState::new().hash_one(0) % 20_000).expect("small");
+    let mut ports = std::iter::repeat_with(random).take(100);
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
+}
+
 impl World {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().expect("temporary directory");
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("free port").port();
+        let port = free_port();
         let address = format!("127.0.0.1:{port}");
         let data = directory.path().join("registry");
         let config = format!(
