@@ -2,9 +2,9 @@
 
 #![allow(dead_code)] // Each test file uses its part.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// A running registry; killed when dropped.
@@ -15,10 +15,15 @@ pub(crate) struct DockerRegistry {
     directory: tempfile::TempDir,
 }
 
-/// Below the ports that the system gives away, which another test's connection may get before the registry starts.
+/// Below the ports that the system gives away, which another test's connection may get before the registry starts; no two
+/// tests get the same.
 fn free_address() -> SocketAddr {
-    let random = || 10_000 + u16::try_from(RandomState::new().hash_one(0) % 20_000).expect("small");
-    let mut addresses = std::iter::repeat_with(|| SocketAddr::from(([127, 0, 0, 1], random()))).take(100);
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let next = || {
+        let number = std::process::id().wrapping_mul(61).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        10_000 + u16::try_from(number % 20_000).expect("small")
+    };
+    let mut addresses = std::iter::repeat_with(|| SocketAddr::from(([127, 0, 0, 1], next()))).take(100);
     addresses.find(|address| TcpListener::bind(address).is_ok()).expect("a free port")
 }
 

@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -16,11 +17,15 @@ pub(crate) struct World {
     directory: TempDir,
 }
 
-/// Below the ports that the system gives away, which another test's connection may get before the registry starts.
+/// Below the ports that the system gives away, which another test's connection may get before the registry starts; no two
+/// tests get the same.
 pub(crate) fn free_port() -> u16 {
-    use std::hash::{BuildHasher as _, RandomState};
-    let random = || 10_000 + u16::try_from(RandomState::new().hash_one(0) % 20_000).expect("small");
-    let mut ports = std::iter::repeat_with(random).take(100);
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let next = || {
+        let number = std::process::id().wrapping_mul(61).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        10_000 + u16::try_from(number % 20_000).expect("small")
+    };
+    let mut ports = std::iter::repeat_with(next).take(100);
     ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
 }
 
