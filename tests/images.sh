@@ -193,6 +193,6 @@ assert [entry["platform"]["architecture"] for entry in index["manifests"]] == ["
     printf 'FROM scratch\nCOPY Dockerfile /\n' >"$work/context/Dockerfile"
     qemu-aarch64-static "$2/executor" --context "$work/context" --destination "$registry/from-arm64:1" --cache=false --sandbox=none \
         >"$work/log" 2>&1 || wrong "arm64 builds nothing"
-    skopeo inspect --tls-verify=false --config "docker://$registry/from-arm64:1" | grep '"architecture":"arm64"' >/dev/null || wrong "from-arm64"
+    skopeo inspect --tls-verify=false --config --raw "docker://$registry/from-arm64:1" | grep '"architecture":"arm64"' >/dev/null || wrong "from-arm64"
 fi
 echo "images work"
