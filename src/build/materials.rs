@@ -118,15 +118,19 @@ impl<'a> Materials<'a> {
     }
 
     /// Takes note of what files of a context held when the definition keys were made: whatever is read of
-    /// them from now on must be the same.
-    pub(super) fn note_files(&self, context: &ContextDirectory, paths: &[EntryPath]) -> Result<(), BuildError> {
+    /// them from now on must be the same. Returns the hashes of those that the context's tree has none of.
+    pub(super) fn note_files(
+        &self,
+        context: &ContextDirectory,
+        paths: &[EntryPath],
+    ) -> Result<BTreeMap<EntryPath, ContentHash>, BuildError> {
         let hashes = context.hash_files(paths)?;
         let noted = paths.iter().filter_map(|path| match &context.view().get(path)?.kind {
             NodeKind::File(file) => Some((file.content.clone(), file.hash.or_else(|| hashes.get(path).copied())?)),
             _ => None,
         });
         self.known().hashes.extend(noted);
-        Ok(())
+        Ok(hashes)
     }
 
     /// An archive that was unpacked must be what the keys say of its file.

@@ -37,7 +37,7 @@ mod variant;
 mod warmed;
 mod written;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use check::{CheckReport, CheckRequest, check};
 pub use dry_run::{PlannedStage, PlannedStep, dry_run};
@@ -53,6 +53,7 @@ use crate::cache::LayerCache as _;
 use crate::causes::chain;
 use crate::image::media_type::Compression;
 use crate::layer::LayerCompression;
+use crate::registry::Traffic;
 use crate::report::{Event, Observer, Summary};
 use evaluate::Workshop;
 use export::{Attachments, Destinations, Image, Product};
@@ -157,9 +158,22 @@ fn carry_out(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
     let outputs = export::export(&product, (&request.outputs, &destinations), &attachments, &materials, services)?;
     clock.phase("export");
     advice::advise(&variants, &progress, &records, services);
-    let (cached_steps, run_steps) = progress.counts();
     let traffic = services.registry.traffic().since(traffic);
-    services.observer.event(Event::Finished(Summary {
+    let summary = summary(&product, outputs, progress.counts(), traffic, started.elapsed());
+    services.observer.event(Event::Finished(summary));
+    let details = request.details.then(|| details::details(shop, &variants, product.images()));
+    Ok(BuildReport { details, ..report(&product, &attachments) })
+}
+
+/// What there is to say at the end; of the steps, how many were found and how many ran.
+fn summary(
+    product: &Product,
+    outputs: Vec<String>,
+    (cached_steps, run_steps): (usize, usize),
+    traffic: Traffic,
+    took: Duration,
+) -> Summary {
+    Summary {
         digest: product.digest(),
         image_bytes: product.images().iter().map(Image::size_bytes).sum(),
         layers: product.images().iter().map(|image| image.layers.len()).sum(),
@@ -168,10 +182,8 @@ fn carry_out(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
         run_steps,
         requests: traffic.requests,
         round_trips: traffic.round_trips,
-        took: started.elapsed(),
-    }));
-    let details = request.details.then(|| details::details(shop, &variants, product.images()));
-    Ok(BuildReport { details, ..report(&product, &attachments) })
+        took,
+    }
 }
 
 /// The image of a platform, with what was asked of its layers as a whole.

@@ -96,7 +96,6 @@ impl Evaluator<'_> {
         let selected = select(op, directory.view())?;
         let paths = selected.iter().flat_map(|s| s.members.iter().map(|member| s.origin(member)));
         let paths: Vec<EntryPath> = paths.collect();
-        self.shop.materials.note_files(directory, &paths)?;
-        Ok(directory.hash_files(&paths)?)
+        self.shop.materials.note_files(directory, &paths)
     }
 }

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
+use yadokari::causes::chain;
 use yadokari::dockerfile::Span;
 use yadokari::registry::RegistryError;
 use yadokari::sandbox::SandboxError;
@@ -10,7 +11,6 @@ use yadokari::store::StoreError;
 
 use crate::command_line::failure::{Source, show};
 use crate::command_line::settings::SettingsError;
-use yadokari::causes::chain;
 
 /// The exit code after a signal, as the executor's.
 pub(crate) const INTERRUPTED: u8 = 130;

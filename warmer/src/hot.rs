@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use yadokari::cache::{HotSet, LayerCache, LocalCache, Record, RegistryCache, RegistryCacheOptions};
+use yadokari::causes::chain;
 use yadokari::image::Reference;
 use yadokari::key::CacheKey;
 use yadokari::parallel::in_parallel;
@@ -17,7 +18,6 @@ use crate::command_line::settings::{credentials, env};
 use crate::failure::Failure;
 use crate::flags::CommandLine;
 use crate::warm::WarmError;
-use yadokari::causes::chain;
 
 /// Records that are fetched side by side; their blobs take turns with all others.
 const RECORDS: usize = 6;

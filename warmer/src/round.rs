@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
+use yadokari::causes::chain;
 use yadokari::digest::DiffId;
 use yadokari::image::{Descriptor, ImageConfig, Platform, Reference};
 use yadokari::parallel::in_parallel;
@@ -26,7 +27,6 @@ use crate::images::Wanted;
 use crate::prune::prune;
 use crate::stop::Stop;
 use crate::warm::{Outcome, WarmError, Warmed, Warmer};
-use yadokari::causes::chain;
 
 /// Images that are looked at side by side: most are there already, and cost one request.
 const IMAGES: usize = 8;

@@ -2,12 +2,12 @@
 
 use axum::http::StatusCode;
 use axum::http::header::{HeaderValue, WWW_AUTHENTICATE};
+use yadokari::causes::chain;
 
 use super::credentials::Malformed;
 use super::identity::Need;
 use super::oidc::TokenError;
 use crate::error::{ApiError, Code};
-use yadokari::causes::chain;
 
 /// Why not.
 #[derive(Debug)]

@@ -109,13 +109,13 @@ pub(super) fn hottest(hottest: &[Wanted]) -> String {
         row([name], [format!("{:.1}", wanted.weight)])
     });
     let table = table("Asked for most", &["manifest or record"], &["requests"], rows);
-    table.replacen("</h2>", "</h2><p class=\"soft\">a request counts half after a day</p>", 1)
+    noted(&table, "a request counts half after a day")
 }
 
 pub(super) fn largest(largest: &[Large]) -> String {
     let rows = largest.iter().map(|large| row([thing(&large.repository, &large.reference)], [bytes(large.bytes)]));
     let table = table("Largest", &["manifest or record"], &["size"], rows);
-    table.replacen("</h2>", "</h2><p class=\"soft\">with all that it is made of</p>", 1)
+    noted(&table, "with all that it is made of")
 }
 
 pub(super) fn leases(view: &View) -> String {
@@ -183,6 +183,11 @@ fn facts(facts: &[(&str, String)]) -> String {
 
 fn wide(section: &str) -> String {
     section.replacen("<section", "<section class=\"wide\"", 1)
+}
+
+/// The section with a line below its heading.
+fn noted(section: &str, note: &str) -> String {
+    section.replacen("</h2>", &format!("</h2><p class=\"soft\">{note}</p>"), 1)
 }
 
 /// A row of a table: cells of HTML, then figures.

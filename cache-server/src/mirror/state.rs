@@ -1,9 +1,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
+use yadokari::causes::chain;
 
 use super::FetchError;
-use yadokari::causes::chain;
 
 /// How a mirrored registry has been doing since the start.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use axum::http::HeaderValue;
 use axum::http::StatusCode;
 use axum::http::header::{HeaderName, RANGE, WARNING};
 use axum::response::Response;
+use yadokari::causes::chain;
 use yadokari::digest::Digest;
 
 use super::authorization::may_read;
@@ -13,7 +14,6 @@ use crate::access_log::LogLevel;
 use crate::error::{ApiError, Code};
 use crate::mirror::{FetchError, Freshness, Place};
 use crate::name::{Reference, RepositoryName};
-use yadokari::causes::chain;
 
 const OCI_NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
 

@@ -2,10 +2,12 @@
 
 #![allow(dead_code)] // Each test file uses its part.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+
+#[path = "../../../tests/support/port.rs"]
+mod port;
 
 /// A running registry; killed when dropped.
 pub(crate) struct DockerRegistry {
@@ -15,29 +17,17 @@ pub(crate) struct DockerRegistry {
     directory: tempfile::TempDir,
 }
 
-/// Below the ports that the system gives away, which another test's connection may get before the registry starts; no two
-/// tests get the same.
-fn free_address() -> SocketAddr {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let next = || {
-        let number = std::process::id().wrapping_mul(61).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
-        10_000 + u16::try_from(number % 20_000).expect("small")
-    };
-    let mut addresses = std::iter::repeat_with(|| SocketAddr::from(([127, 0, 0, 1], next()))).take(100);
-    addresses.find(|address| TcpListener::bind(address).is_ok()).expect("a free port")
-}
-
 impl DockerRegistry {
     pub(crate) fn start() -> Self {
         let directory = tempfile::tempdir().expect("temporary directory");
-        let free = free_address();
+        let address = format!("127.0.0.1:{}", port::free_port());
         let configuration = format!(
-            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {free}\n",
+            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {address}\n",
             directory.path().join("data").display()
         );
         std::fs::write(directory.path().join("config.yml"), configuration).expect("written");
         let process = Self::spawn(&directory);
-        let registry = Self { process, address: free.to_string(), directory };
+        let registry = Self { process, address, directory };
         registry.await_listening();
         registry
     }

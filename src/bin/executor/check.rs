@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use yadokari::build::{self, BuildError, CheckReport, CheckRequest, DockerfileText};
+use yadokari::causes::chain;
 use yadokari::dockerfile::lint::{CheckError, to_json, to_text};
 use yadokari::image::ImageConfig;
 use yadokari::plan::ImageRef;
@@ -17,7 +18,6 @@ use crate::flags::{CheckFormat, CommandLine};
 use crate::named::Named;
 use crate::session::find_context;
 use crate::{named, settings};
-use yadokari::causes::chain;
 
 /// Carries out the command line.
 pub(crate) fn run(line: &CommandLine) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 //! What is printed when a build fails, and the exit code.
 
 use yadokari::build::{BuildError, DockerfileText, LayoutError};
+use yadokari::causes::chain;
 use yadokari::context::ContextError;
 use yadokari::registry::RegistryError;
 use yadokari::sandbox::SandboxError;
@@ -16,7 +17,6 @@ use crate::preserve::PreserveError;
 use crate::push::PushError;
 use crate::ssh::AgentError;
 use crate::verify::VerifyError;
-use yadokari::causes::chain;
 
 /// Why the executor gives up.
 #[derive(Debug, thiserror::Error)]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use yadokari::cache::{LayoutCache, LocalCache, RegistryCache, RegistryCacheOptions, TieredCache, Trust};
+use yadokari::causes::chain;
 use yadokari::image::Reference;
 use yadokari::registry::Client;
 use yadokari::report::{Event, Observer};
@@ -15,7 +16,6 @@ use crate::flags::{CacheFlags, CommandLine};
 use crate::keys;
 use crate::settings::reference;
 use crate::workplace::Workplace;
-use yadokari::causes::chain;
 
 /// A cache besides the cache directory.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use yadokari::attest::{self, AttestError, Claim, PROVENANCE, Rejected, SPDX, Verification, Verified, Way};
+use yadokari::causes::chain;
 use yadokari::image::Reference;
 use yadokari::registry::Client;
 use yadokari::signature::TrustedKey;
@@ -13,7 +14,6 @@ use crate::command_line::settings::{SettingsError, env, usage};
 use crate::failure::Failure;
 use crate::flags::RegistryFlags;
 use crate::{keys, settings};
-use yadokari::causes::chain;
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyFlags {

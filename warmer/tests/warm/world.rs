@@ -1,32 +1,23 @@
 //! A real registry with images that the real executor pushes.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Once;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+#[path = "../../../tests/support/port.rs"]
+mod port;
+pub(crate) use port::free_port;
 
 /// Debian's `docker-registry` on a free loopback port, and an empty cache directory.
 pub(crate) struct World {
     registry: Child,
     pub(crate) address: String,
     directory: TempDir,
-}
-
-/// Below the ports that the system gives away, which another test's connection may get before the registry starts; no two
-/// tests get the same.
-pub(crate) fn free_port() -> u16 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let next = || {
-        let number = std::process::id().wrapping_mul(61).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
-        10_000 + u16::try_from(number % 20_000).expect("small")
-    };
-    let mut ports = std::iter::repeat_with(next).take(100);
-    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
 }
 
 impl World {

@@ -103,18 +103,7 @@ impl Journal {
         let older = &logs[..logs.len() - 1];
         sizes.logs.store(files.log_bytes(older)? + end.bytes, Ordering::Relaxed);
         sizes.snapshot.store(snapshot.map_or(Ok(0), |sequence| files.snapshot_bytes(sequence))?, Ordering::Relaxed);
-        Ok(Some(Self {
-            files,
-            log,
-            log_path: path,
-            log_bytes: end.bytes,
-            last: end.last,
-            last_start: end.bytes,
-            sizes,
-            compaction: None,
-            failed_at: 0,
-            broken: false,
-        }))
+        Ok(Some(Self::with_log(files, (log, path, end.bytes), end.last, sizes)))
     }
 
     /// Begins a journal with a snapshot of what `read` sees, which is how it is after change `sequence`, in
@@ -131,18 +120,23 @@ impl Journal {
         let (log, log_path) = files.create_log(sequence + 1)?;
         let sizes = Arc::new(Sizes::default());
         sizes.snapshot.store(bytes, Ordering::Relaxed);
-        Ok(Self {
+        Ok(Self::with_log(files, (log, log_path, 0), sequence, sizes))
+    }
+
+    /// Goes on in a log of so many bytes, behind change `last`.
+    fn with_log(files: Files, (log, log_path, log_bytes): (File, PathBuf, u64), last: u64, sizes: Arc<Sizes>) -> Self {
+        Self {
             files,
             log,
             log_path,
-            log_bytes: 0,
-            last: sequence,
-            last_start: 0,
+            log_bytes,
+            last,
+            last_start: log_bytes,
             sizes,
             compaction: None,
             failed_at: 0,
             broken: false,
-        })
+        }
     }
 
     /// Number of the last change.

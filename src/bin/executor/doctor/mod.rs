@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use yadokari::build::Attestations;
+use yadokari::causes::chain;
 use yadokari::image::Reference;
 use yadokari::registry::{Client, RegistryError};
 use yadokari::sandbox::{self, Facts, Hidden, Hiding, HidingMethod, IgnoreList, Kind, free_space, supports_overlay};
@@ -18,7 +19,6 @@ use crate::flags::{CommandLine, DoctorFlags};
 use crate::remote_caches::remote_caches;
 use crate::workplace::state_parents;
 use crate::{hide, session, settings};
-use yadokari::causes::chain;
 
 /// All that is said.
 #[derive(Debug, Serialize)]
