@@ -7,8 +7,10 @@ mod support;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
+use support::front::{self, Asked};
 use support::{Registry, assert_success, context, executor, run, text};
 use tempfile::TempDir;
 
@@ -113,6 +115,31 @@ fn each_platform_is_built_from_its_own_base() {
     assert_eq!(top["manifests"][0]["mediaType"], "application/vnd.oci.image.index.v1+json");
     let copy = format!("oci:{}", files.path().join("copy").display());
     run("skopeo", &["copy", "--all", &format!("oci:{}", layout.display()), &copy]);
+}
+
+#[test]
+fn a_layer_of_several_platforms_is_uploaded_once() {
+    let registry = Registry::start();
+    let uploads = Arc::<Mutex<Vec<String>>>::default();
+    let seen = Arc::clone(&uploads);
+    let front = front::start(&registry.address, move |asked: &Asked| {
+        if asked.status.is_none() && asked.is("PUT", "/blobs/uploads/") {
+            seen.lock().expect("lock").push(asked.path.clone());
+        }
+        None
+    });
+    let project = context("FROM scratch\nCOPY a /a\n", &[("a", "for all")]);
+    assert_success(&build(&project, &["-d", &format!("{front}/app:1"), BOTH]));
+    let mut digests: Vec<String> = uploads
+        .lock()
+        .expect("lock")
+        .iter()
+        .filter_map(|path| Some(path.split_once("digest=")?.1.to_owned()))
+        .collect();
+    digests.sort();
+    let count = digests.len();
+    digests.dedup();
+    assert_eq!((digests.len(), count), (3, 3), "two configurations and one layer");
 }
 
 #[test]

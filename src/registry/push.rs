@@ -134,7 +134,9 @@ impl Client {
         bytes: &[u8],
         header: Option<(HeaderName, String)>,
     ) -> Result<Digest, RegistryError> {
-        let stored = self.core().put_manifest(to, media_type, bytes, header);
+        let core = self.core();
+        let stored =
+            retrying(core.options.retries, is_mistaken, || core.put_manifest(to, media_type, bytes, header.clone()));
         stored.map(|stored| stored.digest).map_err(|fault| fault.during(Operation::PushManifest, to))
     }
 
@@ -177,6 +179,12 @@ fn may_start_over(fault: &Fault) -> bool {
     let lost = |code: &str| matches!(code, "BLOB_UPLOAD_UNKNOWN" | "BLOB_UPLOAD_INVALID" | "RANGE_INVALID");
     let code = fault.answer().and_then(|answer| answer.code.as_deref());
     fault.is_transient() || code.is_some_and(lost)
+}
+
+/// Whether the registry finds fault with a digest that was compared with the bytes before they left. Distribution says
+/// so while another upload writes the link of a blob that the manifest names: it reads an empty file then.
+fn is_mistaken(fault: &Fault) -> bool {
+    fault.answer().and_then(|answer| answer.code.as_deref()) == Some("DIGEST_INVALID")
 }
 
 fn claim(to: &Reference) -> Claim {

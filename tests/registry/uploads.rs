@@ -180,3 +180,18 @@ fn a_server_that_stores_something_else_is_noticed() {
     assert!(matches!(*error.fault, Fault::DigestMismatch { .. }), "{error:?}");
     assert_eq!(server.seen()[0].header("content-type"), Some(media_type::OCI_MANIFEST));
 }
+
+#[test]
+fn a_digest_that_was_right_is_sent_again() {
+    let refusals = AtomicUsize::new(1);
+    let server = registry(move |r| {
+        let refused = r.is("PUT", "/v2/app/manifests/")
+            && refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        refused.then(|| {
+            Reply::new(400).body(r#"{"errors":[{"code":"DIGEST_INVALID","message":"another upload is under way"}]}"#)
+        })
+    });
+    let to = reference(&server.host(), "app:1");
+    anonymous().push_manifest(&to, media_type::OCI_MANIFEST, b"{}").expect("push");
+    assert_eq!(server.count("PUT", "/v2/app/manifests/1"), 2);
+}

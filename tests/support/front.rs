@@ -34,21 +34,22 @@ pub type Rule = fn(&Asked) -> Option<Refusal>;
 
 /// Passes requests on to `backend`, as far as `rule` has nothing to say; returns its address. Ends with
 /// the test's process.
-pub fn start(backend: &str, rule: Rule) -> String {
+pub fn start(backend: &str, rule: impl Fn(&Asked) -> Option<Refusal> + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let address = listener.local_addr().expect("address").to_string();
     let backend: Arc<str> = backend.into();
+    let rule = Arc::new(rule);
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
-            let backend = Arc::clone(&backend);
+            let (backend, rule) = (Arc::clone(&backend), Arc::clone(&rule));
             // A client that goes away early is its own business.
-            std::thread::spawn(move || drop(pass_on(stream, &backend, rule)));
+            std::thread::spawn(move || drop(pass_on(stream, &backend, &*rule)));
         }
     });
     address
 }
 
-fn pass_on(mut client: TcpStream, backend: &str, rule: Rule) -> std::io::Result<()> {
+fn pass_on(mut client: TcpStream, backend: &str, rule: &dyn Fn(&Asked) -> Option<Refusal>) -> std::io::Result<()> {
     let mut reader = BufReader::new(client.try_clone()?);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {

@@ -102,8 +102,8 @@ impl Push<'_> {
     /// All that the document names.
     fn push_contents(&self) -> Result<(), BuildError> {
         match self.product {
-            Product::Image(image) => self.push_blobs(image),
-            Product::Index { images, .. } => each(images, IMAGES, |image| self.push_entry(image)),
+            Product::Image(image) => self.push_blobs(&[&**image]),
+            Product::Index { images, .. } => self.push_entries(images),
         }
     }
 
@@ -119,14 +119,18 @@ impl Push<'_> {
         self.push_document(self.destination, self.product.media_type(), self.product.bytes())
     }
 
-    /// An index's image has no name, only its digest.
-    fn push_entry(&self, image: &Image) -> Result<(), BuildError> {
-        let name = self.destination.with_digest(image.digest());
-        if !self.is_empty() && self.names(&name)?.is_some() {
-            return Ok(());
-        }
-        self.push_blobs(image)?;
-        self.push_document(&name, image.manifest.media_type(), &image.manifest_bytes)
+    /// An index's images have no names, only their digests. What several of them hold is pushed once.
+    fn push_entries(&self, images: &[Image]) -> Result<(), BuildError> {
+        let missing = lacking(images, IMAGES, |image| self.has_entry(image))?;
+        self.push_blobs(&missing)?;
+        each(&missing, IMAGES, |image| {
+            let name = self.destination.with_digest(image.digest());
+            self.push_document(&name, image.manifest.media_type(), &image.manifest_bytes)
+        })
+    }
+
+    fn has_entry(&self, image: &Image) -> Result<bool, BuildError> {
+        Ok(!self.is_empty() && self.names(&self.destination.with_digest(image.digest()))?.is_some())
     }
 
     fn is_empty(&self) -> bool {
@@ -159,29 +163,22 @@ impl Push<'_> {
         BuildError::Push { destination: self.destination.to_string(), source }
     }
 
-    fn push_blobs(&self, image: &Image) -> Result<(), BuildError> {
+    fn push_blobs(&self, images: &[&Image]) -> Result<(), BuildError> {
         thread::scope(|scope| {
-            let config = scope.spawn(|| self.push_config(image));
-            let layers = self.push_layers(image);
-            let config = config.join().unwrap_or_else(|panic| resume_unwind(panic));
-            layers.and(config)
+            let configs = scope.spawn(|| each(images, IMAGES, |image| self.push_config(image)));
+            let layers = self.push_layers(images);
+            let configs = configs.join().unwrap_or_else(|panic| resume_unwind(panic));
+            layers.and(configs)
         })
     }
 
-    fn push_layers(&self, image: &Image) -> Result<(), BuildError> {
+    fn push_layers(&self, images: &[&Image]) -> Result<(), BuildError> {
         let mut seen = BTreeSet::new();
-        let layers = image.layers.iter().filter(|layer| seen.insert(layer.blob.digest.clone()));
-        let layers: Vec<(usize, &StateLayer)> = layers.enumerate().collect();
-        let missing = Mutex::new(Vec::new());
-        each(&layers, self.services.registry.in_flight(QUESTIONS), |(number, layer)| {
-            if !self.provide(layer)? {
-                missing.lock().unwrap_or_else(PoisonError::into_inner).push((*number, *layer));
-            }
-            Ok(())
-        })?;
-        let mut missing = missing.into_inner().unwrap_or_else(PoisonError::into_inner);
-        missing.sort_unstable_by_key(|(number, _)| *number);
-        each(&missing, UPLOADS, |(_, layer)| self.upload_layer(layer))
+        let layers = images.iter().flat_map(|image| &image.layers);
+        let layers = layers.filter(|layer| seen.insert(layer.blob.digest.clone()));
+        let layers: Vec<&StateLayer> = layers.collect();
+        let missing = lacking(&layers, self.services.registry.in_flight(QUESTIONS), |layer| self.provide(layer))?;
+        each(&missing, UPLOADS, |layer| self.upload_layer(layer))
     }
 
     /// Whether the destination has the layer, perhaps from another repository by now.
@@ -245,6 +242,25 @@ impl Push<'_> {
         let other = |from: &&Reference| from.registry() == here && from.repository() != self.destination.repository();
         candidates.iter().find(other).cloned()
     }
+}
+
+/// Those of which `is_there` is false, in their order.
+fn lacking<T: Sync>(
+    items: &[T],
+    threads: usize,
+    is_there: impl Fn(&T) -> Result<bool, BuildError> + Sync,
+) -> Result<Vec<&T>, BuildError> {
+    let items: Vec<(usize, &T)> = items.iter().enumerate().collect();
+    let found = Mutex::new(Vec::new());
+    each(&items, threads, |(number, item)| {
+        if !is_there(item)? {
+            found.lock().unwrap_or_else(PoisonError::into_inner).push((*number, *item));
+        }
+        Ok(())
+    })?;
+    let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    found.sort_unstable_by_key(|(number, _)| *number);
+    Ok(found.into_iter().map(|(_, item)| item).collect())
 }
 
 /// Calls `work` for each item, on a few threads; the first failure stops them all.
