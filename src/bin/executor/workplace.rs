@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use yadokari::sandbox::{Kind, Probe, supports_overlay};
@@ -14,6 +15,9 @@ use crate::flags::CommandLine;
 
 /// What the throw-away directories of all builds are called; the rest of the name is random.
 const PREFIX: &str = "yadokari-";
+
+/// How long a build may take to lock its directory.
+const FORGOTTEN: Duration = Duration::from_secs(3600);
 
 /// Held locked by the build that a directory belongs to.
 const LOCK: &str = "lock";
@@ -138,10 +142,51 @@ pub(crate) fn executor_directory() -> Result<PathBuf, std::io::Error> {
 fn remove_abandoned(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX)) {
-        // One that has no lock file yet is being made.
-        let Ok(lock) = File::open(entry.path().join(LOCK)) else { continue };
-        if lock.try_lock().is_ok() {
+        if is_abandoned(&entry.path()) {
             let _ = fs::remove_dir_all(entry.path());
         }
+    }
+}
+
+/// A directory without a lock file is being made; after a while, its build was killed at just that moment.
+fn is_abandoned(directory: &Path) -> bool {
+    match File::open(directory.join(LOCK)) {
+        Ok(lock) => lock.try_lock().is_ok(),
+        Err(_) => age(directory).is_some_and(|age| age > FORGOTTEN),
+    }
+}
+
+fn age(directory: &Path) -> Option<Duration> {
+    fs::symlink_metadata(directory).ok()?.modified().ok()?.elapsed().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    fn directory(parent: &Path, name: &str, age: Duration) -> PathBuf {
+        let path = parent.join(name);
+        fs::create_dir(&path).expect("directory");
+        let made = SystemTime::now() - age;
+        File::open(&path).and_then(|directory| directory.set_modified(made)).expect("time");
+        path
+    }
+
+    #[test]
+    fn only_what_nobody_uses_is_removed() {
+        let parent = tempfile::tempdir().expect("temporary directory");
+        let old = FORGOTTEN * 2;
+        let in_making = directory(parent.path(), "yadokari-new", Duration::ZERO);
+        let forgotten = directory(parent.path(), "yadokari-forgotten", old);
+        let foreign = directory(parent.path(), "another", old);
+        let (used, left) = (parent.path().join("yadokari-used"), parent.path().join("yadokari-left"));
+        fs::create_dir(&used).and_then(|()| fs::create_dir(&left)).expect("directories");
+        let _held = locked_file(&used).expect("lock");
+        drop(locked_file(&left).expect("lock"));
+        remove_abandoned(parent.path());
+        let left = [&in_making, &forgotten, &foreign, &used, &left].map(|path| path.exists());
+        assert_eq!(left, [true, false, true, true, false]);
     }
 }
