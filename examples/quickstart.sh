@@ -43,7 +43,7 @@ rm -f "$work/cache-server.log"
 "$bin/cache-server" serve --listen 127.0.0.1:0 --data "$work/registry" >"$work/cache-server.log" 2>&1 &
 server=$!
 trap 'kill $server 2>/dev/null; wait $server 2>/dev/null || true' EXIT
-for _ in $(seq 100); do
+for _ in $(seq 600); do
     registry=$(grep -oE '127\.0\.0\.1:[0-9]+' "$work/cache-server.log" | head -n 1 || true)
     [ -n "$registry" ] && curl -fsS "http://$registry/v2/" >/dev/null && break
     sleep 0.1

@@ -35,7 +35,7 @@ container --entrypoint '' "$registry/executor:1-debug" /busybox/sh -ec '
 echo "-- cache-server: nobody in particular, without capabilities, on a file system that cannot be written"
 "${podman[@]}" run -d --name cache-server --net=host "${limits[@]}" --tls-verify=false --read-only --volume /data --cap-drop=ALL --security-opt no-new-privileges \
     "$registry/cache-server:1" serve --listen 127.0.0.1:0 --data /data >"$work/log" 2>&1 || wrong "cache-server"
-for _ in $(seq 100); do
+for _ in $(seq 600); do
     address=$("${podman[@]}" logs cache-server 2>/dev/null | sed -n 's#^listening on http://##p')
     [ -n "$address" ] && break
     sleep 0.1
@@ -60,7 +60,7 @@ Y
 docker-registry serve "$work/closed.yml" >/dev/null 2>&1 &
 others=($!)
 trap 'kill "${others[@]}" 2>/dev/null || true; leave' EXIT
-for _ in $(seq 100); do [ "$(curl -s -o /dev/null -w '%{http_code}' "http://$closed/v2/" || true)" = 401 ] && break; sleep 0.1; done
+for _ in $(seq 600); do [ "$(curl -s -o /dev/null -w '%{http_code}' "http://$closed/v2/" || true)" = 401 ] && break; sleep 0.1; done
 pushed() { # repository:tag of the closed registry: is it there, and does it run?
     "${podman[@]}" pull -q --tls-verify=false --creds "pipeline:$password" "$closed/$1" >>"$work/log" 2>&1 || wrong "$1 is not there"
     "${podman[@]}" run --rm --net=host --pull=never "${limits[@]}" "$closed/$1" >"$work/ran" 2>>"$work/log" || wrong "$1 does not run"
@@ -133,7 +133,7 @@ echo "-- Amazon: a secret at /root/.aws"
 tar -C "$work/context" -zcf "$work/context.tar.gz" .
 "$python" tests/deploy/clouds.py "$closed" $password "$work/context.tar.gz" >"$work/clouds" &
 others+=($!)
-for _ in $(seq 100); do [ -s "$work/clouds" ] && break; sleep 0.1; done
+for _ in $(seq 600); do [ -s "$work/clouds" ] && break; sleep 0.1; done
 cloud=http://127.0.0.1:$(cat "$work/clouds")
 ecr=123456789012.dkr.ecr.eu-west-1.amazonaws.com
 mkdir "$work/aws" "$work/ecr"
@@ -161,7 +161,7 @@ echo "-- contexts in buckets: the Pods of deploy/kubernetes, argument by argumen
 cache-server/tests/moto.sh
 "${CARGO_TARGET_DIR:-target}/moto/bin/moto_server" -H 127.0.0.1 -p 0 >/dev/null 2>"$work/moto" &
 others+=($!)
-for _ in $(seq 300); do grep -q 'Running on' "$work/moto" && break; sleep 0.1; done
+for _ in $(seq 600); do grep -q 'Running on' "$work/moto" && break; sleep 0.1; done
 s3=$(sed -n 's/.*Running on \(http:[^ ]*\).*/\1/p' "$work/moto")
 signature='Authorization: AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE/20200101/us-east-1/s3/aws4_request'
 curl -fsS -X PUT -H "$signature" "$s3/contexts" >/dev/null

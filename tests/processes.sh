@@ -40,12 +40,19 @@ printf 'FROM %s/base:1\nRUN touch /started; echo started; sleep 4322 & setsid sl
 printf 'FROM %s/base:1\nRUN f() { f | f & f; }; f\n' "$registry" >"$work/context/Dockerfile.fork"
 printf 'FROM %s/base:1\nRUN tail -c 1000000000 /dev/zero\n' "$registry" >"$work/context/Dockerfile.memory"
 none_left() { # name
-    for _ in $(seq 50); do ps -eo args | grep '^sleep 432[12]' >/dev/null || break; sleep 0.1; done
+    for _ in $(seq 300); do ps -eo args | grep '^sleep 432[12]' >/dev/null || break; sleep 0.1; done
     ps -eo args | grep '^sleep 432[12]' && wrong "$1: a process of the step is left"
     grep "$work/t" /proc/mounts && wrong "$1: a mount is left"
     [ -z "$(ls "$work/t")" ] || wrong "$1: files are left: $(ls "$work/t")"
 }
-until_started() { for _ in $(seq 200); do grep -q '] started' "$work/log" && return; sleep 0.05; done; wrong "the step did not start"; }
+# The log of the build before said "started", too: it goes before the build begins.
+endless() { # command that starts the executor
+    : >"$work/log"
+    TMPDIR=$work/t "$1" "$bin/executor" --context "$work/context" --no-push --cache=false --sandbox=$sandbox -f Dockerfile.endless >"$work/log" 2>&1 &
+    executor=$!
+    until_started
+}
+until_started() { for _ in $(seq 1200); do grep -q '] started' "$work/log" && return; sleep 0.05; done; wrong "the step did not start"; }
 mkdir "$work/t"
 
 for sandbox in overlay userns; do
@@ -57,16 +64,12 @@ for sandbox in overlay userns; do
     build -f Dockerfile.signal && wrong "no failure" || [ $? = 255 ] || wrong "$sandbox: exit code of a signal"
     grep -q 'killed by signal 10' "$work/log" || wrong "$sandbox: the signal is not told"
     for signal in TERM INT; do
-        TMPDIR=$work/t setsid "$bin/executor" --context "$work/context" --no-push --cache=false --sandbox=$sandbox -f Dockerfile.endless >"$work/log" 2>&1 &
-        executor=$!
-        until_started
+        endless setsid
         kill -s $signal $executor
         wait $executor && wrong "an interrupted build succeeded" || [ $? -lt 128 ] || [ $? = 130 ] || wrong "$sandbox: SIG$signal"
         none_left "$sandbox, SIG$signal"
     done
-    TMPDIR=$work/t "$bin/executor" --context "$work/context" --no-push --cache=false --sandbox=$sandbox -f Dockerfile.endless >"$work/log" 2>&1 &
-    executor=$!
-    until_started
+    endless env
     kill -s KILL $executor
     wait $executor && wrong "a killed build succeeded" || true
     build || wrong "$sandbox: the build after one that was killed"
@@ -129,6 +132,7 @@ container "$registry/executor:1" "${flags[@]}" || wrong "in place: processes"
 container "$registry/executor:1" "${flags[@]}" -f Dockerfile.code && wrong "no failure" || [ $? = 42 ] || wrong "in place: exit code"
 container "$registry/executor:1" "${flags[@]}" -f Dockerfile.signal && wrong "no failure" || [ $? = 255 ] || wrong "in place: exit code of a signal"
 for signal in TERM INT; do
+    : >"$work/log"
     container --name endless "$registry/executor:1" "${flags[@]}" -f Dockerfile.endless &
     executor=$!
     until_started

@@ -103,7 +103,7 @@ fn config_file(settings: &Settings, folder: &Path, port: u16) -> String {
 
 /// True when it answers, false when it ended.
 fn wait_for(child: &mut Child, port: u16) -> bool {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while Instant::now() < deadline && matches!(child.try_wait(), Ok(None)) {
         if TcpStream::connect(("127.0.0.1", port)).is_ok() {
             return matches!(child.try_wait(), Ok(None));

@@ -22,7 +22,7 @@ leave() {
     rm -rf "$work"
 }
 trap leave EXIT
-for _ in $(seq 100); do curl -fsS "http://$registry/v2/" >/dev/null 2>&1 && break; sleep 0.1; done
+for _ in $(seq 600); do curl -fsS "http://$registry/v2/" >/dev/null 2>&1 && break; sleep 0.1; done
 
 echo "-- image of the executor, built by the executor"
 deploy/image/build.sh --only executor "$registry" 1 amd64="$bin" >"$work/deploy.log" 2>&1 || { cat "$work/deploy.log"; exit 1; }

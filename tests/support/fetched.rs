@@ -111,7 +111,7 @@ impl Server {
     }
 
     pub fn wait(&self) {
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
         while std::net::TcpStream::connect(&self.address).is_err() {
             assert!(std::time::Instant::now() < deadline, "{} does not listen", self.address);
             std::thread::sleep(std::time::Duration::from_millis(20));

@@ -40,7 +40,7 @@ impl World {
             .stderr(Stdio::null())
             .spawn()
             .expect("docker-registry is installed");
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while TcpStream::connect(&address).is_err() {
             assert!(Instant::now() < deadline, "docker-registry does not listen");
             std::thread::sleep(Duration::from_millis(20));
