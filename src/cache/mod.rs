@@ -15,10 +15,12 @@ mod options;
 mod registry;
 mod repository;
 mod saver;
+mod saving;
 mod server;
 mod signing;
 mod tiered;
 mod uploads;
+mod vacancy;
 
 use std::io::Read;
 use std::time::{Duration, SystemTime};
@@ -50,12 +52,28 @@ pub trait LayerCache: Send + Sync {
     /// Looks all keys up; same length and order. A fault is an event and a miss.
     fn look_up(&self, keys: &[CacheKey]) -> Vec<Option<Hit>>;
 
-    /// Stores the blobs of `record` (from the local store), then the record under its key, then
-    /// under its content key. What is known already, and usable, stays as it is.
+    /// Stores the blobs of `record` (from the local store), then the record under its key and its
+    /// content key. What is known already, and usable, stays as it is.
     ///
     /// # Errors
-    /// [`CacheError`]; the record is then under none or only the first of its keys.
+    /// [`CacheError`]; the record is then under none or only one of its keys.
     fn save(&self, record: &Record) -> Result<(), CacheError>;
+
+    /// The same; calls `uploaded` as soon as the blobs are there, before the record is: whoever waits to mount them
+    /// need not wait for that.
+    ///
+    /// # Errors
+    /// As [`LayerCache::save`]; `uploaded` was not called then, or was.
+    fn save_telling(&self, record: &Record, uploaded: &(dyn Fn() + Sync)) -> Result<(), CacheError> {
+        self.save(record)?;
+        uploaded();
+        Ok(())
+    }
+
+    /// How many saves to have under way, where `usual` are enough for a cache that is near.
+    fn at_once(&self, usual: usize) -> usize {
+        usual
+    }
 
     /// Waits, at most for `patience`, while another build makes the result of `key`. True when that
     /// is there now; else it is the caller's to make, and others wait until it is saved or

@@ -14,7 +14,7 @@ use crate::image::{Descriptor, media_type};
 use crate::key::CacheKey;
 use crate::report::{Event, Observer};
 
-/// Threads that save into each remote cache.
+/// Threads that save into each remote cache, where it is near.
 const SAVERS: usize = 2;
 
 /// The local cache, then remote ones, which are asked at the same time: one that is slow delays nothing
@@ -117,6 +117,12 @@ impl TieredCache {
     /// was found whole.
     pub fn note_uses(&self, keys: &[CacheKey]) {
         self.local.store().note_record_uses(keys);
+    }
+
+    /// Waits until a blob that was saved here is in the remote caches, and so can be mounted from there, or is known not
+    /// to get there.
+    pub fn await_blob(&self, blob: &Digest) {
+        self.remotes.iter().filter_map(|remote| remote.saver.as_ref()).for_each(|saver| saver.await_blob(blob));
     }
 
     /// Waits until all that was saved is in the remote caches. What failed is a warning; the
