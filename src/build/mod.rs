@@ -24,6 +24,7 @@ mod materials;
 mod members;
 mod progress;
 mod records;
+mod remembered;
 mod request;
 mod resolve;
 mod rewrite;
@@ -114,6 +115,7 @@ fn carry_out(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
         || Destinations::look(&request.outputs, services.registry),
         || variant::plan(&dockerfile, request, services),
     )?;
+    images.values().filter_map(|base| base.unsaved.as_ref()).for_each(|unsaved| unsaved.save(services));
     clock.phase("resolve");
     let git_environment = services.git_environment.to_vec();
     let remotes = Remotes::new(services.http.clone(), git_environment, services.work, request.secrets.clone());

@@ -4,6 +4,7 @@
 //! A cache never fails a build. A look-up that cannot be made is a miss and an event; a save
 //! that failed is an event.
 
+mod documents;
 mod error;
 mod gate;
 mod hot;
@@ -38,7 +39,7 @@ pub use saver::BackgroundSaver;
 pub use signing::{Distrust, Trust};
 pub use tiered::TieredCache;
 
-use crate::digest::{DiffId, Digest};
+use crate::digest::{ContentHash, DiffId, Digest};
 use crate::image::Descriptor;
 use crate::key::CacheKey;
 use crate::report::CacheTier;
@@ -105,6 +106,21 @@ pub trait LayerCache: Send + Sync {
     /// # Errors
     /// [`CacheError`].
     fn save_layer_toc(&self, layer: &DiffId, toc: &Descriptor) -> Result<(), CacheError>;
+
+    /// Documents of a base image that were saved under a name: hints, not verified. A fault is an event and none.
+    fn documents(&self, name: &ContentHash) -> Vec<Vec<u8>> {
+        let _ = name;
+        Vec::new()
+    }
+
+    /// Saves documents for [`LayerCache::documents`], in the place of what is there.
+    ///
+    /// # Errors
+    /// [`CacheError`].
+    fn save_documents(&self, name: &ContentHash, documents: &[Vec<u8>]) -> Result<(), CacheError> {
+        let _ = (name, documents);
+        Ok(())
+    }
 
     /// Opens a blob; `None` when it is not here. Reading ends with an error when the bytes are
     /// not what the descriptor says.

@@ -12,7 +12,7 @@ use super::uploads::Uploads;
 use super::vacancy::Vacancy;
 use super::{CacheError, CacheRepository, Distrust, Hit, LayerCache, Record, RepositoryListing, is_expired};
 use crate::causes::chain;
-use crate::digest::{DiffId, Digest};
+use crate::digest::{ContentHash, DiffId, Digest};
 use crate::image::{Descriptor, Reference};
 use crate::key::CacheKey;
 use crate::parallel::in_parallel;
@@ -349,6 +349,20 @@ impl LayerCache for RegistryCache {
             self.note_unread(&format!("look-up of the table of contents of {layer} failed"), &error);
             None
         })
+    }
+
+    fn documents(&self, name: &ContentHash) -> Vec<Vec<u8>> {
+        if self.cannot_read() {
+            return Vec::new();
+        }
+        self.counted(self.fetch_documents(name)).unwrap_or_else(|error| {
+            self.note_unread("look-up of what is remembered of a base image failed", &error);
+            Vec::new()
+        })
+    }
+
+    fn save_documents(&self, name: &ContentHash, documents: &[Vec<u8>]) -> Result<(), CacheError> {
+        self.write(|| self.push_documents(name, documents))
     }
 
     fn save_layer_toc(&self, layer: &DiffId, toc: &Descriptor) -> Result<(), CacheError> {

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use super::{CacheError, LayerCache, Record};
 use crate::causes::chain;
-use crate::digest::{DiffId, Digest};
+use crate::digest::{ContentHash, DiffId, Digest};
 use crate::image::Descriptor;
 use crate::report::{Event, Observer};
 
@@ -32,6 +32,7 @@ struct Running {
 enum Job {
     Record(Box<Record>),
     Toc(Box<(DiffId, Descriptor)>),
+    Documents(Box<(ContentHash, Vec<Vec<u8>>)>),
 }
 
 /// What is under way, and what came of the rest.
@@ -71,6 +72,11 @@ impl BackgroundSaver {
     /// Queues a table of contents of a layer that no record names.
     pub fn save_layer_toc(&self, layer: &DiffId, toc: &Descriptor) {
         self.submit(Job::Toc(Box::new((layer.clone(), toc.clone()))));
+    }
+
+    /// Queues what is to be remembered of a base image.
+    pub fn save_documents(&self, name: &ContentHash, documents: &[Vec<u8>]) {
+        self.submit(Job::Documents(Box::new((*name, documents.to_vec()))));
     }
 
     fn submit(&self, job: Job) {
@@ -175,6 +181,7 @@ impl Job {
         match self {
             Self::Record(record) => Box::new(record.blobs()),
             Self::Toc(toc) => Box::new([&toc.1].into_iter()),
+            Self::Documents(_) => Box::new([].into_iter()),
         }
     }
 }
@@ -209,6 +216,7 @@ fn work(cache: &dyn LayerCache, jobs: &Mutex<Receiver<Job>>, board: &Board) {
         let saved = match &job {
             Job::Record(record) => cache.save_telling(record, &|| settling.settle()),
             Job::Toc(toc) => cache.save_layer_toc(&toc.0, &toc.1),
+            Job::Documents(named) => cache.save_documents(&named.0, &named.1),
         };
         drop(settling);
         board.end(saved);
