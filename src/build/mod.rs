@@ -115,7 +115,6 @@ fn carry_out(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
         || Destinations::look(&request.outputs, services.registry),
         || variant::plan(&dockerfile, request, services),
     )?;
-    images.values().filter_map(|base| base.unsaved.as_ref()).for_each(|unsaved| unsaved.save(services));
     clock.phase("resolve");
     let git_environment = services.git_environment.to_vec();
     let remotes = Remotes::new(services.http.clone(), git_environment, services.work, request.secrets.clone());
@@ -143,6 +142,7 @@ fn carry_out(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
         failure: &failure,
     };
     let states = variant::evaluate(&variants, shop).map_err(|error| failure.take(error))?;
+    images.values().filter_map(|base| base.unsaved.as_ref()).for_each(|unsaved| unsaved.save(services));
     if let (true, Some(state)) = (request.materialize, states.first()) {
         shop.rooms.materialize(state, &materials)?;
     }

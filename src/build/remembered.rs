@@ -1,6 +1,6 @@
 //! Documents of base images that a cache repository remembers: a wait or two less before the keys are known.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ struct Remembered {
     asked: Instant,
     answers: Receiver<Vec<Vec<u8>>>,
     documents: RefCell<Vec<Vec<u8>>>,
+    deadline: OnceCell<Instant>,
 }
 
 /// What to save of a base image, under its name.
@@ -30,7 +31,7 @@ impl Remembered {
     /// The document with that digest. Whoever asks has waited for the registry: the caches, which were asked at the same
     /// time, get as long again, and a little more.
     fn document(&self, digest: &Digest) -> Option<Vec<u8>> {
-        let deadline = Instant::now() + self.asked.elapsed() + PATIENCE;
+        let deadline = self.deadline.get_or_init(|| Instant::now() + self.asked.elapsed() + PATIENCE);
         loop {
             let is_wanted = |bytes: &&Vec<u8>| Digest::sha256(bytes) == *digest;
             if let Some(found) = self.documents.borrow().iter().find(is_wanted) {
@@ -54,7 +55,7 @@ pub(super) fn resolve(
     };
     let name = ContentHash::of(format!("{reference}\0{platform}").as_bytes());
     let (asked, answers) = (Instant::now(), cache.ask_for_documents(&name));
-    let remembered = Remembered { asked, answers, documents: RefCell::default() };
+    let remembered = Remembered { asked, answers, documents: RefCell::default(), deadline: OnceCell::new() };
     let known = |digest: &Digest| remembered.document(digest);
     let found = services.registry.resolve_image_knowing(reference, platform, &known)?;
     let documents = vec![found.manifest_bytes.clone(), found.config_bytes.clone()];

@@ -24,6 +24,9 @@ use crate::store::{MAX_TOC_BYTES, Store};
 /// cache that is down must not cost a time-out per step.
 const MAX_FAULTS: usize = 3;
 
+/// Records that are saved side by side where the registry is far away: nearly all of that is waiting.
+const FAR_SAVES: usize = 24;
+
 /// Records in a repository of a registry: `--cache-repo`.
 pub struct RegistryCache {
     pub(super) client: Client,
@@ -328,7 +331,7 @@ impl LayerCache for RegistryCache {
     }
 
     fn at_once(&self, usual: usize) -> usize {
-        self.client.in_flight(usual)
+        if self.client.in_flight(1) > 1 { FAR_SAVES } else { usual }
     }
 
     fn await_turn(&self, key: &CacheKey, patience: Duration) -> bool {
