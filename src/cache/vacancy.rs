@@ -11,7 +11,7 @@ use crate::registry::Client;
 const MISSES: usize = 2;
 
 /// How long it counts that there was none: others save, too.
-const BELIEVED: Duration = Duration::from_secs(5);
+const BELIEVED: Duration = Duration::from_secs(30);
 
 /// Whether a repository has nothing at all, as the first build's: then its steps need not wait for that many
 /// look-ups.
