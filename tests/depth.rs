@@ -61,7 +61,6 @@ impl World {
             let (image, cache) = names(number);
             let log = self.build(project, &self.far, &image, &cache);
             let depth = depth(&log);
-            eprintln!("{depth} round trips");
             if depth <= most {
                 return log;
             }
