@@ -75,8 +75,8 @@ impl Push<'_> {
         let digest = self.product.digest();
         let is_named = match self.known.and_then(|known| known.names(&digest)) {
             Some(is_named) => is_named,
-            None if self.is_new() => false,
-            None => self.names(self.destination)?.is_some_and(|there| there.digest == digest),
+            None if self.is_new() && !self.outputs.attestations.is_some() => return self.push_new(&digest),
+            None => self.is_named(&digest)?,
         };
         if is_named && !self.outputs.attestations.is_some() {
             return Ok(());
@@ -99,6 +99,22 @@ impl Push<'_> {
             attach(self.product, self.destination, self.outputs, self.attachments, self.services)?;
         }
         if is_named { Ok(()) } else { self.push_name() }
+    }
+
+    /// What was just made is hardly there: the tag is asked what it names while the contents are pushed. The same name is
+    /// not given twice, since a registry may have tags that cannot be moved.
+    fn push_new(&self, digest: &Digest) -> Result<(), BuildError> {
+        let (is_named, pushed) = thread::scope(|scope| {
+            let asking = scope.spawn(|| self.is_named(digest));
+            let pushed = self.push_contents();
+            (asking.join().unwrap_or_else(|panic| resume_unwind(panic)), pushed)
+        });
+        pushed?;
+        if is_named? { Ok(()) } else { self.push_name() }
+    }
+
+    fn is_named(&self, digest: &Digest) -> Result<bool, BuildError> {
+        Ok(self.names(self.destination)?.is_some_and(|there| there.digest == *digest))
     }
 
     /// All that the document names.
