@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Unchanged rebuilds of the shared/bench contexts, on a fresh runner, near the registry and with latency.
 
-usage: latency.py --executor PATH --make-contexts PATH --rootfs DIR [--only NAME]... [--delay MS] [--runs N] [--work DIR]
+usage: latency.py --executor PATH --make-contexts PATH --rootfs DIR [--only NAME]... [--delay MS] [--runs N] [--more] [--kind KIND]... [--work DIR]
 
 Each context is built once with an empty cache repository. Then it is rebuilt from fresh local state:
   same        the image is at its destination already
   tag         to a new tag of the same repository, as a pipeline does that tags by commit
   repository  to a repository that has nothing of it
   store       as `same`, with the local state of the build before: the stat cache, local records
+  changed     (with --more) with a line added to one file of the context (`service`: a source file), to the same tag
+  cold        (with --more) into an empty cache repository and an empty destination
 Times are wall seconds of the whole process, medians of the runs: `direct` straight to the registry, `delayed` through a
 proxy that adds DELAY to every request; connections stay open on both sides. `requests` and `deep` are what the proxy saw:
 the longest chain of requests of which each began after the one before had ended. Wanted: at most 5 deep, and delayed at
@@ -97,6 +99,12 @@ def pipe_body(source, sink, fields, method):
         left -= len(block)
 
 
+def changing(context):
+    """A source file, the first in the order of names."""
+    found = [os.path.join(d, f) for d, _, files in os.walk(context) for f in files if f.endswith((".c", ".txt"))]
+    return min(found, default=None)
+
+
 class Bench:
     def __init__(self, args, work):
         self.args, self.work, self.count = args, work, 0
@@ -144,16 +152,23 @@ class Bench:
 
     def rebuild(self, name, kind, address):
         self.count += 1
-        image = {"same": f"{name}:1", "store": f"{name}:1", "tag": f"{name}:{self.count}",
-                 "repository": f"{name}/{self.count}:1"}[kind]
+        image = {"tag": f"{name}:{self.count}", "repository": f"{name}/{self.count}:1",
+                 "cold": f"{name}/{self.count}:1"}.get(kind, f"{name}:1")
         state = f"{self.work}/{name}-state" if kind == "store" else None
         context = f"{self.contexts}/{name}"
-        return self.execute(address, context, self.dockerfile(name, address), image, f"{name}/cache", state)
+        if kind == "changed":
+            with open(changing(context), "a") as f:
+                f.write(f"{self.count}\n")
+        cache = f"{name}/{self.count}/cache" if kind == "cold" else f"{name}/cache"
+        return self.execute(address, context, self.dockerfile(name, address), image, cache, state)
 
     def bench(self, name):
         self.execute(self.address, f"{self.contexts}/{name}", self.dockerfile(name, self.address), f"{name}:1",
                      f"{name}/cache", f"{self.work}/{name}-state")
-        for kind in ("same", "tag", "repository", "store"):
+        more = ("changed", "cold") if changing(f"{self.contexts}/{name}") else ("cold",)
+        for kind in ("same", "tag", "repository", "store") + (more if self.args.more else ()):
+            if self.args.kind and kind not in self.args.kind:
+                continue
             direct = [self.rebuild(name, kind, self.address) for _ in range(self.args.runs)]
             self.proxy.delay = 0
             proxied = [self.rebuild(name, kind, self.proxy.address) for _ in range(self.args.runs)]
@@ -168,7 +183,7 @@ class Bench:
     def report(self, name, kind, direct, proxied, delayed):
         wall = lambda rows: statistics.median(row[0] for row in rows)
         bound = 6 * self.args.delay / 1000 + wall(proxied)
-        verdict = "" if wall(delayed) <= bound and self.proxy.deepest <= 5 else "  OVER"
+        verdict = "" if kind in ("changed", "cold") or wall(delayed) <= bound and self.proxy.deepest <= 5 else "  OVER"
         print(f"{name:8} {kind:10} direct {wall(direct) * 1000:6.1f} ms (least {min(direct)[0] * 1000:6.1f}, "
               f"{statistics.median(row[1] for row in direct) * 1000:6.1f} CPU)  proxied {wall(proxied) * 1000:6.1f}  "
               f"delayed {wall(delayed) * 1000:6.1f} (wanted {bound * 1000:6.1f})  {self.proxy.requests:3} requests, "
@@ -186,6 +201,8 @@ def main():
     parser.add_argument("--only", action="append")
     parser.add_argument("--delay", type=float, default=50, help="milliseconds added to each request")
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--more", action="store_true", help="also changed and cold builds")
+    parser.add_argument("--kind", action="append", help="only these kinds of rebuilds")
     parser.add_argument("--verbose", action="store_true", help="list the requests of the last run")
     parser.add_argument("--work", help="default: a temporary folder in /dev/shm")
     args = parser.parse_args()

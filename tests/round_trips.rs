@@ -4,6 +4,7 @@
 
 mod support;
 
+use support::front::{self, Refusal};
 use support::{Registry, assert_success, context, executor, run, text, write};
 use tempfile::TempDir;
 
@@ -67,6 +68,23 @@ fn a_tag_that_somebody_moved_is_moved_back() {
     write(context.path(), "a", "one");
     assert!(build(&context, &name, &cache, &[]).contains("1 steps cached, 0 run"));
     assert_eq!(digest(&name), first);
+}
+
+/// What the tag named at the beginning is not believed for as long as this step takes.
+#[test]
+fn a_tag_that_names_the_image_is_not_written_again_after_a_long_build() {
+    let registry = Registry::start();
+    let context = context(&format!("FROM {}\nRUN sleep 6 && echo one > /one\n", registry.push_base()), &[]);
+    let immutable = front::start(&registry.address, |asked| {
+        let exists = "The image tag already exists and cannot be overwritten because the repository is immutable.";
+        let refusal = Refusal { status: 400, headers: "", code: "TAG_INVALID", message: exists };
+        asked.is("PUT", "/v2/app/manifests/1").then_some(refusal)
+    });
+    for address in [&registry.address, &immutable] {
+        let mut command = executor();
+        command.arg("-c").arg(context.path()).args(["--reproducible", "-d", &format!("{address}/app:1")]);
+        assert_success(&command.output().expect("executor runs"));
+    }
 }
 
 #[test]

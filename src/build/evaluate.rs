@@ -53,6 +53,8 @@ pub(super) struct Evaluator<'a> {
     /// Nothing for a stage that failed.
     finished: Mutex<BTreeMap<StageIndex, Option<Arc<StageState>>>>,
     stages: Flights<StageIndex>,
+    /// What look-ups of other stages brought along, by the key of the stage.
+    ahead: Mutex<BTreeMap<CacheKey, Option<Hit>>>,
     /// Sources of bind mounts that were copied out.
     pub(super) copied: CopiedSources,
 }
@@ -70,7 +72,8 @@ pub(super) struct StepPlace<'a> {
 impl<'a> Evaluator<'a> {
     pub(super) fn new(shop: Workshop<'a>, variant: &'a Variant) -> Self {
         let copied = CopiedSources::default();
-        Self { shop, variant, finished: Mutex::default(), stages: Flights::default(), copied }
+        let (finished, ahead) = Default::default();
+        Self { shop, variant, finished, stages: Flights::default(), ahead, copied }
     }
 
     /// The finished stage. Whoever asks first makes it, the others wait.
@@ -94,13 +97,8 @@ impl<'a> Evaluator<'a> {
 
     /// One look-up for everything: the stage record.
     fn whole_stage_hit(&self, index: StageIndex) -> Option<StageState> {
-        let chain = self.plan().chain(index);
-        let ops = chain.iter().flat_map(|stage| &self.plan().stages[stage.0].steps).map(|step| &step.op);
-        let (steps, covered) = (ops.clone().count(), ops.clone().all(|op| self.shop.records.covers(op)));
-        if steps == 0 || !covered {
-            return None;
-        }
-        let hit = self.shop.records.look_up(&[stage_key(&self.keys(index).last())]).pop().flatten()?;
+        let (chain, steps) = (self.plan().chain(index), self.steps_saved_whole(index)?);
+        let hit = self.stage_record(stage_key(&self.keys(index).last()))?;
         if hit.record.layers.len() != steps {
             return None;
         }
@@ -112,6 +110,39 @@ impl<'a> Evaluator<'a> {
             numbers.into_iter().for_each(|number| self.shop.progress.cached(number, hit.tier));
         }
         Some(state)
+    }
+
+    /// The number of steps in the record of a stage with those below it; `None` where there is no such record.
+    fn steps_saved_whole(&self, index: StageIndex) -> Option<usize> {
+        let chain = self.plan().chain(index);
+        let ops = chain.iter().flat_map(|stage| &self.plan().stages[stage.0].steps).map(|step| &step.op);
+        let (steps, covered) = (ops.clone().count(), ops.clone().all(|op| self.shop.records.covers(op)));
+        (steps > 0 && covered).then_some(steps)
+    }
+
+    fn stage_record(&self, key: CacheKey) -> Option<Hit> {
+        let ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        ahead.unwrap_or_else(|| self.shop.records.look_up(&[key]).pop().flatten())
+    }
+
+    /// The records of a stage's steps. Those of the stages below and beside it are asked for along the way: where a step
+    /// missed they are next, and would be one more wait.
+    fn step_records(&self, index: StageIndex) -> Vec<Option<Hit>> {
+        let stage = &self.plan().stages[index.0];
+        let mut keys: Vec<CacheKey> = self.keys(index).steps.iter().map(|step| step.keyed.key).collect();
+        let below = if let Base::Stage(below) = stage.base { Some(below) } else { None };
+        let others: BTreeSet<StageIndex> =
+            stage.steps.iter().flat_map(|step| stages_read(&step.op)).chain(below).collect();
+        let is_wanted =
+            |other: &StageIndex| !self.finished().contains_key(other) && self.steps_saved_whole(*other).is_some();
+        let unknown = others.into_iter().filter(is_wanted);
+        let others: Vec<CacheKey> = unknown.map(|other| stage_key(&self.keys(other).last())).collect();
+        let steps = keys.len();
+        keys.extend(&others);
+        let mut hits = self.shop.records.look_up(&keys);
+        let ahead = hits.split_off(steps.min(hits.len()));
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner).extend(others.into_iter().zip(ahead));
+        hits
     }
 
     fn plan(&self) -> &'a Plan {
@@ -144,8 +175,7 @@ impl<'a> Evaluator<'a> {
     }
 
     fn step_by_step(&self, index: StageIndex) -> Result<StageState, BuildError> {
-        let definition_keys: Vec<CacheKey> = self.keys(index).steps.iter().map(|step| step.keyed.key).collect();
-        let hits = self.shop.records.look_up(&definition_keys);
+        let hits = self.step_records(index);
         let needed = self.stages_needed(index, &hits);
         if !self.shop.rooms.side_by_side() {
             // One root for all: going back and forth between stages would fill it again and again.

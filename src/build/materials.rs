@@ -1,6 +1,6 @@
 //! Gets hold of what layers contain: tables of contents, extracted directories, single files.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
@@ -9,19 +9,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::error::BuildError;
 use super::extraction::{Ahead, OverlayForm};
 use super::flights::Flights;
-use super::layers::toc_bytes;
 use super::request::Services;
-use super::state::{Contents, Origin, StageState, StateLayer};
-use crate::cache::LayerCache as _;
+use super::state::{Origin, StageState, StateLayer};
 use crate::context::{Archive, ContextDirectory, ContextError, MemberKind, open_file};
 use crate::digest::{ChainId, ContentHash, DiffId};
-use crate::image::media_type;
 use crate::layer::{
     Change, ChangeKind, Content, DecodeError, Entry, EntryKind, EntryPath, LayerCompression, Scanned, Toc, decompress,
-    read_files, scan,
+    read_files,
 };
 use crate::registry::Purpose;
-use crate::report::Event;
 use crate::sandbox::Cancel;
 use crate::view::{Node, NodeKind};
 
@@ -43,6 +39,8 @@ pub(super) struct Materials<'a> {
 pub(super) struct Known {
     pub(super) layers: BTreeMap<DiffId, StateLayer>,
     pub(super) tocs: BTreeMap<DiffId, Arc<Toc>>,
+    /// Base images' layers of which no cache has the table.
+    pub(super) without_toc: BTreeSet<DiffId>,
     /// For tables that were asked: offset of a file to the index of its entry.
     offsets: BTreeMap<DiffId, HashMap<u64, usize>>,
     /// By the chain ID of the layer with all below it.
@@ -201,6 +199,7 @@ impl<'a> Materials<'a> {
     /// files too: then what must be downloaded is extracted in the same pass.
     pub(super) fn learn(&self, state: &mut StageState, for_run: bool) -> Result<(), BuildError> {
         let (layers, contents) = state.split();
+        self.ask_for_tocs(&layers[contents.layers..])?;
         if for_run {
             self.extract_ahead(&layers[contents.layers..])?;
         }
@@ -209,72 +208,6 @@ impl<'a> Materials<'a> {
             let Some(layer) = upto.last() else { break };
             let toc = self.toc(upto, contents, for_run)?;
             contents.apply(&layer.diff_id, &toc);
-        }
-        Ok(())
-    }
-
-    /// The table of contents of the top of `layers`; `below` is what lies underneath.
-    fn toc(&self, layers: &[StateLayer], below: &Contents, for_run: bool) -> Result<Arc<Toc>, BuildError> {
-        let Some(layer) = layers.last() else { return Ok(Arc::default()) };
-        self.known().layers.insert(layer.diff_id.clone(), layer.clone());
-        let _reading = self.reading.enter(layer.diff_id.clone());
-        match self.known_toc(layer)? {
-            Some(toc) => Ok(toc),
-            None if for_run => Ok(self.extract_layer(layers, &below.view)?.1),
-            None => Ok(self.note_toc(layer, self.scan_layer(layer)?)),
-        }
-    }
-
-    /// The table of contents when it can be had without the layer.
-    pub(super) fn known_toc(&self, layer: &StateLayer) -> Result<Option<Arc<Toc>>, BuildError> {
-        if let Some(toc) = self.known().tocs.get(&layer.diff_id) {
-            return Ok(Some(Arc::clone(toc)));
-        }
-        Ok(self.stored_toc(layer)?.map(|toc| self.note_toc(layer, toc)))
-    }
-
-    pub(super) fn note_toc(&self, layer: &StateLayer, toc: Toc) -> Arc<Toc> {
-        let toc = Arc::new(toc);
-        self.known().tocs.insert(layer.diff_id.clone(), Arc::clone(&toc));
-        toc
-    }
-
-    /// From the stores, the record, or the cache repository. A damaged one is made again.
-    fn stored_toc(&self, layer: &StateLayer) -> Result<Option<Toc>, BuildError> {
-        let read = |bytes: Vec<u8>| Toc::from_bytes(&bytes).ok();
-        for store in [Some(self.services.store), self.services.warm].into_iter().flatten() {
-            if let Some(toc) = store.toc(&layer.diff_id)?.and_then(read) {
-                return Ok(Some(toc));
-            }
-        }
-        Ok(self.cached_toc(layer)?.and_then(read))
-    }
-
-    fn cached_toc(&self, layer: &StateLayer) -> Result<Option<Vec<u8>>, BuildError> {
-        let Some(cache) = self.services.cache else { return Ok(None) };
-        let Some(record) = layer.record() else { return Ok(cache.layer_toc(&layer.diff_id)) };
-        // It can be made again from the layer.
-        let lost = |error| {
-            let text = format!("the table of contents of layer {} is made again: {error}", layer.blob.digest);
-            self.services.observer.event(Event::Debug(text));
-        };
-        Ok(cache.fetch_toc(record).map_err(lost).ok())
-    }
-
-    fn scan_layer(&self, layer: &StateLayer) -> Result<Toc, BuildError> {
-        self.keep_blob(layer)?;
-        let scanned = scan(self.open_tar(layer)?).map_err(|error| decode_error(layer, error))?;
-        check_diff_id(layer, &scanned)?;
-        self.save_toc(layer, &scanned.toc)?;
-        Ok(scanned.toc)
-    }
-
-    pub(super) fn save_toc(&self, layer: &StateLayer, toc: &Toc) -> Result<(), BuildError> {
-        let descriptor = self.services.store.put_blob(media_type::TOC, &toc_bytes(toc)?)?;
-        self.services.store.put_toc(&layer.diff_id, &descriptor)?;
-        let fault = self.services.cache.and_then(|cache| cache.save_layer_toc(&layer.diff_id, &descriptor).err());
-        if let Some(fault) = fault {
-            self.services.observer.event(Event::Warning(format!("failed to save a table of contents: {fault}")));
         }
         Ok(())
     }
@@ -457,7 +390,7 @@ fn hash_file(path: &Path) -> Result<ContentHash, BuildError> {
     hashed.map(|hash| ContentHash(*hash.as_bytes())).map_err(BuildError::file("read", path))
 }
 
-fn decode_error(layer: &StateLayer, source: DecodeError) -> BuildError {
+pub(super) fn decode_error(layer: &StateLayer, source: DecodeError) -> BuildError {
     BuildError::Decode { layer: layer.blob.digest.to_string(), source }
 }
 

@@ -24,6 +24,7 @@ mod materials;
 mod members;
 mod progress;
 mod records;
+mod remembered;
 mod request;
 mod resolve;
 mod rewrite;
@@ -31,6 +32,7 @@ mod run;
 mod single;
 mod sources;
 mod state;
+mod tables;
 mod trees;
 mod turn;
 mod variant;
@@ -140,6 +142,7 @@ fn carry_out(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
         failure: &failure,
     };
     let states = variant::evaluate(&variants, shop).map_err(|error| failure.take(error))?;
+    images.values().filter_map(|base| base.unsaved.as_ref()).for_each(|unsaved| unsaved.save(services));
     if let (true, Some(state)) = (request.materialize, states.first()) {
         shop.rooms.materialize(state, &materials)?;
     }
@@ -153,10 +156,10 @@ fn carry_out(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
     if let Some(mounts) = services.cache_mounts {
         mounts.start_saving();
     }
-    finish_uploads(services);
-    clock.phase("cache upload");
     let outputs = export::export(&product, (&request.outputs, &destinations), &attachments, &materials, services)?;
     clock.phase("export");
+    finish_uploads(services);
+    clock.phase("cache upload");
     advice::advise(&variants, &progress, &records, services);
     let traffic = services.registry.traffic().since(traffic);
     let summary = summary(&product, outputs, progress.counts(), traffic, started.elapsed());
@@ -245,7 +248,7 @@ fn salt(request: &BuildRequest) -> String {
     salt
 }
 
-/// Blobs that are in the cache repository by now can be mounted into the destination.
+/// The export has waited for the blobs that it mounts; what is left are records.
 fn finish_uploads(services: &Services<'_>) {
     if let Some(cache) = services.cache {
         cache.finish();

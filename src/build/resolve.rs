@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 
 use super::error::{BuildError, check_layers};
+use super::remembered::{self, Unsaved};
 use super::request::Services;
 use super::state::{Origin, StateLayer};
 use super::warmed;
@@ -24,6 +25,8 @@ pub(super) struct BaseImage {
     pub(super) config: ImageConfig,
     /// Base first.
     pub(super) layers: Vec<StateLayer>,
+    /// What caches should remember of it.
+    pub(super) unsaved: Option<Unsaved>,
 }
 
 /// The base images of all plans of a build.
@@ -89,12 +92,13 @@ fn resolve(image: &ImageRef, services: &Services<'_>) -> Result<BaseImage, Build
             services.observer.event(Event::Debug(format!("{name}: taken from the cache directory")));
             return warmed.into_base(image, services);
         }
-        warmed => (services.registry.resolve_image(&image.reference, &image.platform), warmed),
+        warmed => (remembered::resolve(image, services), warmed),
     };
     match found {
-        (Ok(found), _) => {
+        (Ok((found, unsaved)), _) => {
             check_platform(&name, &image.platform, &found.config, services);
-            base_image(&name, found.config, &found.manifest, &Origin::Image(found.source))
+            let base = base_image(&name, found.config, &found.manifest, &Origin::Image(found.source))?;
+            Ok(BaseImage { unsaved, ..base })
         }
         (Err(error), Some(warmed)) => {
             let text = format!("{}; taking {name} from the cache directory, {}", chain(&error), warmed.age_text());
@@ -146,5 +150,5 @@ pub(super) fn base_image(
         Origin::Image(reference) => reference.digest().cloned(),
         _ => None,
     };
-    Ok(BaseImage { digest, layers: layers.collect(), config })
+    Ok(BaseImage { digest, layers: layers.collect(), config, unsaved: None })
 }

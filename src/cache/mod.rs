@@ -4,6 +4,7 @@
 //! A cache never fails a build. A look-up that cannot be made is a miss and an event; a save
 //! that failed is an event.
 
+mod documents;
 mod error;
 mod gate;
 mod hot;
@@ -15,10 +16,12 @@ mod options;
 mod registry;
 mod repository;
 mod saver;
+mod saving;
 mod server;
 mod signing;
 mod tiered;
 mod uploads;
+mod vacancy;
 
 use std::io::Read;
 use std::time::{Duration, SystemTime};
@@ -36,7 +39,7 @@ pub use saver::BackgroundSaver;
 pub use signing::{Distrust, Trust};
 pub use tiered::TieredCache;
 
-use crate::digest::{DiffId, Digest};
+use crate::digest::{ContentHash, DiffId, Digest};
 use crate::image::Descriptor;
 use crate::key::CacheKey;
 use crate::report::CacheTier;
@@ -50,12 +53,28 @@ pub trait LayerCache: Send + Sync {
     /// Looks all keys up; same length and order. A fault is an event and a miss.
     fn look_up(&self, keys: &[CacheKey]) -> Vec<Option<Hit>>;
 
-    /// Stores the blobs of `record` (from the local store), then the record under its key, then
-    /// under its content key. What is known already, and usable, stays as it is.
+    /// Stores the blobs of `record` (from the local store), then the record under its key and its
+    /// content key. What is known already, and usable, stays as it is.
     ///
     /// # Errors
-    /// [`CacheError`]; the record is then under none or only the first of its keys.
+    /// [`CacheError`]; the record is then under none or only one of its keys.
     fn save(&self, record: &Record) -> Result<(), CacheError>;
+
+    /// The same; calls `uploaded` as soon as the blobs are there, before the record is: whoever waits to mount them
+    /// need not wait for that.
+    ///
+    /// # Errors
+    /// As [`LayerCache::save`]; `uploaded` was not called then, or was.
+    fn save_telling(&self, record: &Record, uploaded: &(dyn Fn() + Sync)) -> Result<(), CacheError> {
+        self.save(record)?;
+        uploaded();
+        Ok(())
+    }
+
+    /// How many saves to have under way, where `usual` are enough for a cache that is near.
+    fn at_once(&self, usual: usize) -> usize {
+        usual
+    }
 
     /// Waits, at most for `patience`, while another build makes the result of `key`. True when that
     /// is there now; else it is the caller's to make, and others wait until it is saved or
@@ -87,6 +106,21 @@ pub trait LayerCache: Send + Sync {
     /// # Errors
     /// [`CacheError`].
     fn save_layer_toc(&self, layer: &DiffId, toc: &Descriptor) -> Result<(), CacheError>;
+
+    /// Documents of a base image that were saved under a name: hints, not verified. A fault is an event and none.
+    fn documents(&self, name: &ContentHash) -> Vec<Vec<u8>> {
+        let _ = name;
+        Vec::new()
+    }
+
+    /// Saves documents for [`LayerCache::documents`], in the place of what is there.
+    ///
+    /// # Errors
+    /// [`CacheError`].
+    fn save_documents(&self, name: &ContentHash, documents: &[Vec<u8>]) -> Result<(), CacheError> {
+        let _ = (name, documents);
+        Ok(())
+    }
 
     /// Opens a blob; `None` when it is not here. Reading ends with an error when the bytes are
     /// not what the descriptor says.

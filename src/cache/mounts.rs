@@ -42,7 +42,7 @@ impl RegistryCache {
     pub fn mount(&self, name: &ContentHash) -> Result<Option<SavedMount>, CacheError> {
         self.require_on()?;
         let tag = mount_tag(name);
-        let Some(bytes) = self.manifest(&tag)? else { return Ok(None) };
+        let Some(bytes) = self.counted(self.manifest(&tag))? else { return Ok(None) };
         let unusable = |reason: String| CacheError::NoMount { tag: tag.clone(), repository: self.name(), reason };
         let manifest = manifest::image_manifest(&bytes).map_err(|error| unusable(chain(&error)))?;
         unpack(manifest).map(Some).map_err(|reason| unusable(reason.to_owned()))
@@ -54,13 +54,14 @@ impl RegistryCache {
     /// [`CacheError`]; what was there before stays then.
     pub fn save_mount(&self, name: &ContentHash, mount: &SavedMount, file: &Path) -> Result<(), CacheError> {
         self.require_on()?;
-        self.push_file(&mount.blob, file)?;
-        self.push_manifest(&mount_tag(name), |form| {
+        let pack = |form| {
             let diff_ids = vec![mount.diff_id.clone()];
             let mut packed = manifest::pack(media_type::MOUNT, [&mount.blob].into_iter(), diff_ids, form);
             packed.manifest.annotations = annotations(mount);
             packed
-        })
+        };
+        let pushed = self.push_file(&mount.blob, file);
+        self.counted(pushed.and_then(|()| self.push_manifest(&mount_tag(name), pack)))
     }
 }
 

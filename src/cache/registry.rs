@@ -1,47 +1,52 @@
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::Path;
+use std::io::Read;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::gate::{Gate, advice, is_of_registry};
-use super::manifest::{self, EMPTY_JSON, Form, Packed};
+use super::manifest;
 use super::options::RegistryCacheOptions;
 use super::server::{CacheServer, Probe};
 use super::uploads::Uploads;
+use super::vacancy::Vacancy;
 use super::{CacheError, CacheRepository, Distrust, Hit, LayerCache, Record, RepositoryListing, is_expired};
 use crate::causes::chain;
-use crate::digest::{DiffId, Digest};
-use crate::image::{Descriptor, Reference, media_type};
+use crate::digest::{ContentHash, DiffId, Digest};
+use crate::image::{Descriptor, Reference};
 use crate::key::CacheKey;
 use crate::parallel::in_parallel;
-use crate::registry::{Client, Fault, Purpose, RegistryError};
-use crate::report::{Direction, Event, Observer, Transfer};
+use crate::registry::{Client, Fault, OpenUpload, Purpose, RegistryError};
+use crate::report::{Event, Observer};
 use crate::store::{MAX_TOC_BYTES, Store};
 
 /// After this many faults that are the registry's (not one record's), it is not asked again: a
 /// cache that is down must not cost a time-out per step.
 const MAX_FAULTS: usize = 3;
 
+/// Records that are saved side by side where the registry is far away: nearly all of that is waiting.
+const FAR_SAVES: usize = 24;
+
 /// Records in a repository of a registry: `--cache-repo`.
 pub struct RegistryCache {
-    client: Client,
-    repository: Reference,
-    store: Arc<Store>,
-    options: RegistryCacheOptions,
-    observer: Arc<dyn Observer>,
-    uploads: Uploads,
+    pub(super) client: Client,
+    pub(super) repository: Reference,
+    pub(super) store: Arc<Store>,
+    pub(super) options: RegistryCacheOptions,
+    pub(super) observer: Arc<dyn Observer>,
+    pub(super) uploads: Uploads,
+    /// Uploads that were opened for nothing.
+    in_vain: Mutex<Vec<OpenUpload>>,
     faults: AtomicUsize,
-    reading: Gate,
+    pub(super) reading: Gate,
     writing: Gate,
-    images_only: AtomicBool,
+    pub(super) images_only: AtomicBool,
     /// Said already: that it answers otherwise than with 404, that tags cannot be moved.
     told_odd: AtomicBool,
-    told_immutable: AtomicBool,
+    pub(super) told_immutable: AtomicBool,
     gone: Mutex<BTreeSet<Digest>>,
-    server: Probe,
+    pub(super) server: Probe,
+    pub(super) vacancy: Vacancy,
 }
 
 impl RegistryCache {
@@ -60,6 +65,7 @@ impl RegistryCache {
             options,
             observer,
             uploads: Uploads::default(),
+            in_vain: Mutex::default(),
             faults: AtomicUsize::new(0),
             reading: Gate::default(),
             writing: Gate::default(),
@@ -68,6 +74,7 @@ impl RegistryCache {
             told_immutable: AtomicBool::new(false),
             gone: Mutex::default(),
             server: Probe::default(),
+            vacancy: Vacancy::default(),
         }
     }
 
@@ -75,7 +82,7 @@ impl RegistryCache {
         if self.cannot_read() {
             return None;
         }
-        self.record(key).unwrap_or_else(|error| {
+        self.counted(self.record(key)).unwrap_or_else(|error| {
             self.note_unread(&format!("cache look-up of {key} failed, taken as a miss"), &error);
             None
         })
@@ -109,8 +116,14 @@ impl RegistryCache {
         if self.writing.is_closed() {
             return Err(closed());
         }
+        let before = self.faults.load(Ordering::Relaxed);
         let saved = save();
+        // Nobody has to wait for what is left to take back.
+        drop(std::mem::take(&mut *self.in_vain()));
         let Err(CacheError::Registry(error)) = &saved else { return saved };
+        // Of what fails side by side one is enough.
+        let count = || self.faults.compare_exchange(before, before + 1, Ordering::Relaxed, Ordering::Relaxed);
+        self.note_fault(error, || count().is_ok_and(|before| before == 0));
         if self.writing.closes(error) {
             let (name, advice) = (self.repository.name(), advice(&error.fault));
             let text =
@@ -126,7 +139,7 @@ impl RegistryCache {
         }
     }
 
-    fn record(&self, key: &CacheKey) -> Result<Option<Record>, CacheError> {
+    pub(super) fn record(&self, key: &CacheKey) -> Result<Option<Record>, CacheError> {
         let bytes = self.manifest(&key.to_string())?;
         Ok(bytes.and_then(|bytes| self.usable(key, &bytes)))
     }
@@ -141,7 +154,10 @@ impl RegistryCache {
             Ok(record) if record.blobs().any(|blob| self.gone().contains(&blob.digest)) => {
                 "a blob of it is not in the repository".into()
             }
-            Ok(record) => return Some(record),
+            Ok(record) => {
+                self.uploads.note(record.blobs().map(|blob| &blob.digest));
+                return Some(record);
+            }
             Err(error) => chain(&error),
         };
         self.debug(format!("record {key} in {} is not used: {useless}", self.repository.name()));
@@ -167,127 +183,8 @@ impl RegistryCache {
     }
 
     pub(super) fn manifest(&self, tag: &str) -> Result<Option<Vec<u8>>, CacheError> {
-        let fetched = self.ask(self.client.fetch_manifest(&self.repository.with_tag(tag), Purpose::Push))?;
+        let fetched = self.client.fetch_manifest(&self.repository.with_tag(tag), Purpose::Push)?;
         Ok(fetched.map(|fetched| fetched.bytes))
-    }
-
-    fn push_record(&self, record: &Record) -> Result<(), CacheError> {
-        self.require_on()?;
-        record.blobs().try_for_each(|blob| self.push_stored(blob))?;
-        self.save_under(record, &record.key)?;
-        record.content_key.iter().try_for_each(|key| self.save_under(record, key))
-    }
-
-    fn save_under(&self, record: &Record, key: &CacheKey) -> Result<(), CacheError> {
-        // Where nothing can be read, a result that is there already is written again.
-        if !self.reading.is_closed() && self.known(key)? {
-            return Ok(());
-        }
-        let fence = self.server.found().and_then(|server| server.fence(key));
-        match self.push_fenced(&key.to_string(), fence, |form| manifest::pack_record(record, form)) {
-            Err(CacheError::Registry(error)) if fence.is_some() && is_overtaken(&error) => {
-                self.debug(format!("record {key} is not saved: another build took over its step"));
-                Ok(())
-            }
-            saved => saved,
-        }
-    }
-
-    /// Whether a usable record is there. A registry that refuses to say so has none.
-    fn known(&self, key: &CacheKey) -> Result<bool, CacheError> {
-        match self.record(key) {
-            Err(CacheError::Registry(error)) if matches!(*error.fault, Fault::Refused(_)) => Ok(false),
-            Err(_) if self.reading.is_closed() => Ok(false),
-            found => Ok(found?.is_some()),
-        }
-    }
-
-    /// As [`RegistryCache::push_either`]; where tags cannot be moved, what stands there stays.
-    pub(super) fn push_manifest(&self, tag: &str, pack: impl Fn(Form) -> Packed) -> Result<(), CacheError> {
-        self.push_fenced(tag, None, pack)
-    }
-
-    fn push_fenced(&self, tag: &str, fence: Option<u64>, pack: impl Fn(Form) -> Packed) -> Result<(), CacheError> {
-        match self.push_either(tag, fence, pack) {
-            Err(CacheError::Registry(error)) if error.is_immutable_tag() => {
-                if !self.told_immutable.swap(true, Ordering::Relaxed) {
-                    let (name, reason) = (self.repository.name(), chain(&error));
-                    let text =
-                        format!("{name} has immutable tags, records that are old or damaged stay there: {reason}");
-                    self.observer.event(Event::Info(text));
-                }
-                Ok(())
-            }
-            pushed => pushed,
-        }
-    }
-
-    /// Pushes as an artifact; where that is refused, as an image, from then on.
-    fn push_either(&self, tag: &str, fence: Option<u64>, pack: impl Fn(Form) -> Packed) -> Result<(), CacheError> {
-        if !self.images_only.load(Ordering::Relaxed) {
-            match self.push_packed(tag, fence, &pack(Form::Artifact)) {
-                Err(CacheError::Registry(error)) if fence.is_some() && is_overtaken(&error) => return Err(error.into()),
-                Err(CacheError::Registry(error))
-                    if matches!(*error.fault, Fault::Refused(_)) && !error.is_immutable_tag() =>
-                {
-                    if !self.images_only.swap(true, Ordering::Relaxed) {
-                        let (name, reason) = (self.repository.name(), chain(&error));
-                        self.observer.event(Event::Info(format!("{name} takes no artifacts, saving images: {reason}")));
-                    }
-                }
-                pushed => return pushed,
-            }
-        }
-        self.push_packed(tag, fence, &pack(Form::Image))
-    }
-
-    fn push_packed(&self, tag: &str, fence: Option<u64>, packed: &Packed) -> Result<(), CacheError> {
-        let manifest = &packed.manifest;
-        self.push_bytes(&manifest.config, &packed.config)?;
-        for layer in manifest.layers.iter().filter(|layer| layer.media_type == media_type::OCI_EMPTY) {
-            self.push_bytes(layer, EMPTY_JSON)?;
-        }
-        let target = self.repository.with_tag(tag);
-        let (media_type, bytes) = (manifest.media_type(), manifest.to_bytes());
-        self.ask(match fence {
-            Some(fence) => self.client.push_fenced_manifest(&target, media_type, &bytes, fence),
-            None => self.client.push_manifest(&target, media_type, &bytes),
-        })?;
-        Ok(())
-    }
-
-    fn push_bytes(&self, blob: &Descriptor, bytes: &[u8]) -> Result<(), CacheError> {
-        let bytes = bytes.to_vec();
-        let open = move || Ok(Box::new(io::Cursor::new(bytes.clone())) as Box<dyn Read + Send>);
-        self.push_absent(blob, || self.ask(self.client.push_blob(&self.repository, blob, &open, &|_| {})))
-    }
-
-    fn push_stored(&self, blob: &Descriptor) -> Result<(), CacheError> {
-        let open = || {
-            let reader = self.store.open_verified(blob).map_err(io::Error::other)?;
-            let reader = reader.ok_or(io::ErrorKind::NotFound)?;
-            Ok(Box::new(reader) as Box<dyn Read + Send>)
-        };
-        self.push_absent(blob, || {
-            if !self.store.has(blob) {
-                return self.mount_blob(blob);
-            }
-            self.upload(blob, &open)
-        })
-    }
-
-    /// Uploads a blob that `path` holds.
-    pub(super) fn push_file(&self, blob: &Descriptor, path: &Path) -> Result<(), CacheError> {
-        let open = || Ok(Box::new(File::open(path)?) as Box<dyn Read + Send>);
-        self.push_absent(blob, || self.upload(blob, &open))
-    }
-
-    fn upload(&self, blob: &Descriptor, open: &dyn Fn() -> io::Result<Box<dyn Read + Send>>) -> Result<(), CacheError> {
-        let progress = |done| {
-            let (digest, total) = (blob.digest.clone(), blob.size);
-            self.observer.event(Event::Transfer(Transfer { direction: Direction::Push, digest, done, total }));
-        };
-        self.ask(self.client.push_blob(&self.repository, blob, open, &progress))
     }
 
     /// The repository's name, for messages.
@@ -295,41 +192,22 @@ impl RegistryCache {
         self.repository.name()
     }
 
-    /// Another cache has it that a hit came from.
-    fn mount_blob(&self, blob: &Descriptor) -> Result<(), CacheError> {
-        let (here, own) = (self.repository.registry(), self.repository.repository());
-        let others = self.options.neighbours.iter().filter(|other| other.registry() == here);
-        for other in others.map(Reference::repository).filter(|name| *name != own) {
-            if self.ask(self.client.mount_blob(&self.repository, &blob.digest, other))? {
-                return Ok(());
-            }
-        }
-        Err(CacheError::NotStored(blob.digest.clone()))
-    }
-
-    /// Calls `push` unless the repository has the blob, which a hit of an earlier look-up may
-    /// name without its ever having been in the local store.
-    fn push_absent(&self, blob: &Descriptor, push: impl FnOnce() -> Result<(), CacheError>) -> Result<(), CacheError> {
-        self.uploads.once(&blob.digest, || {
-            if !self.ask(self.client.has_blob(&self.repository, &blob.digest))? {
-                push()?;
-            }
-            self.gone().remove(&blob.digest);
-            Ok(())
-        })
-    }
-
     /// Counts the faults of the registry as a whole; the first one is said, for all.
-    fn ask<T>(&self, answer: Result<T, RegistryError>) -> Result<T, CacheError> {
-        answer.map_err(|error| {
-            if is_of_registry(&error.fault) && self.faults.fetch_add(1, Ordering::Relaxed) == 0 {
-                let (name, reason) = (self.repository.name(), chain(&error));
-                self.observer.event(Event::Warning(format!(
-                    "cache repository {name} fails: steps may run again and not be saved, and it is off after {MAX_FAULTS} failures: {reason}"
-                )));
-            }
-            CacheError::Registry(error)
-        })
+    pub(super) fn counted<T>(&self, answer: Result<T, CacheError>) -> Result<T, CacheError> {
+        if let Err(CacheError::Registry(error)) = &answer {
+            self.note_fault(error, || self.faults.fetch_add(1, Ordering::Relaxed) == 0);
+        }
+        answer
+    }
+
+    /// `count` says whether it is the first one.
+    fn note_fault(&self, error: &RegistryError, count: impl FnOnce() -> bool) {
+        if is_of_registry(&error.fault) && count() {
+            let (name, reason) = (self.repository.name(), chain(error));
+            self.observer.event(Event::Warning(format!(
+                "cache repository {name} fails: steps may run again and not be saved, and it is off after {MAX_FAULTS} failures: {reason}"
+            )));
+        }
     }
 
     fn is_off(&self) -> bool {
@@ -341,11 +219,11 @@ impl RegistryCache {
     }
 
     fn toc(&self, layer: &DiffId) -> Result<Option<Vec<u8>>, CacheError> {
-        let Some(toc) = self.toc_descriptor(layer)? else { return Ok(None) };
+        let Some(toc) = self.counted(self.toc_descriptor(layer))? else { return Ok(None) };
         self.open(&toc)?.map(|reader| read_toc(reader, &toc)).transpose()
     }
 
-    fn toc_descriptor(&self, layer: &DiffId) -> Result<Option<Descriptor>, CacheError> {
+    pub(super) fn toc_descriptor(&self, layer: &DiffId) -> Result<Option<Descriptor>, CacheError> {
         let Some(tag) = manifest::toc_tag(layer) else { return Ok(None) };
         let Some(bytes) = self.manifest(&tag)? else { return Ok(None) };
         let unpacked = manifest::unpack_toc(&bytes, layer);
@@ -366,11 +244,15 @@ impl RegistryCache {
         judged.inspect_err(|distrust| self.observer.event(Event::Warning(text(distrust)))).is_err()
     }
 
-    fn gone(&self) -> MutexGuard<'_, BTreeSet<Digest>> {
+    pub(super) fn gone(&self) -> MutexGuard<'_, BTreeSet<Digest>> {
         self.gone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn debug(&self, text: String) {
+    pub(super) fn in_vain(&self) -> MutexGuard<'_, Vec<OpenUpload>> {
+        self.in_vain.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn debug(&self, text: String) {
         self.observer.event(Event::Debug(text));
     }
 
@@ -380,7 +262,7 @@ impl RegistryCache {
 }
 
 /// A cache-server says so when somebody else has got the lease under which a record was made.
-fn is_overtaken(error: &RegistryError) -> bool {
+pub(super) fn is_overtaken(error: &RegistryError) -> bool {
     matches!(&*error.fault, Fault::Refused(answer) if answer.status == 409)
 }
 
@@ -409,9 +291,15 @@ impl LayerCache for RegistryCache {
         {
             return records.into_iter().map(|record| record.map(|record| Hit { record, tier })).collect();
         }
-        in_parallel(keys, self.client.in_flight(self.options.threads), |key| {
-            self.look_up_one(key).map(|record| Hit { record, tier })
-        })
+        if self.vacancy.is_known() {
+            return keys.iter().map(|_| None).collect();
+        }
+        let found = in_parallel(keys, self.client.in_flight(self.options.threads), |key| self.look_up_one(key));
+        // With a cache-server others' results are waited for, and found as soon as they are there.
+        if !self.cannot_read() && self.server.found().is_none() {
+            self.vacancy.note(found.iter().any(Option::is_some), &self.client, &self.repository);
+        }
+        found.into_iter().map(|record| record.map(|record| Hit { record, tier })).collect()
     }
 
     /// Records that name it are misses from now on.
@@ -433,9 +321,17 @@ impl LayerCache for RegistryCache {
     }
 
     fn save(&self, record: &Record) -> Result<(), CacheError> {
-        let saved = self.write(|| self.push_record(record));
+        self.save_telling(record, &|| ())
+    }
+
+    fn save_telling(&self, record: &Record, uploaded: &(dyn Fn() + Sync)) -> Result<(), CacheError> {
+        let saved = self.write(|| self.push_record(record, uploaded));
         self.end_turn(&record.key);
         saved
+    }
+
+    fn at_once(&self, usual: usize) -> usize {
+        if self.client.in_flight(1) > 1 { FAR_SAVES } else { usual }
     }
 
     fn await_turn(&self, key: &CacheKey, patience: Duration) -> bool {
@@ -449,7 +345,7 @@ impl LayerCache for RegistryCache {
     }
 
     fn layer_toc(&self, layer: &DiffId) -> Option<Vec<u8>> {
-        if self.cannot_read() {
+        if self.cannot_read() || self.vacancy.is_known() {
             return None;
         }
         self.toc(layer).unwrap_or_else(|error| {
@@ -458,17 +354,23 @@ impl LayerCache for RegistryCache {
         })
     }
 
+    fn documents(&self, name: &ContentHash) -> Vec<Vec<u8>> {
+        if self.cannot_read() {
+            return Vec::new();
+        }
+        self.counted(self.fetch_documents(name)).unwrap_or_else(|error| {
+            self.note_unread("look-up of what is remembered of a base image failed", &error);
+            Vec::new()
+        })
+    }
+
+    fn save_documents(&self, name: &ContentHash, documents: &[Vec<u8>]) -> Result<(), CacheError> {
+        self.write(|| self.push_documents(name, documents))
+    }
+
     fn save_layer_toc(&self, layer: &DiffId, toc: &Descriptor) -> Result<(), CacheError> {
         let Some(tag) = manifest::toc_tag(layer) else { return Ok(()) };
-        self.write(|| {
-            self.require_on()?;
-            self.push_stored(toc)?;
-            if self.toc_descriptor(layer).is_ok_and(|known| known.is_some()) {
-                return Ok(());
-            }
-            let signature = self.options.trust.sign_toc(layer, toc);
-            self.push_manifest(&tag, |form| manifest::pack_toc(layer, toc, signature.as_ref(), form))
-        })
+        self.write(|| self.push_toc(layer, toc, &tag))
     }
 
     fn open(&self, blob: &Descriptor) -> Result<Option<Box<dyn Read + Send>>, CacheError> {
@@ -480,7 +382,9 @@ impl LayerCache for RegistryCache {
                 self.forget(&blob.digest);
                 Ok(None)
             }
-            error => self.ask(error).map(|reader| Some(Box::new(reader) as Box<dyn Read + Send>)),
+            opened => self
+                .counted(opened.map_err(CacheError::from))
+                .map(|reader| Some(Box::new(reader) as Box<dyn Read + Send>)),
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::manifest;
 use super::{CacheError, Record};
+use super::{documents, manifest};
 use crate::causes::chain;
 use crate::digest::Digest;
 use crate::image::{Descriptor, Reference};
@@ -70,7 +70,8 @@ impl CacheRepository {
         let mut listing = RepositoryListing::default();
         let keys: BTreeSet<CacheKey> = tags.iter().filter_map(|tag| tag.parse().ok()).collect();
         listing.tocs = tags.iter().filter(|tag| tag.starts_with(manifest::TOC_PREFIX)).count();
-        listing.foreign = tags.len().saturating_sub(keys.len() + listing.tocs);
+        let bases = tags.iter().filter(|tag| tag.starts_with(documents::PREFIX)).count();
+        listing.foreign = tags.len().saturating_sub(keys.len() + listing.tocs + bases);
         let keys: Vec<CacheKey> = keys.into_iter().take(limit).collect();
         for tag in in_parallel(&keys, THREADS, |key| self.tag(key)) {
             match tag? {

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use std::time::Duration;
 use super::registry::read_toc;
 use super::{BackgroundSaver, CacheError, Hit, LayerCache, LocalCache, Record, RecordLayer, Trust};
 use crate::causes::chain;
-use crate::digest::{DiffId, Digest};
+use crate::digest::{ContentHash, DiffId, Digest};
 use crate::image::{Descriptor, media_type};
 use crate::key::CacheKey;
 use crate::report::{Event, Observer};
 
-/// Threads that save into each remote cache.
+/// Threads that save into each remote cache, where it is near.
 const SAVERS: usize = 2;
 
 /// The local cache, then remote ones, which are asked at the same time: one that is slow delays nothing
@@ -117,6 +117,29 @@ impl TieredCache {
     /// was found whole.
     pub fn note_uses(&self, keys: &[CacheKey]) {
         self.local.store().note_record_uses(keys);
+    }
+
+    /// Asks all remote caches at once for what they remember of a base image under `name`. Each answers when it can.
+    pub fn ask_for_documents(&self, name: &ContentHash) -> Receiver<Vec<Vec<u8>>> {
+        let (sender, receiver) = channel();
+        for cache in self.remotes.iter().map(|remote| Arc::clone(&remote.cache)) {
+            let (sender, name) = (sender.clone(), *name);
+            // Nobody listens any more when the answer came too late.
+            thread::spawn(move || drop(sender.send(cache.documents(&name))));
+        }
+        receiver
+    }
+
+    /// Queues documents for the remote caches, as [`LayerCache::save_documents`].
+    pub fn remember_documents(&self, name: &ContentHash, documents: &[Vec<u8>]) {
+        let savers = self.remotes.iter().filter_map(|remote| remote.saver.as_ref());
+        savers.for_each(|saver| saver.save_documents(name, documents));
+    }
+
+    /// Waits until a blob that was saved here is in the remote caches, and so can be mounted from there, or is known not
+    /// to get there.
+    pub fn await_blob(&self, blob: &Digest) {
+        self.remotes.iter().filter_map(|remote| remote.saver.as_ref()).for_each(|saver| saver.await_blob(blob));
     }
 
     /// Waits until all that was saved is in the remote caches. What failed is a warning; the

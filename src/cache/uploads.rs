@@ -41,6 +41,19 @@ impl Uploads {
         true
     }
 
+    /// Whether the repository has the blob, as far as is known.
+    pub(super) fn has(&self, digest: &Digest) -> bool {
+        self.lock().get(digest) == Some(&State::Done)
+    }
+
+    /// Takes note of blobs that the repository has: a record of it names them.
+    pub(super) fn note<'a>(&self, digests: impl Iterator<Item = &'a Digest>) {
+        let mut states = self.lock();
+        for digest in digests {
+            states.entry(digest.clone()).or_insert(State::Done);
+        }
+    }
+
     /// Forgets a blob that turned out to be gone.
     pub(super) fn forget(&self, digest: &Digest) {
         self.lock().remove(digest);

@@ -33,6 +33,8 @@ pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.ta
 pub const TOC: &str = "application/vnd.yadokari.toc.v1+zstd";
 /// A cache record's artifact type.
 pub const RECORD: &str = "application/vnd.yadokari.record.v1";
+/// Artifact type of what a cache remembers of a base image.
+pub const BASE: &str = "application/vnd.yadokari.base.v1";
 /// Artifact type of a saved cache mount.
 pub const MOUNT: &str = "application/vnd.yadokari.mount.v1";
 /// The files of a saved cache mount: a tar, zstd.

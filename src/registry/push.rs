@@ -3,7 +3,9 @@
 use std::cell::Cell;
 use std::fmt;
 use std::io::{self, Read};
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::thread;
 
 use ureq::http::{HeaderName, Method, header};
 
@@ -98,8 +100,52 @@ impl Client {
         open: &dyn Fn() -> io::Result<Box<dyn Read + Send>>,
         progress: &dyn Fn(u64),
     ) -> Result<(), RegistryError> {
+        self.push_blob_into(None, to, blob, open, progress)
+    }
+
+    /// The same for a blob that the repository hardly has: whether it does is asked while the upload is opened, which
+    /// is one wait less than one after the other. An upload that was opened in vain is returned: whoever drops it
+    /// waits for its end.
+    ///
+    /// # Errors
+    /// As [`Client::push_blob`], and those of [`Client::has_blob`].
+    pub fn push_new_blob(
+        &self,
+        to: &Reference,
+        blob: &Descriptor,
+        open: &dyn Fn() -> io::Result<Box<dyn Read + Send>>,
+        progress: &dyn Fn(u64),
+    ) -> Result<Option<OpenUpload>, RegistryError> {
         let core = self.core();
-        let upload = Upload { core, to, blob, open, progress, chunk_bytes: Cell::new(core.options.chunk_bytes) };
+        let (opened, is_there) = thread::scope(|scope| {
+            let opening = scope.spawn(|| core.open_session(to));
+            let is_there = self.has_blob(to, &blob.digest);
+            (opening.join().unwrap_or_else(|panic| resume_unwind(panic)), is_there)
+        });
+        let upload = |session| OpenUpload { core: Arc::clone(core), to: to.clone(), session: Some(session) };
+        match is_there {
+            // What else the registry has against a push does not matter then.
+            Ok(true) => Ok(opened.ok().map(upload)),
+            Ok(false) => self.push_blob_into(Some(opened), to, blob, open, progress).map(|()| None),
+            Err(error) => {
+                drop(opened.ok().map(upload));
+                Err(error)
+            }
+        }
+    }
+
+    /// The first try uses the session that is `opened`.
+    fn push_blob_into(
+        &self,
+        opened: Option<Result<Session, Fault>>,
+        to: &Reference,
+        blob: &Descriptor,
+        open: &dyn Fn() -> io::Result<Box<dyn Read + Send>>,
+        progress: &dyn Fn(u64),
+    ) -> Result<(), RegistryError> {
+        let core = self.core();
+        let chunk_bytes = Cell::new(core.options.chunk_bytes);
+        let upload = Upload { core, to, blob, open, progress, chunk_bytes, opened: Cell::new(opened) };
         let pushed = retrying(core.options.retries, may_start_over, || upload.run());
         pushed.map_err(|fault| fault.during(Operation::PushBlob, blob_name(to, &blob.digest)))
     }
@@ -303,6 +349,8 @@ struct Upload<'a> {
     progress: &'a dyn Fn(u64),
     /// `None`: the whole blob in one request.
     chunk_bytes: Cell<Option<u64>>,
+    /// What came of opening a session ahead, until it is used.
+    opened: Cell<Option<Result<Session, Fault>>>,
 }
 
 impl Upload<'_> {
@@ -323,7 +371,7 @@ impl Upload<'_> {
     }
 
     fn try_once(&self) -> Result<(), Fault> {
-        let mut session = self.core.open_session(self.to)?;
+        let mut session = self.opened.take().unwrap_or_else(|| self.core.open_session(self.to))?;
         let sent = self.send(&mut session);
         if matches!(&sent, Err(fault) if fault.answer().is_some() || matches!(fault, Fault::Source(_))) {
             self.core.cancel(self.to, &session);

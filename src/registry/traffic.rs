@@ -1,12 +1,15 @@
 //! Counts requests, and how many of them had to wait for one another.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A server whose answers all took at least this long is far away: most of it is the network's.
 const FAR: Duration = Duration::from_millis(10);
 /// So many times as many short requests are under way then.
 const MORE: usize = 5;
+/// No more requests are under way at any time, whoever makes them: registries count, and refuse.
+const AT_ONCE: usize = 120;
 
 /// What was asked of servers so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -37,18 +40,46 @@ pub(super) struct Counter {
     fastest: AtomicU64,
     /// Somebody asked for fewer requests.
     throttled: AtomicBool,
+    gate: Gate,
+}
+
+/// Lets [`AT_ONCE`] in.
+#[derive(Debug, Default)]
+struct Gate {
+    inside: Mutex<usize>,
+    left: Condvar,
+}
+
+/// Inside, until dropped.
+struct Inside<'a>(&'a Gate);
+
+impl Gate {
+    fn enter(&self) -> Inside<'_> {
+        let inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_full = |inside: &mut usize| *inside >= AT_ONCE;
+        *self.left.wait_while(inside, is_full).unwrap_or_else(PoisonError::into_inner) += 1;
+        Inside(self)
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        *self.0.inside.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.0.left.notify_one();
+    }
 }
 
 impl Default for Counter {
     fn default() -> Self {
-        let (requests, deepest, throttled) = Default::default();
-        Self { requests, deepest, fastest: AtomicU64::new(u64::MAX), throttled }
+        let (requests, deepest, throttled, gate) = Default::default();
+        Self { requests, deepest, fastest: AtomicU64::new(u64::MAX), throttled, gate }
     }
 }
 
 impl Counter {
     /// Calls `exchange`, which waits for the answer to one request.
     pub(super) fn count<T>(&self, exchange: impl FnOnce() -> T) -> T {
+        let _inside = self.gate.enter();
         self.requests.fetch_add(1, Ordering::Relaxed);
         let depth = self.deepest.load(Ordering::Acquire) + 1;
         let began = Instant::now();
@@ -104,5 +135,21 @@ mod tests {
         near.fastest.store(1_000_000, Ordering::Relaxed);
         near.count(|| std::thread::sleep(FAR));
         assert_eq!(near.in_flight(24), 24);
+    }
+
+    #[test]
+    fn a_crowd_is_let_in_by_the_hundred_and_twenty() {
+        let (counter, running, most) = (Counter::default(), AtomicUsize::new(0), AtomicUsize::new(0));
+        // Nobody leaves before so many are inside.
+        let all_in = std::sync::Barrier::new(AT_ONCE);
+        let exchange = || {
+            most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            all_in.wait();
+            running.fetch_sub(1, Ordering::SeqCst);
+        };
+        std::thread::scope(|scope| {
+            (0..3 * AT_ONCE).for_each(|_| drop(scope.spawn(|| counter.count(exchange))));
+        });
+        assert_eq!((most.into_inner(), counter.traffic().requests), (AT_ONCE, 3 * AT_ONCE));
     }
 }

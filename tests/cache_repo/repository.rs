@@ -153,6 +153,65 @@ fn a_blob_that_the_registry_lost_is_uploaded_again() {
     assert_eq!(place.listener.warnings(), Vec::<String>::new());
 }
 
+/// That the repository has the blobs of a record which was found there is taken for granted, until it says otherwise.
+#[test]
+fn a_blob_that_was_lost_after_its_record_was_found_is_uploaded_again() {
+    let registry = Registry::start();
+    let (place, repository) = (Place::new(), registry.repository("cache"));
+    let record = place.record("lost");
+    place.registry(&repository, None).save(&record).expect("save");
+    let cache = place.registry(&repository, None);
+    assert_eq!(found(&cache, &record.key).as_ref(), Some(&record));
+    let blob = &record.layers[0].blob;
+    delete(&registry, &format!("/v2/cache/blobs/{}", blob.digest));
+    let renamed = Record { key: key("renamed"), ..record.clone() };
+    cache.save(&renamed).expect("save");
+    assert_eq!(read(&cache, blob), Some(layer_bytes("lost")));
+    assert_eq!(found(&place.registry(&repository, None), &renamed.key), Some(renamed));
+    assert_eq!(place.listener.warnings(), Vec::<String>::new());
+}
+
+#[test]
+fn blobs_of_a_record_that_was_found_are_not_asked_for() {
+    let registry = Registry::start();
+    let (place, repository) = (Place::new(), registry.repository("cache"));
+    let record = place.record("shared");
+    place.registry(&repository, None).save(&record).expect("save");
+    let cache = place.registry(&repository, None);
+    let asked = || registry.log().matches("\"HEAD /v2/cache/blobs/").count();
+    let before = asked();
+    assert_eq!(found(&cache, &record.key).as_ref(), Some(&record));
+    cache.save(&Record { key: key("renamed"), ..record }).expect("save");
+    // The empty configuration.
+    assert_eq!(asked() - before, 1, "{}", registry.log());
+}
+
+#[test]
+fn an_empty_repository_is_found_out_and_believed_for_a_while() {
+    let registry = Registry::start();
+    let (place, repository) = (Place::new(), registry.repository("cache"));
+    let cache = place.registry(&repository, None);
+    let asked = |what: &str| registry.log().matches(&format!("\"GET /v2/cache/{what}")).count();
+    assert_eq!(cache.look_up(&[key("a"), key("b")]), [None, None]);
+    assert_eq!(asked("tags/list"), 0, "one look-up without a hit says nothing");
+    assert_eq!(found(&cache, &key("c")), None);
+    let patience = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let mut looked = 3;
+    while {
+        let before = asked("manifests/");
+        assert_eq!(found(&cache, &key(&format!("more {looked}"))), None);
+        looked += 1;
+        asked("manifests/") > before
+    } {
+        assert!(std::time::Instant::now() < patience, "it is asked for ever");
+    }
+    assert_eq!(asked("tags/list"), 1);
+    // What this build saves is there all the same.
+    let record = place.record("saved");
+    cache.save(&record).expect("save");
+    assert_eq!(found(&place.registry(&repository, None), &record.key), Some(record));
+}
+
 fn delete(registry: &Registry, path: &str) {
     let mut stream = TcpStream::connect(&registry.address).expect("connect");
     write!(stream, "DELETE {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", registry.address).expect("send");

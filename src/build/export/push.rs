@@ -75,14 +75,16 @@ impl Push<'_> {
         let digest = self.product.digest();
         let is_named = match self.known.and_then(|known| known.names(&digest)) {
             Some(is_named) => is_named,
-            None => self.names(self.destination)?.is_some_and(|there| there.digest == digest),
+            None if self.is_new() && !self.outputs.attestations.is_some() => return self.push_new(&digest),
+            None => self.is_named(&digest)?,
         };
         if is_named && !self.outputs.attestations.is_some() {
             return Ok(());
         }
         let by_digest = self.destination.with_digest(digest);
         // A registry that has the document has what it names: only the tag is missing.
-        let is_there = is_named || (!self.is_empty() && self.names(&by_digest)?.is_some());
+        let may_be_there = !self.is_empty() && !self.is_new();
+        let is_there = is_named || (may_be_there && self.names(&by_digest)?.is_some());
         if is_there && !self.outputs.attestations.is_some() {
             return self.push_name_beside_upload();
         }
@@ -97,6 +99,22 @@ impl Push<'_> {
             attach(self.product, self.destination, self.outputs, self.attachments, self.services)?;
         }
         if is_named { Ok(()) } else { self.push_name() }
+    }
+
+    /// What was just made is hardly there: the tag is asked what it names while the contents are pushed. The same name is
+    /// not given twice, since a registry may have tags that cannot be moved.
+    fn push_new(&self, digest: &Digest) -> Result<(), BuildError> {
+        let (is_named, pushed) = thread::scope(|scope| {
+            let asking = scope.spawn(|| self.is_named(digest));
+            let pushed = self.push_contents();
+            (asking.join().unwrap_or_else(|panic| resume_unwind(panic)), pushed)
+        });
+        pushed?;
+        if is_named? { Ok(()) } else { self.push_name() }
+    }
+
+    fn is_named(&self, digest: &Digest) -> Result<bool, BuildError> {
+        Ok(self.names(self.destination)?.is_some_and(|there| there.digest == *digest))
     }
 
     /// All that the document names.
@@ -130,11 +148,17 @@ impl Push<'_> {
     }
 
     fn has_entry(&self, image: &Image) -> Result<bool, BuildError> {
-        Ok(!self.is_empty() && self.names(&self.destination.with_digest(image.digest()))?.is_some())
+        let may_be_there = !self.is_empty() && !image.layers.iter().any(is_new);
+        Ok(may_be_there && self.names(&self.destination.with_digest(image.digest()))?.is_some())
     }
 
     fn is_empty(&self) -> bool {
         self.known.is_some_and(Destination::is_empty)
+    }
+
+    /// Whether this build made a layer of it: then no registry has seen the document yet, or it is as well pushed again.
+    fn is_new(&self) -> bool {
+        self.product.images().iter().flat_map(|image| &image.layers).any(is_new)
     }
 
     fn push_document(&self, name: &Reference, media_type: &str, bytes: &[u8]) -> Result<(), BuildError> {
@@ -181,9 +205,11 @@ impl Push<'_> {
         each(&missing, UPLOADS, |layer| self.upload_layer(layer))
     }
 
-    /// Whether the destination has the layer, perhaps from another repository by now.
+    /// Whether the destination has the layer, perhaps from another repository by now. One that was just made is not
+    /// asked for before.
     fn provide(&self, layer: &StateLayer) -> Result<bool, BuildError> {
-        Ok(!self.is_empty() && self.has(&layer.blob.digest)? || self.mount(layer)?)
+        let may_be_there = !self.is_empty() && !is_new(layer);
+        Ok(may_be_there && self.has(&layer.blob.digest)? || self.mount(layer)?)
     }
 
     fn upload_layer(&self, layer: &StateLayer) -> Result<(), BuildError> {
@@ -191,12 +217,13 @@ impl Push<'_> {
         self.materials.keep_blob(layer)?;
         let path = self.services.store.blob_path(&blob.digest);
         let open = || -> io::Result<Box<dyn Read + Send>> { Ok(Box::new(File::open(&path)?)) };
-        self.upload(blob, &open)
+        self.upload(blob, &open, is_new(layer) && !self.is_empty())
     }
 
     fn push_config(&self, image: &Image) -> Result<(), BuildError> {
         let config = &image.manifest.config;
-        if !self.is_empty() && self.has(&config.digest)? {
+        let is_new = self.is_new();
+        if !self.is_empty() && !is_new && self.has(&config.digest)? {
             return Ok(());
         }
         let bytes = &image.config_bytes;
@@ -206,26 +233,39 @@ impl Push<'_> {
             return Ok(());
         }
         let open = || -> io::Result<Box<dyn Read + Send>> { Ok(Box::new(io::Cursor::new(bytes.clone()))) };
-        self.upload(config, &open)
+        self.upload(config, &open, is_new && !self.is_empty())
     }
 
     fn has(&self, digest: &Digest) -> Result<bool, BuildError> {
         self.services.registry.has_blob(self.destination, digest).map_err(|error| self.failed(error))
     }
 
-    fn upload(&self, blob: &Descriptor, open: &dyn Fn() -> io::Result<Box<dyn Read + Send>>) -> Result<(), BuildError> {
+    /// `is_unasked`: the destination could have it all the same.
+    fn upload(
+        &self,
+        blob: &Descriptor,
+        open: &dyn Fn() -> io::Result<Box<dyn Read + Send>>,
+        is_unasked: bool,
+    ) -> Result<(), BuildError> {
         let progress = |done| {
             let transfer = Transfer { direction: Direction::Push, digest: blob.digest.clone(), done, total: blob.size };
             self.services.observer.event(Event::Transfer(transfer));
         };
-        let result = self.services.registry.push_blob(self.destination, blob, open, &progress);
+        let registry = self.services.registry;
+        let result = match is_unasked {
+            true => registry.push_new_blob(self.destination, blob, open, &progress).map(drop),
+            false => registry.push_blob(self.destination, blob, open, &progress),
+        };
         progress(blob.size);
         result.map_err(|error| self.failed(error))
     }
 
-    /// From a repository of the same registry that is known to have the blob.
+    /// From a repository of the same registry that has the blob, or is just getting it.
     fn mount(&self, layer: &StateLayer) -> Result<bool, BuildError> {
         let Some(from) = self.neighbour(layer) else { return Ok(false) };
+        if let Some(cache) = self.services.cache {
+            cache.await_blob(&layer.blob.digest);
+        }
         self.services
             .registry
             .mount_blob(self.destination, &layer.blob.digest, from.repository())
@@ -242,6 +282,11 @@ impl Push<'_> {
         let other = |from: &&Reference| from.registry() == here && from.repository() != self.destination.repository();
         candidates.iter().find(other).cloned()
     }
+}
+
+/// Whether this build made the layer.
+fn is_new(layer: &StateLayer) -> bool {
+    matches!(layer.origin, Origin::Built(_))
 }
 
 /// Those of which `is_there` is false, in their order.
