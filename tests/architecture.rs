@@ -32,7 +32,7 @@ const ALLOWED: [(&str, &[&str]); 23] = [
     ("registry", &["digest", "image"]),
     ("attest", &["digest", "image", "registry", "signature"]),
     ("cache", &["causes", "digest", "image", "key", "parallel", "registry", "report", "signature", "store"]),
-    ("sandbox", &["plan"]),
+    ("sandbox", &["pattern", "plan"]),
     ("snapshot", &["digest", "layer", "sandbox", "view"]),
     // Everything meets.
     (

@@ -26,10 +26,16 @@ has warmer:1 "$environment and it['Entrypoint'] == ['/kaniko/warmer']"
 has cache-server:1 "it['User'] == '65532:65532' and it['Entrypoint'] == ['/usr/local/bin/cache-server']"
 container "$registry/executor:1" version || wrong "executor"
 container "$registry/warmer:1" --version || wrong "warmer"
+container --add-host=registry.local:127.0.0.1 -v "$work/base:/workspace:ro" "$registry/executor:1" -d "registry.local:${registry##*:}/local:1" ||
+    wrong "a registry of the local network that has no certificate"
+container --entrypoint '' --user 1000 "$registry/executor:1-debug" sh -ec 'mkdir -p /kaniko/.docker && echo "{}" > /kaniko/.docker/config.json' ||
+    wrong "who is not root cannot log in"
 container --entrypoint '' "$registry/executor:1-debug" /busybox/sh -ec '
     test -x /kaniko/executor && test -x /kaniko/warmer && test -d /kaniko/.docker && test -d /cache && test "$PWD" = /workspace
-    test "$(stat -c %a /tmp /root)" = "1777
-700" && test "$(id -u)" = 0 && test "$HOME" = /root && sh -c "sleep 0" && /bin/sh -c true
+    test "$(stat -c %a /tmp /root /kaniko /kaniko/.docker)" = "1777
+700
+1777
+1777" && test "$(id -u)" = 0 && test "$HOME" = /root && sh -c "sleep 0" && /bin/sh -c true
     grep -q "BEGIN CERTIFICATE" /kaniko/ssl/certs/ca-certificates.crt' || wrong "debug"
 
 echo "-- cache-server: nobody in particular, without capabilities, on a file system that cannot be written"

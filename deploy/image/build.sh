@@ -43,7 +43,9 @@ context=$(mktemp -d)
 trap 'rm -rf "$context"' EXIT
 install -d -m 1777 "$context/root/tmp"
 install -d -m 700 "$context/root/root"
-install -d "$context"/root/{cache,kaniko/.docker,kaniko/ssl/certs} "$context/empty" "$context/shell"
+install -d "$context"/root/{cache,kaniko/ssl/certs} "$context/empty" "$context/shell"
+# As Kaniko's: who is not root, too, writes credentials there. Nobody removes what is another's.
+install -d -m 1777 "$context"/root/kaniko{,/.docker}
 install -m 644 "${CA_CERTIFICATES:-/etc/ssl/certs/ca-certificates.crt}" "$context/root/kaniko/ssl/certs/ca-certificates.crt"
 ln -s /busybox/sh "$context/shell/sh"
 

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -12,13 +11,16 @@ use tempfile::TempDir;
 use super::bucket::{self, BucketError};
 use super::stat_cache::StatCache;
 use super::unpack::{unpack, unpack_file, unpack_standard_input};
-use super::{FetchError, Fetched, Git, GitError, GitSourceError, Location, fetch, hash_files, read_directory, subtree};
+use super::{
+    FetchError, Fetched, Git, GitError, GitSourceError, Location, fetch, hash_files, ignored, moved, read_directory,
+    subtree,
+};
 use crate::digest::ContentHash;
 use crate::extract::ExtractError;
-use crate::layer::{Content, EntryPath};
+use crate::layer::EntryPath;
 use crate::pattern::{PatternError, Patterns};
 use crate::registry::Clouds;
-use crate::view::{FileNode, LastLink, NodeKind, ResolveError, View};
+use crate::view::{NodeKind, ResolveError, View};
 
 /// Longest ignore file, bytes.
 const MAX_IGNORE_FILE: u64 = 16 << 20;
@@ -152,6 +154,8 @@ pub struct ContextDirectory {
     commit: Option<String>,
     hashes: Mutex<HashMap<EntryPath, ContentHash>>,
     stat_cache: StatCache,
+    /// Of what was fetched: whether an ignore file in it counts.
+    reads_ignore_file: bool,
     /// Holds what was fetched.
     _files: Option<TempDir>,
 }
@@ -180,7 +184,16 @@ pub struct Fetching<'a> {
 
 impl ContextDirectory {
     fn new(view: View, ignore: Patterns, stat_cache: StatCache) -> Self {
-        Self { view, ignore, time: None, commit: None, hashes: Mutex::default(), stat_cache, _files: None }
+        Self {
+            view,
+            ignore,
+            time: None,
+            commit: None,
+            hashes: Mutex::default(),
+            stat_cache,
+            reads_ignore_file: true,
+            _files: None,
+        }
     }
 
     fn fetched(view: View, time: Option<i64>, files: TempDir) -> Self {
@@ -234,6 +247,22 @@ impl ContextDirectory {
         self.stat_cache.save()
     }
 
+    /// The same, with files read from where `moved` says that they are now; those that it does not know stay.
+    #[must_use]
+    pub fn moved(mut self, moved: &dyn Fn(&Path) -> Option<PathBuf>) -> Self {
+        moved::rename(&mut self.view, moved);
+        self
+    }
+
+    /// Of what was fetched.
+    fn ignore_patterns(&self, dockerfile: Option<&Path>) -> Result<Patterns, ContextError> {
+        let dockerfile = dockerfile.filter(|_| self.reads_ignore_file);
+        let Some(dockerfile) = dockerfile else { return Ok(Patterns::default()) };
+        let own = ignored::file_at(&self.view, Path::new(".dockerignore"));
+        let candidates = [ignored::beside(&self.view, dockerfile)].into_iter().chain(own);
+        first_ignore_file(candidates)?.map_or_else(|| Ok(Patterns::default()), parse)
+    }
+
     fn known(&self) -> MutexGuard<'_, HashMap<EntryPath, ContentHash>> {
         self.hashes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -245,13 +274,7 @@ impl FoundContext {
     pub fn file(&self, path: &Path) -> Option<PathBuf> {
         match self {
             Self::Directory(root) => Some(root.join(path)).filter(|path| path.is_file()),
-            Self::Fetched(context) => {
-                let path = context.view.resolve(path.as_os_str().as_bytes(), LastLink::Follow).ok()?;
-                match &context.view.get(&path)?.kind {
-                    NodeKind::File(FileNode { content: Content::Host(file), .. }) => Some(file.clone()),
-                    _ => None,
-                }
-            }
+            Self::Fetched(context) => ignored::file_at(&context.view, path),
         }
     }
 
@@ -262,12 +285,13 @@ impl FoundContext {
     pub fn ignore_patterns(&self, dockerfile: Option<&Path>) -> Result<Patterns, ContextError> {
         match self {
             Self::Directory(root) => ignore_patterns(root, dockerfile),
-            Self::Fetched(_) => Ok(Patterns::default()),
+            Self::Fetched(context) => context.ignore_patterns(dockerfile),
         }
     }
 
-    /// Reads the tree. What to leave out of a directory stands in `<dockerfile>.dockerignore` if
-    /// there is one, else in the context's `.dockerignore`; neither counts for what was fetched.
+    /// Reads the tree. What to leave out stands in `<dockerfile>.dockerignore` if there is one, else in the context's
+    /// `.dockerignore`. Neither counts for repositories that BuildKit's forms name, and for what was fetched without a
+    /// `dockerfile`.
     ///
     /// In `remembered`, a directory that need not be there, are hashes of earlier builds
     /// ([`ContextDirectory::remember`]): a file of this machine whose status is the same is not read again.
@@ -277,7 +301,12 @@ impl FoundContext {
     pub fn read(self, dockerfile: Option<&Path>, remembered: Option<&Path>) -> Result<ContextDirectory, ContextError> {
         match self {
             Self::Directory(root) => read(&root, dockerfile, remembered),
-            Self::Fetched(context) => Ok(*context),
+            Self::Fetched(context) => {
+                let ignore = context.ignore_patterns(dockerfile)?;
+                let mut view = context.view;
+                ignored::remove(&mut view, &ignore);
+                Ok(ContextDirectory { view, ignore, ..*context })
+            }
         }
     }
 }
@@ -328,7 +357,8 @@ pub fn find(location: &Location, sub_path: &str, fetching: Fetching<'_>) -> Resu
     };
     let (commit, time) = commit.unzip();
     let time = time.or_else(|| newest(&view));
-    let context = ContextDirectory { commit, ..ContextDirectory::fetched(view, time, files) };
+    let reads_ignore_file = !matches!(location, Location::Git(source) if !source.reads_ignore_file);
+    let context = ContextDirectory { commit, reads_ignore_file, ..ContextDirectory::fetched(view, time, files) };
     Ok(FoundContext::Fetched(Box::new(context)))
 }
 
@@ -407,7 +437,11 @@ fn ignore_file(root: &Path, dockerfile: Option<&Path>) -> Result<Option<(PathBuf
         name.push(".dockerignore");
         PathBuf::from(name)
     });
-    for path in beside.into_iter().chain([root.join(".dockerignore")]) {
+    first_ignore_file(beside.into_iter().chain([root.join(".dockerignore")]))
+}
+
+fn first_ignore_file(paths: impl Iterator<Item = PathBuf>) -> Result<Option<(PathBuf, Vec<u8>)>, ContextError> {
+    for path in paths {
         if let Some(text) = read_ignore_file(&path)? {
             return Ok(Some((path, text)));
         }

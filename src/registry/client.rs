@@ -129,7 +129,8 @@ impl Core {
         Ok(Target { home, url })
     }
 
-    /// Scheme and address of a registry: https, but http for this machine and where the options say so.
+    /// Scheme and address of a registry: https, but http for this machine and where the options say so. A local network's
+    /// is asked which it speaks, as go-containerregistry does for Kaniko.
     fn registry(&self, registry: &str, purpose: Purpose) -> Result<(Origin, Url), Fault> {
         let of = |https| Origin::of_registry(registry, https);
         let (Some(secure), Some(plain)) = (of(true), of(false)) else {
@@ -139,8 +140,11 @@ impl Core {
             false
         } else if self.options.is_insecure(&secure.0, purpose) {
             self.speaks_plain(registry, &plain, &secure, purpose)
+        } else if plain.0.is_loopback() {
+            // Who talks about certificates may mean this one.
+            !self.options.skip_tls_verify || self.speaks_plain(registry, &plain, &secure, purpose)
         } else {
-            plain.0.is_loopback()
+            plain.0.is_local() && self.speaks_plain(registry, &plain, &secure, purpose)
         };
         Ok(if insecure { plain } else { secure })
     }
@@ -158,8 +162,8 @@ impl Core {
         }
     }
 
-    /// `--insecure` is often given to registries that speak https all the same: one request tells,
-    /// once per registry.
+    /// `--insecure` is often given to registries that speak https all the same, and those of a local network have no
+    /// certificate, often: one request tells, once per registry.
     fn speaks_plain(&self, registry: &str, plain: &(Origin, Url), secure: &(Origin, Url), purpose: Purpose) -> bool {
         let probed = || self.probed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = probed().get(registry) {
@@ -174,8 +178,12 @@ impl Core {
             Some(status)
         };
         // A TLS port says 400 to plain HTTP; a redirect leads to https.
-        let is_plain = answer(plain).is_some_and(|status| status != 400 && !(300..400).contains(&status));
-        let plain = is_plain || answer(secure).is_none();
+        let is_plain = || answer(plain).is_some_and(|status| status != 400 && !(300..400).contains(&status));
+        let plain = match self.options.is_insecure(&secure.0, purpose) {
+            true => is_plain() || answer(secure).is_none(),
+            // Nobody asked for less than https.
+            false => answer(secure).is_none() && is_plain(),
+        };
         probed().insert(registry.to_owned(), plain);
         plain
     }

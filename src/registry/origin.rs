@@ -88,6 +88,20 @@ impl Origin {
         self.reach() == Reach::Loopback
     }
 
+    /// Whether this is a host of a local network, by name or literal: RFC 1918, `*.local` (a cluster's services are),
+    /// `*.localhost`.
+    ///
+    /// # Source
+    /// go-containerregistry, `name.Registry.Scheme`.
+    pub(super) fn is_local(&self) -> bool {
+        match Host::parse(&self.host) {
+            Ok(Host::Ipv4(address)) => address.is_private() || address.is_loopback(),
+            Ok(Host::Domain(name)) => name.ends_with(".local") || of_name(&name) == Reach::Loopback,
+            Ok(Host::Ipv6(address)) => address.is_loopback(),
+            Err(_) => false,
+        }
+    }
+
     /// Where `location`, sent by a server at `self` in answer to a request for `base`, leads.
     ///
     /// A registry behind a TLS proxy that forgets about the proxy names itself with http: that is
@@ -220,6 +234,26 @@ mod tests {
             ("http://10.0.0.1/", false),
         ] {
             assert_eq!(parse(url).0.is_loopback(), loopback, "{url}");
+        }
+    }
+
+    #[test]
+    fn local_networks_are_anchored() {
+        for (url, local) in [
+            ("http://10.0.0.1:5000/", true),
+            ("http://192.168.1.2/", true),
+            ("http://172.31.0.1/", true),
+            ("http://registry.kube-system.svc.cluster.local:5000/", true),
+            ("http://a.localhost/", true),
+            ("http://172.32.0.1/", false),
+            ("http://10.0.0.1.evil.example/", false),
+            ("http://registry.local.evil.example/", false),
+            ("http://registrylocal/", false),
+            ("http://registry/", false),
+            ("http://100.64.0.1/", false),
+            ("http://169.254.169.254/", false),
+        ] {
+            assert_eq!(parse(url).0.is_local(), local, "{url}");
         }
     }
 

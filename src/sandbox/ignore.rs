@@ -3,10 +3,11 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::ops::Bound;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::SandboxError;
+use crate::pattern::{Wildcard, has_meta};
 
 /// Paths of a root, `/` being the root itself, that do not belong to the stage: neither they nor
 /// anything below them is wiped, written or snapshotted.
@@ -14,6 +15,8 @@ use super::SandboxError;
 pub struct IgnoreList {
     /// None below another.
     paths: BTreeSet<PathBuf>,
+    /// Of paths seen from the root.
+    wildcards: Vec<Wildcard>,
 }
 
 impl IgnoreList {
@@ -26,24 +29,53 @@ impl IgnoreList {
                 kept.insert(path);
             }
         }
-        Self { paths: kept }
+        Self { paths: kept, wildcards: Vec::new() }
+    }
+
+    /// With these absolute paths, too. One with `*`, `?` or `[` stands for all that it matches, name by name.
+    ///
+    /// # Source
+    /// Kaniko `pkg/util`, `HasFilepathPrefix`: a pattern that is malformed is a path like others.
+    #[must_use]
+    pub fn with(&self, paths: impl IntoIterator<Item = PathBuf>) -> Self {
+        let paths: Vec<PathBuf> = paths.into_iter().collect();
+        let relative = |path: &PathBuf| path.strip_prefix("/").ok().map(|path| path.as_os_str().as_bytes().to_vec());
+        let wildcards = paths.iter().filter_map(relative).filter(|path| has_meta(path));
+        let wildcards = wildcards.filter_map(|pattern| Wildcard::new(&pattern).ok());
+        let wildcards = self.wildcards.iter().cloned().chain(wildcards).collect();
+        Self { wildcards, ..Self::new(self.paths.iter().cloned().chain(paths)) }
     }
 
     /// Whether `path` or one above it is ignored.
     pub fn contains(&self, path: &Path) -> bool {
-        is_in(&self.paths, path)
+        is_in(&self.paths, path) || self.matches(path)
     }
 
-    /// Whether something below `path` is ignored (and `path` itself is not).
+    fn matches(&self, path: &Path) -> bool {
+        !self.wildcards.is_empty()
+            && path.ancestors().any(|path| self.wildcards.iter().any(|wildcard| wildcard.matches(inside(path))))
+    }
+
+    /// Whether something below `path` is ignored, or may be (and `path` itself is not).
     pub fn has_below(&self, path: &Path) -> bool {
+        self.has_path_below(path) || self.wildcards.iter().any(|wildcard| wildcard.may_match_below(inside(path)))
+    }
+
+    fn has_path_below(&self, path: &Path) -> bool {
         let after = (Bound::Excluded(path), Bound::Unbounded);
         self.paths.range::<Path, _>(after).next().is_some_and(|next| next.starts_with(path))
     }
 
-    /// The ignored paths, sorted.
+    /// The ignored paths, sorted; without those that only a wildcard names.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.paths.iter().map(PathBuf::as_path)
     }
+}
+
+/// Seen from the root.
+fn inside(path: &Path) -> &[u8] {
+    let path = path.as_os_str().as_bytes();
+    path.strip_prefix(b"/").unwrap_or(path)
 }
 
 fn is_in(paths: &BTreeSet<PathBuf>, path: &Path) -> bool {
@@ -58,7 +90,7 @@ fn is_in(paths: &BTreeSet<PathBuf>, path: &Path) -> bool {
 pub fn ignore_list(executor_dir: &Path, var_run: bool, extra: &[PathBuf]) -> Result<IgnoreList, SandboxError> {
     let fixed = ["/proc", "/sys", "/dev"].into_iter().chain(var_run.then_some("/var/run")).map(PathBuf::from);
     let paths = mount_table()?.into_iter().filter(|path| path != Path::new("/"));
-    Ok(IgnoreList::new(fixed.chain(paths).chain([executor_dir.to_owned()]).chain(extra.iter().cloned())))
+    Ok(IgnoreList::new(fixed.chain(paths).chain([executor_dir.to_owned()])).with(extra.iter().cloned()))
 }
 
 /// Where something is mounted.
@@ -112,6 +144,10 @@ fn wipe_below(directory: &Path, path: &Path, ignore: &IgnoreList) -> Result<(), 
         }
         if ignore.has_below(&path) && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             wipe_below(&entry.path(), &path, ignore)?;
+            if !ignore.has_path_below(&path) {
+                // Not empty where a wildcard matched.
+                let _ = fs::remove_dir(entry.path());
+            }
             continue;
         }
         let what = || format!("remove {}", entry.path().display());
@@ -144,6 +180,21 @@ mod tests {
     }
 
     #[test]
+    fn wildcards_are_matched_name_by_name() {
+        let ignore = list(&["/kaniko"]).with(["/var/*/cache", "/opt/[x", "/root/.n?m"].map(PathBuf::from));
+        for ignored in ["/var/lib/cache", "/var/lib/cache/a/b", "/opt/[x/y", "/root/.npm", "/kaniko/x"] {
+            assert!(ignore.contains(Path::new(ignored)), "{ignored}");
+        }
+        for other in ["/var/cache", "/var/lib/apt/cache", "/var/lib", "/opt/x", "/root/.nppm"] {
+            assert!(!ignore.contains(Path::new(other)), "{other}");
+        }
+        assert!(["/", "/var", "/var/lib", "/root"].into_iter().all(|path| ignore.has_below(Path::new(path))));
+        assert!(!ignore.has_below(Path::new("/usr")) && !ignore.has_below(Path::new("/var/lib/x")));
+        let more = ignore.with([PathBuf::from("/more")]);
+        assert!(more.contains(Path::new("/var/a/cache")) && more.contains(Path::new("/more/x")));
+    }
+
+    #[test]
     fn mount_table_with_blanks() {
         let table = b"22 27 0:21 / /proc rw - proc proc rw\n23 27 0:22 / /a\\040b rw - sysfs s rw\n\n";
         let points: Vec<_> = mount_points(table).collect();
@@ -171,10 +222,15 @@ mod tests {
             .into_iter()
             .for_each(make);
         std::os::unix::fs::symlink("/kaniko", root.path().join("link")).unwrap();
-        wipe(root.path(), &list(&["/etc/hosts", "/kaniko", "/var/run", "/missing/x"])).unwrap();
+        make("opt/one/cache/x");
+        make("opt/two/other");
+        let ignore = list(&["/etc/hosts", "/kaniko", "/var/run", "/missing/x"]).with([PathBuf::from("/opt/*/cache")]);
+        wipe(root.path(), &ignore).unwrap();
         let mut left: Vec<_> = walk(root.path(), root.path());
         left.sort();
-        assert_eq!(left, ["etc", "etc/hosts", "kaniko", "kaniko/executor", "var", "var/run", "var/run/a"]);
+        let kept = ["opt", "opt/one", "opt/one/cache", "opt/one/cache/x"];
+        let kept = [&["etc", "etc/hosts", "kaniko", "kaniko/executor"], &kept[..], &["var", "var/run", "var/run/a"]];
+        assert_eq!(left, kept.concat());
     }
 
     fn walk(root: &Path, directory: &Path) -> Vec<String> {

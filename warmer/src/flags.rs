@@ -9,7 +9,7 @@ use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 use yadokari::image::Reference;
 
 use crate::command_line::flags::{LogFlags, PullFlags, with_booleans};
-use crate::command_line::values::{AgeLimit, Bytes, boolean, parse_age, parse_bytes};
+use crate::command_line::values::{AgeLimit, Bytes, boolean, parse_age, parse_bytes, path};
 
 /// Fetches base images into a cache directory, from which the executor takes them.
 ///
@@ -44,7 +44,7 @@ pub(crate) struct CommandLine {
     #[arg(long, value_name = "NUMBER", requires = "cache_server")]
     pub(crate) hot: Option<usize>,
     /// Where images are kept; made when missing.
-    #[arg(short, long, value_name = "DIRECTORY", default_value = "/cache")]
+    #[arg(short, long, value_name = "DIRECTORY", default_value = "/cache", value_parser = path())]
     pub(crate) cache_dir: PathBuf,
     /// The executors' --cache-ttl: an image that is there and unchanged is renewed after half of it.
     #[arg(long, value_name = "DURATION", default_value = "336h", value_parser = parse_age)]
@@ -75,6 +75,20 @@ pub(crate) struct CommandLine {
     pub(crate) pull: PullFlags,
     #[command(flatten)]
     pub(crate) log: LogFlags,
+}
+
+impl CommandLine {
+    /// Takes flags with nothing in the place of their value for flags that are not there, as pipelines write them
+    /// where a variable is empty.
+    pub(crate) fn without_empty(mut self) -> Self {
+        self.dockerfile = self.dockerfile.filter(|path| !path.is_empty());
+        self.custom_platform.retain(|platform| !platform.is_empty());
+        self.pull.drop_empty();
+        if self.cache_dir.as_os_str().is_empty() {
+            self.cache_dir = "/cache".into();
+        }
+        self
+    }
 }
 
 /// What is asked for instead of images.

@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     command_line::memory::return_freed();
     let matches = flags::command().get_matches();
     let line = match CommandLine::from_arg_matches(&matches) {
-        Ok(line) => line,
+        Ok(line) => line.without_empty(),
         Err(error) => error.exit(),
     };
     match run(&line) {

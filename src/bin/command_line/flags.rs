@@ -2,7 +2,7 @@
 
 use clap::{ArgAction, Args, ValueEnum};
 
-use super::values::{KeyValue, RegistryMap, boolean, parse_key_value, parse_registry_map};
+use super::values::{KeyValue, RegistryMap, boolean, parse_boolean, parse_key_value, parse_registry_map};
 
 /// Booleans are `--flag`, `--flag=true` or `--flag=false`, never `--flag true` (pflag's rule,
 /// which pipelines rely on).
@@ -10,9 +10,22 @@ pub(crate) fn with_booleans(command: clap::Command) -> clap::Command {
     let is_boolean =
         |arg: &clap::Arg| arg.get_value_names().is_some_and(|names| names.iter().any(|name| name == "BOOL"));
     command.mut_args(|arg| match is_boolean(&arg) {
-        true => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
+        true => without_empty_variable(arg.num_args(0..=1).require_equals(true).default_missing_value("true")),
         false => arg,
     })
+}
+
+/// Variables that Kaniko takes for not set where they are neither true nor false.
+pub(crate) const LENIENT_VARIABLES: [&str; 3] = ["KANIKO_CLEANUP", "KANIKO_PRE_CLEANUP", "KANIKO_PRESERVE_CONTEXT"];
+
+/// A variable that is set to nothing is not set.
+fn without_empty_variable(arg: clap::Arg) -> clap::Arg {
+    let says_nothing = arg.get_env().is_some_and(|name| {
+        let value = std::env::var_os(name).unwrap_or_default();
+        let is_lenient = LENIENT_VARIABLES.iter().any(|lenient| name == *lenient);
+        value.is_empty() || is_lenient && value.to_str().is_none_or(|value| parse_boolean(value).is_err())
+    });
+    if says_nothing { arg.env(clap::builder::Resettable::Reset) } else { arg }
 }
 
 /// How registries are reached for pulling.
@@ -48,6 +61,14 @@ pub(crate) struct PullFlags {
     /// Do not ask a registry itself when none of its maps and mirrors delivers.
     #[arg(long, value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) skip_default_registry_fallback: bool,
+}
+
+impl PullFlags {
+    /// Takes names with nothing in their place for names that are not there.
+    pub(crate) fn drop_empty(&mut self) {
+        let lists = [&mut self.insecure_registry, &mut self.skip_tls_verify_registry, &mut self.registry_mirror];
+        lists.into_iter().for_each(|list| list.retain(|text| !text.is_empty()));
+    }
 }
 
 /// What is said, and how.

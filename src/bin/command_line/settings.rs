@@ -123,6 +123,8 @@ pub(crate) fn credential_files(env: Environment<'_>) -> Vec<PathBuf> {
     };
     let candidates = [
         Some(docker),
+        // Where Kaniko looks when its directory is somewhere else.
+        set("KANIKO_DIR").map(|directory| directory.join(".docker/config.json")),
         Some(PathBuf::from("/kaniko/.docker/config.json")),
         set("REGISTRY_AUTH_FILE"),
         set("XDG_RUNTIME_DIR").map(|directory| directory.join("containers/auth.json")),
@@ -179,6 +181,19 @@ mod tests {
     fn booleans_take_their_value_after_an_equals_sign_only() {
         assert!(parse(&["--insecure-pull"]).insecure_pull && parse(&["--insecure-pull=T"]).insecure_pull);
         assert!(!parse(&["--insecure-pull=false"]).insecure_pull);
+    }
+
+    #[test]
+    fn credentials_lie_where_kaniko_has_them() {
+        let with = |set: &[(&'static str, &str)]| {
+            let set: BTreeMap<_, _> = set.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+            credential_files(&|name| set.get(name).cloned())
+        };
+        assert_eq!(with(&[])[..2], ["/root/.docker/config.json", "/kaniko/.docker/config.json"].map(PathBuf::from));
+        let named = with(&[("DOCKER_CONFIG", "/tekton/home/.docker/"), ("HOME", "/h"), ("KANIKO_DIR", "/k")]);
+        let expected = ["/tekton/home/.docker/config.json", "/k/.docker/config.json", "/kaniko/.docker/config.json"];
+        assert_eq!(named[..3], expected.map(PathBuf::from));
+        assert_eq!(with(&[("DOCKER_CONFIG", ""), ("HOME", "/h")])[0], PathBuf::from("/h/.docker/config.json"));
     }
 
     #[test]

@@ -58,6 +58,11 @@ pub(crate) fn boolean() -> ValueParser {
     clap::builder::StringValueParser::new().try_map(|text| parse_boolean(&text)).into()
 }
 
+/// A path; nothing in its place is as if the flag was not there, which pipelines use where a variable is empty.
+pub(crate) fn path() -> ValueParser {
+    clap::builder::OsStringValueParser::new().map(std::path::PathBuf::from).into()
+}
+
 /// See [`boolean`].
 pub(crate) fn parse_boolean(text: &str) -> Result<bool, String> {
     match text {

@@ -9,12 +9,14 @@ use yadokari::store::StoreError;
 
 use crate::command_line::failure::{Source, show};
 use crate::command_line::settings::SettingsError;
+use crate::kept_credentials::KeptError;
 use crate::key_pair::KeyPairError;
 use crate::login::LoginError;
 use crate::metadata::MetadataError;
 use crate::observing::PageError;
 use crate::preserve::PreserveError;
 use crate::push::PushError;
+use crate::shelter::ShelterError;
 use crate::ssh::AgentError;
 use crate::verify::VerifyError;
 
@@ -57,6 +59,10 @@ pub(crate) enum Failure {
     Manual { directory: std::path::PathBuf, source: std::io::Error },
     #[error("error: {}\n", chain(.0))]
     Preserve(#[from] PreserveError),
+    #[error("error: {}\n", chain(.0))]
+    Shelter(#[from] ShelterError),
+    #[error("error: {}\n", chain(.0))]
+    KeptCredentials(#[from] KeptError),
     /// `doctor` said what is wrong.
     #[error("")]
     Doctor,

@@ -10,7 +10,7 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::cache::flags::CacheCommand;
 use crate::command_line::flags::{LogFlags, PullFlags, with_booleans};
-use crate::command_line::values::{AgeLimit, Bytes, KeyValue, boolean, parse_age, parse_bytes, parse_key_value};
+use crate::command_line::values::{AgeLimit, Bytes, KeyValue, boolean, parse_age, parse_bytes, parse_key_value, path};
 use crate::key_pair::KeyPairFlags;
 use crate::login::LoginFlags;
 use crate::push::PushFlags;
@@ -204,8 +204,8 @@ pub(crate) struct BuildFlags {
     /// temporary one. The executor stays where it is.
     #[arg(long, env = "KANIKO_DIR", value_name = "DIRECTORY")]
     pub(crate) kaniko_dir: Option<std::ffi::OsString>,
-    /// In place: a path that wipes, base images and layers leave alone. Repeatable.
-    #[arg(long, value_name = "PATH")]
+    /// In place: a path that wipes, base images and layers leave alone; `*`, `?` and `[` match within a name. Repeatable.
+    #[arg(long, value_name = "PATH", value_parser = path())]
     pub(crate) ignore_path: Vec<PathBuf>,
     /// In place: leave /var/run out of wipes and layers.
     #[arg(long, alias = "whitelist-var-run", value_parser = boolean(), default_value = "true", value_name = "BOOL", action = ArgAction::Set)]
@@ -286,7 +286,7 @@ pub(crate) enum CompressionFlag {
     Zstd,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputFlags {
     /// Name to push the image to. Repeatable.
@@ -331,26 +331,26 @@ pub(crate) struct OutputFlags {
     #[arg(long, env = "YADOKARI_SBOM", value_parser = boolean(), default_value = "false", value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) sbom: bool,
     /// Write what was built as JSON, with the fields of `docker buildx build --metadata-file`.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path())]
     pub(crate) metadata_file: Option<PathBuf>,
     /// Write what happened as one HTML page that needs nothing else: when each step ran and why, what the cache saved,
     /// and the largest files of each layer.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path())]
     pub(crate) report: Option<PathBuf>,
     /// Write an archive for `docker load`.
-    #[arg(long, alias = "tarPath", value_name = "FILE")]
+    #[arg(long, alias = "tarPath", value_name = "FILE", value_parser = path())]
     pub(crate) tar_path: Option<PathBuf>,
     /// Write an OCI image layout.
-    #[arg(long, value_name = "DIRECTORY")]
+    #[arg(long, value_name = "DIRECTORY", value_parser = path())]
     pub(crate) oci_layout_path: Option<PathBuf>,
     /// Write the image's digest.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path())]
     pub(crate) digest_file: Option<PathBuf>,
     /// Write NAME@DIGEST of every destination.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path())]
     pub(crate) image_name_with_digest_file: Option<PathBuf>,
     /// Write NAME:TAG@DIGEST of every destination.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path())]
     pub(crate) image_name_tag_with_digest_file: Option<PathBuf>,
 }
 
@@ -376,7 +376,7 @@ pub(crate) struct CacheFlags {
     #[arg(long, env = "YADOKARI_CACHE_SERVER", value_name = "URL")]
     pub(crate) cache_server: Option<String>,
     /// Directory with base images from the warmer, and with the local layer cache when it is writable.
-    #[arg(long, value_name = "DIRECTORY", default_value = "/cache")]
+    #[arg(long, value_name = "DIRECTORY", default_value = "/cache", value_parser = path())]
     pub(crate) cache_dir: PathBuf,
     /// How long a record counts, and the tag of a warmed image until its registry is asked again.
     #[arg(long, value_name = "DURATION", default_value = "336h", value_parser = parse_age)]

@@ -18,7 +18,7 @@ const FACTS: [Fact; 66] = [
     ("--dockerfile -f", "a Dockerfile from the web has no ignore file of its own"),
     (
         "--context -c",
-        "the archive never lies in the context itself; ssh, `https://….git`, and Azure by identity or signature are taken, too",
+        "the archive never lies in the context itself; ssh, `https://….git`, and Azure by identity or signature are taken, too; one in the container's own root is there after a build of several stages, and after `--cleanup`",
     ),
     ("--context-sub-path", "counts for a directory, too"),
     ("--bucket -b", "a warning where --context is a directory, which Kaniko prefers silently"),
@@ -42,7 +42,7 @@ const FACTS: [Fact; 66] = [
     ("--compression-level", "up to 12 with gzip and 22 with zstd, and an error beyond; by default 1 and 3"),
     ("--image-format", "`oci` by default, whatever the base image is; `--tar-path` writes Docker's archive either way"),
     ("--no-push", "the flag counts before the variable `KANIKO_NO_PUSH`"),
-    ("--tar-path --tarPath", ""),
+    ("--tar-path --tarPath", "missing directories are made"),
     ("--oci-layout-path", "never holds anything but the image"),
     (
         "--digest-file",
@@ -57,7 +57,10 @@ const FACTS: [Fact; 66] = [
     ("--ignore-path", "in place; elsewhere nothing of the container's root is touched"),
     ("--ignore-var-run --whitelist-var-run", "in place"),
     ("--kaniko-dir", "takes what the build needs while it runs; the executor itself stays where it is"),
-    ("--cleanup", "in place; the flag counts before the variable `KANIKO_CLEANUP`"),
+    (
+        "--cleanup",
+        "in place; leaves output files, the context and the working directory; the flag counts before the variable `KANIKO_CLEANUP`",
+    ),
     ("--pre-cleanup", ""),
     ("--preserve-context", "in place"),
     ("--materialize", "in place"),

@@ -17,6 +17,7 @@ mod flags;
 mod hide;
 #[cfg(test)]
 mod kaniko_flags;
+mod kept_credentials;
 mod key_pair;
 mod keys;
 mod login;
@@ -28,10 +29,12 @@ mod push;
 mod remote_caches;
 mod session;
 mod settings;
+mod shelter;
 mod signals;
 mod ssh;
 mod telemetry;
 mod verify;
+mod whole;
 mod without_effect;
 mod workplace;
 
@@ -73,7 +76,7 @@ fn with_shell(mut line: CommandLine) -> CommandLine {
 }
 
 fn run(line: CommandLine) -> Result<(), Failure> {
-    let line = settings::with_bucket(line);
+    let line = settings::with_bucket(settings::without_empty(line));
     match line.command {
         Some(Command::Doctor(flags)) => doctor::run(*flags)?,
         Some(Command::Version) => println!("Kaniko version :  yadokari {}", env!("CARGO_PKG_VERSION")),

@@ -1,11 +1,12 @@
 //! `--metadata-file`.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 use yadokari::build::{BuildReport, Outputs};
+
+use crate::whole;
 
 /// Why it was not written.
 #[derive(Debug, thiserror::Error)]
@@ -16,13 +17,10 @@ pub(crate) struct MetadataError {
     source: io::Error,
 }
 
-/// Writes what was built, for the next program: whole or not at all.
+/// Writes what was built, for the next program.
 pub(crate) fn write(path: &Path, report: &BuildReport, outputs: &Outputs) -> Result<(), MetadataError> {
-    let temporary = path.with_extension("partial");
     let text = format!("{:#}\n", metadata(report, outputs));
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), fs::create_dir_all);
-    let written = parent.and_then(|()| fs::write(&temporary, text)).and_then(|()| fs::rename(&temporary, path));
-    written.map_err(|source| MetadataError { path: path.into(), source })
+    whole::write(path, &text).map_err(|source| MetadataError { path: path.into(), source })
 }
 
 /// # Source

@@ -1,8 +1,7 @@
 //! Who else hears of a build than the display: the page of `--report`, the trace.
 
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use yadokari::build::BuildReport;
@@ -12,6 +11,7 @@ use crate::command_line::settings::Environment;
 use crate::failure::Failure;
 use crate::flags::CommandLine;
 use crate::telemetry::Telemetry;
+use crate::whole;
 
 /// The page was not written.
 #[derive(Debug, thiserror::Error)]
@@ -76,17 +76,12 @@ impl Observing {
             return Ok(());
         }
         let recording = self.recorder.recording();
-        let written = self.page.as_ref().map_or(Ok(()), |path| write_page(path, &page(&recording, &details)));
+        let written = self.page.as_ref().map_or(Ok(()), |path| {
+            whole::write(path, &page(&recording, &details)).map_err(|source| PageError { path: path.clone(), source })
+        });
         if let Some(telemetry) = &self.telemetry {
             telemetry.send(&recording, self.recorder.as_ref());
         }
         written
     }
-}
-
-fn write_page(path: &Path, page: &str) -> Result<(), PageError> {
-    let temporary = path.with_extension("partial");
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), fs::create_dir_all);
-    let written = parent.and_then(|()| fs::write(&temporary, page)).and_then(|()| fs::rename(&temporary, path));
-    written.map_err(|source| PageError { path: path.to_owned(), source })
 }

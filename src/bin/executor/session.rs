@@ -9,7 +9,7 @@ use yadokari::build::{
     self, BuildReport, BuildRequest, ImageLayouts, RemoteMounts, RemoteMountsOptions, SandboxChoice, Services,
 };
 use yadokari::cache::{RegistryCache, RegistryCacheOptions};
-use yadokari::context::{self, ContextDirectory, ContextSpec, Fetching, FoundContext, Git, GitLogin};
+use yadokari::context::{self, ContextDirectory, ContextSpec, Fetching, FoundContext, Git, GitLogin, Location};
 use yadokari::image::Reference;
 use yadokari::registry::{Client, Clouds, web_agent};
 use yadokari::report::{Event, Observer};
@@ -22,10 +22,12 @@ use crate::command_line::values::parse_boolean;
 use crate::command_line::{display, switches};
 use crate::failure::Failure;
 use crate::flags::{CommandLine, OnFailure};
+use crate::kept_credentials::KeptCredentials;
 use crate::named::Named;
 use crate::observing::Observing;
 use crate::preserve::Preserved;
 use crate::remote_caches::{layer_cache, mount_repository, remote_caches, trust};
+use crate::shelter::{Shelter, make_directory};
 use crate::signals::{self, Running};
 use crate::workplace::{Workplace, executor_directory, has_cache_directory, kaniko_dir, state_parent};
 use crate::{dry_run, hide, metadata, named, settings, ssh};
@@ -38,17 +40,39 @@ pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
     settings::check(line)?;
     // First of all, while there is one thread: it may start this program again inside a namespace.
     let probe = choose_sandbox(line)?;
-    let cleans = probe.kind == Kind::InPlace && line.build.cleanup && !line.build.dryrun;
-    if !cleans {
-        return build_with(line, probe);
+    if probe.kind == Kind::InPlace && !line.build.dryrun {
+        return build_in_place(line, probe);
     }
+    build_with(line, probe, None)
+}
+
+/// The root is the stages' while they are built. What the pipeline has there, and needs, is put away before.
+fn build_in_place(line: &CommandLine, probe: Probe) -> Result<(), Failure> {
     let ignore = ignored(line)?;
     let (parent, _) = state_parent(line, &probe)?;
-    let preserved = line.build.preserve_context.then(|| Preserved::new(&parent, &ignore)).transpose()?;
-    let result = build_with(line, probe);
-    let wiped = sandbox::wipe(Path::new("/"), &ignore);
+    let working_directory = std::env::current_dir();
+    let shelter = match settings::context(&line.build, &env)?.location()? {
+        Location::Directory(context) => Shelter::new(&context, &parent, &ignore)?,
+        _ => None,
+    };
+    let preserves = line.build.cleanup && line.build.preserve_context;
+    let preserved = preserves.then(|| Preserved::new(&parent, &ignore)).transpose()?;
+    let credentials = hide::credentials(line, &env).into_iter().map(|credential| credential.path);
+    let credentials = (!line.build.cleanup).then(|| KeptCredentials::new(credentials, &ignore));
+    let result = build_with(line, probe, shelter.as_ref());
+    let outputs = settings::output_files(&line.output, &env);
+    let wipe = || sandbox::wipe(Path::new("/"), &ignore.with(outputs.iter().cloned()));
+    let wiped = if line.build.cleanup { wipe() } else { Ok(()) };
     let restored = preserved.map_or(Ok(()), |preserved| preserved.restore());
-    result.and_then(|()| Ok(wiped?)).and_then(|()| Ok(restored?))
+    let context = shelter.map_or(Ok(()), |shelter| shelter.restore(&outputs));
+    let credentials = credentials.map_or(Ok(()), |credentials| credentials.restore());
+    // The next command of the job begins there.
+    let _ = working_directory.and_then(|directory| make_directory(&directory));
+    result?;
+    wiped?;
+    restored?;
+    credentials?;
+    Ok(context?)
 }
 
 /// Flags that ask for something that does not happen here.
@@ -60,20 +84,27 @@ fn without_effect(line: &CommandLine, kind: Kind) -> impl Iterator<Item = String
     let materialize = build.materialize && !in_place;
     let materialize =
         materialize.then_some("--materialize has no effect: RUN steps do not run in the container's root");
+    let variables = settings::unreadable_variables(&env);
     let ours = preserve.into_iter().chain(materialize).map(str::to_owned).chain(settings::unknown_git_keys(build));
-    line.without_effect.warnings.iter().cloned().chain(ours).chain(settings::unknown_helpers(&line.registry))
+    line.without_effect
+        .warnings
+        .iter()
+        .cloned()
+        .chain(ours)
+        .chain(variables)
+        .chain(settings::unknown_helpers(&line.registry))
 }
 
-fn build_with(line: &CommandLine, probe: Probe) -> Result<(), Failure> {
+fn build_with(line: &CommandLine, probe: Probe, shelter: Option<&Shelter>) -> Result<(), Failure> {
     // Before anything secret is read.
     sandbox::close_memory()?;
     let display = display::observer(&line.log, &env);
     let observing = Observing::new(line, &env, &display).map(Arc::new);
     let running = signals::watch(observing.clone());
     let Some(observing) = observing else {
-        return build_observed(line, probe, &running, &display).map(drop);
+        return build_observed(line, (probe, shelter), &running, &display).map(drop);
     };
-    let result = build_observed(line, probe, &running, &observing.observer());
+    let result = build_observed(line, (probe, shelter), &running, &observing.observer());
     let written = observing.finish(&result);
     result?;
     Ok(written?)
@@ -82,7 +113,7 @@ fn build_with(line: &CommandLine, probe: Probe) -> Result<(), Failure> {
 /// Nothing is reported of a dry run.
 fn build_observed(
     line: &CommandLine,
-    probe: Probe,
+    (probe, shelter): (Probe, Option<&Shelter>),
     running: &Running,
     observer: &Arc<dyn Observer>,
 ) -> Result<Option<BuildReport>, Failure> {
@@ -116,6 +147,10 @@ fn build_observed(
     let agents = ssh::requests(&line.build.ssh, &env)?;
     let remembered = line.cache.cache.then(|| line.cache.cache_dir.join(CONTEXTS));
     let context = found.read(Some(&path), remembered.as_deref())?;
+    let context = match shelter {
+        Some(shelter) => context.moved(&|file| shelter.find(file)),
+        None => context,
+    };
     let named = named_contexts(files, &parent, remembered.as_deref())?;
     let contexts = Contexts { main: context, named, layouts };
     let workplace = Workplace::new(line, &parent, holds_overlay)?;

@@ -15,6 +15,7 @@ use yadokari::plan::{NamedContexts, PlanOptions};
 use yadokari::registry::{ClientOptions, Credentials, Helper};
 use yadokari::sandbox::Requested;
 
+use crate::command_line::flags::LENIENT_VARIABLES;
 use crate::command_line::settings::{self as command_line, Environment, SettingsError, usage};
 use crate::command_line::values::{KeyValue, parse_boolean};
 use crate::command_line::web_dockerfile;
@@ -22,6 +23,7 @@ use crate::flags::{
     BuildFlags, CacheFlags, CommandLine, CompressionFlag, ImageFormatFlag, OnFailure, OutputFlags, RegistryFlags,
     SandboxFlag,
 };
+use crate::workplace::DEFAULT_CACHE;
 
 /// Flags that only make sense together.
 ///
@@ -29,6 +31,9 @@ use crate::flags::{
 /// Kaniko `cmd/executor`: the same checks.
 pub(crate) fn check(line: &CommandLine) -> Result<(), SettingsError> {
     let output = &line.output;
+    if line.build.context.is_empty() {
+        return Err(usage("--context is empty: name the build context"));
+    }
     if output.destination.is_empty() && !output.no_push {
         return Err(usage("you must provide --destination, or use --no-push"));
     }
@@ -70,6 +75,52 @@ pub(crate) fn jobs(flags: &BuildFlags) -> NonZeroUsize {
         return NonZeroUsize::MIN;
     }
     NonZeroUsize::new(flags.jobs).unwrap_or_else(cores)
+}
+
+/// What a build writes beside the image.
+fn output_paths(flags: &mut OutputFlags) -> [&mut Option<PathBuf>; 7] {
+    [
+        &mut flags.tar_path,
+        &mut flags.oci_layout_path,
+        &mut flags.digest_file,
+        &mut flags.image_name_with_digest_file,
+        &mut flags.image_name_tag_with_digest_file,
+        &mut flags.metadata_file,
+        &mut flags.report,
+    ]
+}
+
+/// In place, the working directory may be gone when files are written.
+fn absolute(path: PathBuf) -> PathBuf {
+    let is_url = path.to_str().is_some_and(web_dockerfile::is_url);
+    if is_url { path } else { std::path::absolute(&path).unwrap_or(path) }
+}
+
+/// Takes flags with nothing in the place of their value for flags that are not there, as pipelines write them where a
+/// variable is empty.
+///
+/// # Source
+/// Kaniko `cmd/executor`: its strings are empty by default, and its lists ask whether they hold a name.
+pub(crate) fn without_empty(mut line: CommandLine) -> CommandLine {
+    output_paths(&mut line.output).into_iter().for_each(|path| {
+        *path = path.take().filter(|path| !path.as_os_str().is_empty()).map(absolute);
+    });
+    line.registry.pull.drop_empty();
+    let (build, cache) = (&mut line.build, &mut line.cache);
+    let lists = [
+        &mut build.target,
+        &mut build.platform,
+        &mut build.custom_platform,
+        &mut cache.cache_repo,
+        &mut cache.cache_from,
+        &mut cache.cache_to,
+    ];
+    lists.into_iter().for_each(|list| list.retain(|text| !text.is_empty()));
+    build.ignore_path.retain(|path| !path.as_os_str().is_empty());
+    if cache.cache_dir.as_os_str().is_empty() {
+        cache.cache_dir = DEFAULT_CACHE.into();
+    }
+    line
 }
 
 /// Puts `--bucket` in the place of the context.
@@ -216,6 +267,21 @@ pub(crate) fn outputs(
         images_directory: env("BUILDER_OUTPUT").filter(|path| !path.is_empty()).map(PathBuf::from),
         attestations,
     })
+}
+
+/// Where a build writes beside registries, absolute paths.
+pub(crate) fn output_files(flags: &OutputFlags, env: Environment<'_>) -> Vec<PathBuf> {
+    let mut flags = flags.clone();
+    let named: Vec<PathBuf> = output_paths(&mut flags).into_iter().filter_map(Option::take).collect();
+    let images = env("BUILDER_OUTPUT").filter(|path| !path.is_empty()).map(PathBuf::from);
+    named.into_iter().chain(images).filter(|path| path.is_absolute()).collect()
+}
+
+/// Kaniko's variables for booleans that say neither: warnings. For Kaniko, too, they are as if they were not set.
+pub(crate) fn unreadable_variables(env: Environment<'_>) -> impl Iterator<Item = String> {
+    let said = LENIENT_VARIABLES.into_iter().filter_map(|name| Some((name, env(name)?)));
+    let unreadable = said.filter(|(_, value)| !value.is_empty() && parse_boolean(value).is_err());
+    unreadable.map(|(name, value)| format!("{name} has no effect: expected true or false, not {value:?}"))
 }
 
 /// What the image's documents are like.

@@ -75,7 +75,7 @@ fn cache_directory(line: &CommandLine) -> Result<Option<Store>, Failure> {
 }
 
 /// Where the cache is by default.
-const DEFAULT_CACHE: &str = "/cache";
+pub(crate) const DEFAULT_CACHE: &str = "/cache";
 
 /// Whether the cache directory is there. Our images have an empty `/cache` to mount something at; without a mount it is
 /// none: what is written there would go with the container, and in place it would hide the built image's `/cache`.

@@ -15,7 +15,8 @@ use crate::image::Reference;
 /// Kaniko's name of an image without a destination.
 const UNNAMED: &str = "docker.io/unset-repo/unset-image-name:latest";
 
-/// Writes an archive for `docker load`, `podman load` and `skopeo copy docker-archive:`.
+/// Writes an archive for `docker load`, `podman load` and `skopeo copy docker-archive:`. A new file is there when it is
+/// whole. One that is there is written to as it is: it may be a pipe, a device such as `/dev/stdout`, or a mounted file.
 ///
 /// # Source
 /// `docker save`: `manifest.json`, `sha256:<config>`, `<hex>.tar.gz` layers, as Kaniko names them.
@@ -26,9 +27,28 @@ pub(super) fn write(
     materials: &Materials<'_>,
     services: &Services<'_>,
 ) -> Result<(), BuildError> {
-    let temporary = path.with_extension("partial");
-    let file = File::create(&temporary).map_err(BuildError::file("create", &temporary))?;
-    let failed = |error| BuildError::file("write", &temporary)(error);
+    if path.symlink_metadata().is_ok() {
+        return write_to(image, path, destinations, materials, services);
+    }
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        fs::create_dir_all(parent).map_err(BuildError::file("create", parent))?;
+    }
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".partial");
+    let temporary = Path::new(&temporary);
+    write_to(image, temporary, destinations, materials, services)?;
+    fs::rename(temporary, path).map_err(BuildError::file("write", path))
+}
+
+fn write_to(
+    image: &Image,
+    path: &Path,
+    destinations: &[Reference],
+    materials: &Materials<'_>,
+    services: &Services<'_>,
+) -> Result<(), BuildError> {
+    let file = File::create(path).map_err(BuildError::file("create", path))?;
+    let failed = |error| BuildError::file("write", path)(error);
     let mut archive = tar::Builder::new(BufWriter::new(file));
     append(&mut archive, &image.manifest.config.digest.to_string(), &image.config_bytes).map_err(failed)?;
     let mut names: Vec<String> = Vec::new();
@@ -43,8 +63,7 @@ pub(super) fn write(
         names.push(name);
     }
     append(&mut archive, "manifest.json", &manifest(image, destinations, &names)).map_err(failed)?;
-    archive.into_inner().and_then(|mut writer| writer.flush()).map_err(failed)?;
-    fs::rename(&temporary, path).map_err(BuildError::file("write", path))
+    archive.into_inner().and_then(|mut writer| writer.flush()).map_err(failed)
 }
 
 fn manifest(image: &Image, destinations: &[Reference], layers: &[String]) -> Vec<u8> {

@@ -26,6 +26,8 @@ pub struct GitSource {
     pub depth: u32,
     /// Whether the certificate of an https remote counts.
     pub verify_tls: bool,
+    /// Whether an ignore file in it counts: for Kaniko's contexts, not for BuildKit's.
+    pub reads_ignore_file: bool,
 }
 
 /// How a commit is named.
@@ -90,6 +92,7 @@ impl GitSource {
             containing: None,
             depth: 1,
             verify_tls: true,
+            reads_ignore_file: false,
         };
         source.set_fragment(fragment)?;
         let mut seen = Vec::new();
@@ -104,7 +107,7 @@ impl GitSource {
     }
 
     /// Reads what follows `git://` in Kaniko's `--context`: `HOST/PATH[#REFERENCE[#COMMIT]]`, which
-    /// is fetched over `scheme`; `.git` stays, submodules do not come along.
+    /// is fetched over `scheme`; `.git` stays, submodules do not come along, an ignore file counts.
     ///
     /// # Errors
     /// See [`GitSourceError`].
@@ -116,6 +119,7 @@ impl GitSource {
         let mut source = Self::parse(&format!("{scheme}://{}", parts.next().unwrap_or_default()))?;
         source.keep_git_dir = source.keep_git_dir.or(Some(true));
         source.submodules = false;
+        source.reads_ignore_file = true;
         let mut next = || parts.next().filter(|part| !part.is_empty());
         let (reference, commit) = (next(), next());
         if parts.next().is_some() {
