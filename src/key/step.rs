@@ -88,7 +88,8 @@ fn mount_options(mount: &Mount) -> String {
             };
             format!("cache {id:?} {target:?} {sharing} {readonly} {source:?} {mode:o} {uid} {gid}")
         }
-        Mount::Tmpfs { target, size_bytes } => format!("tmpfs {target:?} {size_bytes:?}"),
+        Mount::Tmpfs { target, size_bytes, readonly: false } => format!("tmpfs {target:?} {size_bytes:?}"),
+        Mount::Tmpfs { target, size_bytes, readonly: true } => format!("tmpfs {target:?} {size_bytes:?} readonly"),
         Mount::Secret { id, target, env, required: _, mode, uid, gid } => {
             format!("secret {id:?} {target:?} {env:?} {mode:o} {uid} {gid}")
         }

@@ -76,13 +76,14 @@ fn proxies_and_secret_requirement_are_in_no_key() {
 
 #[test]
 fn every_other_field_changes_the_key() {
-    let changes: [fn(&mut RunOp); 6] = [
+    let changes: [fn(&mut RunOp); 7] = [
         |op| op.argv = vec!["/bin/sh".into(), "-cmake".into()],
         |op| op.env.push(("A".into(), String::new())),
         |op| op.user = "1".into(),
         |op| op.workdir = "/x".into(),
         |op| op.network = Network::None,
-        |op| op.mounts.push(Mount::Tmpfs { target: "/t".into(), size_bytes: None }),
+        |op| op.mounts.push(Mount::Tmpfs { target: "/t".into(), size_bytes: None, readonly: false }),
+        |op| op.mounts.push(Mount::Tmpfs { target: "/t".into(), size_bytes: None, readonly: true }),
     ];
     let root = root();
     let mut keys = vec![run_key(&root, "", &run_op(), &[]).key, run_key(&root, "salt", &run_op(), &[]).key];

@@ -207,6 +207,8 @@ pub enum Mount {
         target: String,
         /// Bytes; `None` is unlimited.
         size_bytes: Option<u64>,
+        /// Writes are refused.
+        readonly: bool,
     },
     /// `type=secret`.
     Secret {

@@ -136,6 +136,8 @@ pub enum MountKind {
     Tmpfs {
         /// Bytes; `None` is unlimited.
         size_bytes: Option<u64>,
+        /// Writes are refused (in place: not).
+        readonly: bool,
     },
 }
 

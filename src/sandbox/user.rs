@@ -5,7 +5,7 @@
 pub(super) struct User {
     pub(super) uid: u32,
     pub(super) gid: u32,
-    /// Supplementary groups; only when no group was asked for.
+    /// Supplementary groups, the user's own among them; those of the files only when a user without a group was asked for.
     pub(super) groups: Vec<u32>,
     pub(super) home: String,
 }
@@ -21,7 +21,7 @@ const MAX_ID: u32 = i32::MAX as u32;
 /// A sentence for the user: an unknown name or a number out of range.
 ///
 /// # Source
-/// moby/sys/user, `GetExecUser`.
+/// moby/sys/user, `GetExecUser`; BuildKit, `executor/oci`, `GetUser` and `ensureAdditionalGids`.
 pub(super) fn resolve(spec: &str, passwd: &[u8], group: &[u8]) -> Result<User, String> {
     let (name, group_name) = spec.split_once(':').unwrap_or((spec, ""));
     let name = if name.is_empty() { "0" } else { name };
@@ -35,6 +35,9 @@ pub(super) fn resolve(spec: &str, passwd: &[u8], group: &[u8]) -> Result<User, S
         user.gid = group_id(group_name, group)?;
     } else if let Some(login) = login {
         user.groups = groups_of(&login, group);
+    }
+    if !user.groups.contains(&user.gid) {
+        user.groups.insert(0, user.gid);
     }
     Ok(user)
 }
@@ -111,13 +114,13 @@ mod tests {
     #[test]
     fn names_and_numbers() {
         assert_eq!(ids(""), (0, 0, vec![0, 4], "/root".into()));
-        assert_eq!(ids("app"), (1000, 1001, vec![4, 44], "/home/app".into()));
+        assert_eq!(ids("app"), (1000, 1001, vec![1001, 4, 44], "/home/app".into()));
         assert_eq!(ids("1000"), ids("app"));
-        assert_eq!(ids("app:staff"), (1000, 50, vec![], "/home/app".into()));
-        assert_eq!(ids("app:77"), (1000, 77, vec![], "/home/app".into()));
-        assert_eq!(ids("4242"), (4242, 0, vec![], "/".into()));
-        assert_eq!(ids("4242:4243"), (4242, 4243, vec![], "/".into()));
-        assert_eq!(ids("7"), (7, 0, vec![], "/".into()), "a number is no name");
+        assert_eq!(ids("app:staff"), (1000, 50, vec![50], "/home/app".into()));
+        assert_eq!(ids("app:77"), (1000, 77, vec![77], "/home/app".into()));
+        assert_eq!(ids("4242"), (4242, 0, vec![0], "/".into()));
+        assert_eq!(ids("4242:4243"), (4242, 4243, vec![4243], "/".into()));
+        assert_eq!(ids("7"), (7, 0, vec![0], "/".into()), "a number is no name");
     }
 
     #[test]

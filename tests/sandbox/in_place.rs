@@ -50,24 +50,28 @@ fn steps_in_place() {
     fs::write(source.join("d/f"), "f").unwrap();
     fs::create_dir("/full").unwrap();
     fs::write("/full/own", "own").unwrap();
+    fs::create_dir("/hidden").unwrap();
+    fs::set_permissions("/hidden", fs::Permissions::from_mode(0o700)).unwrap();
     let before = Path::new("/full").metadata().unwrap().mtime();
 
     let mounts = vec![
         bind(secret, "/run/secrets/token", true),
         bind(cache, "/root/.cache", false),
         bind(source, "/full", true),
-        mount(MountKind::Tmpfs { size_bytes: None }, "/scratch"),
+        mount(MountKind::Tmpfs { size_bytes: None, readonly: false }, "/scratch"),
+        mount(MountKind::Tmpfs { size_bytes: None, readonly: false }, "/hidden"),
         bind(secret, "/dev/pipes/script", true),
     ];
-    let script = "stat -c %a /run/secrets/token; cat /run/secrets/token /dev/pipes/script /full/d/f; ls /full; echo c > /root/.cache/c; \
+    let script = "stat -c %a /run/secrets/token /scratch /hidden; cat /run/secrets/token /dev/pipes/script /full/d/f; ls /full; echo c > /root/.cache/c; \
                   touch /scratch/x /full/x /kept; sleep 1000 & (sleep 1000 &); echo $HOME $FROM_TEST; cat /proc/$PPID/environ | wc -c";
     let ended = run(&Process { mounts: mounts.clone(), ..process(script) });
-    assert_eq!(ended.stdout, "400\ns3crets3cretfd\n/root\n0\n", "{}", ended.stderr);
+    assert_eq!(ended.stdout, "400\n1777\n700\ns3crets3cretfd\n/root\n0\n", "{}", ended.stderr);
     assert_eq!(ended.exit, Exit::Code(0));
     for gone in ["/run", "/scratch", "/dev/pipes", "/root"] {
         assert!(!Path::new(gone).exists(), "{gone}");
     }
     assert_eq!(tree(Path::new("/full")), ["own"]);
+    assert_eq!(Path::new("/hidden").metadata().unwrap().permissions().mode() & 0o7777, 0o700);
     assert_eq!(Path::new("/full").metadata().unwrap().mtime(), before);
     assert_eq!(tree(cache), ["c"]);
     assert_eq!(tree(source), ["d/", "d/f"]);
@@ -90,7 +94,7 @@ fn steps_in_place() {
     let unknown = run_on(&sandbox, &Process { user: "ghost".into(), ..process("true") }, &Root::InPlace);
     assert!(matches!(unknown, Err(SandboxError::Step(_))));
 
-    for path in ["/tmp/source", "/tmp/cache", "/full"] {
+    for path in ["/tmp/source", "/tmp/cache", "/full", "/hidden"] {
         fs::remove_dir_all(path).unwrap();
     }
     fs::remove_file(secret).unwrap();

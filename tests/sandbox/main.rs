@@ -72,7 +72,7 @@ fn other_users_have_no_capabilities() {
     let process =
         Process { user: "app".into(), ..process("id; cat /proc/self/status; echo $HOME; echo ok > /dev/stdout") };
     let text = fixture.ok(&process);
-    assert!(text.starts_with("uid=1000(app) gid=1001(app) groups=44(video)\n"), "{text}");
+    assert!(text.starts_with("uid=1000(app) gid=1001(app) groups=44(video),1001(app)\n"), "{text}");
     assert!(text.contains("CapEff:\t0000000000000000\n") && text.ends_with("/home/app\nok\n"), "{text}");
 }
 

@@ -20,7 +20,7 @@ fn mount_points_leave_no_trace() {
         bind(&secret, "/run/secrets/token", true),
         bind(&secret, "/dev/pipes/script", true),
         bind(&secret, "/etc/deep/er/file", true),
-        mount(MountKind::Tmpfs { size_bytes: Some(1 << 20) }, "/cache"),
+        mount(MountKind::Tmpfs { size_bytes: Some(1 << 20), readonly: false }, "/cache"),
         bind(&secret, "/cache/inner", true),
     ];
     let text = fixture
@@ -87,7 +87,7 @@ fn mounts_of_every_kind() {
         mount(MountKind::Discard { source: source.join("f") }, "/discard-file"),
         mount(layers("/link", false), "/layers"),
         mount(layers("/d/b", true), "/layer-file"),
-        mount(MountKind::Tmpfs { size_bytes: Some(4096) }, "/small"),
+        mount(MountKind::Tmpfs { size_bytes: Some(4096), readonly: false }, "/small"),
     ];
     let script = "touch /ro/x 2>/dev/null || echo ro; echo rw > /rw/new; echo lost > /discard/f; cat /discard/f; echo lost > /discard-file; \
                   cat /layers/a /layers/b /layer-file; touch /layers/x 2>/dev/null || echo ro; echo w > /layer-file; \

@@ -79,7 +79,9 @@ impl Evaluator<'_> {
             }
             // Claimed before.
             Mount::Cache { .. } => {}
-            Mount::Tmpfs { target, size_bytes } => prepared.add(target, MountKind::Tmpfs { size_bytes: *size_bytes }),
+            Mount::Tmpfs { target, size_bytes, readonly } => {
+                prepared.add(target, MountKind::Tmpfs { size_bytes: *size_bytes, readonly: *readonly });
+            }
             Mount::Secret { .. } => self.secret(mount, prepared)?,
             Mount::Ssh { .. } => self.ssh(mount, prepared)?,
         }

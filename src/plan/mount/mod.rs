@@ -195,9 +195,11 @@ impl MountContext<'_> {
         match request.kind {
             MountType::Bind => self.bind(request),
             MountType::Cache => self.cache(request),
-            MountType::Tmpfs => {
-                Ok(Mount::Tmpfs { target: self.target(&request.target)?, size_bytes: request.size_bytes })
-            }
+            MountType::Tmpfs => Ok(Mount::Tmpfs {
+                target: self.target(&request.target)?,
+                size_bytes: request.size_bytes,
+                readonly: request.readonly == Some(true),
+            }),
             MountType::Secret => self.secret(request),
             MountType::Ssh => self.ssh(request, agents),
         }

@@ -131,7 +131,7 @@ fn caches_have_a_namespace() {
 
 #[test]
 fn other_mounts() {
-    let tmpfs = |size_bytes| Mount::Tmpfs { target: "/t".into(), size_bytes };
+    let tmpfs = |size_bytes| Mount::Tmpfs { target: "/t".into(), size_bytes, readonly: false };
     let secret = |target: Option<&str>, env: Option<&str>, required| Mount::Secret {
         id: "s".into(),
         target: target.map(str::to_owned),
@@ -143,6 +143,8 @@ fn other_mounts() {
     };
     for (text, mount) in [
         ("type=tmpfs,target=/t", tmpfs(None)),
+        ("type=tmpfs,target=/t,ro", Mount::Tmpfs { target: "/t".into(), size_bytes: None, readonly: true }),
+        ("type=tmpfs,target=/t,ro=false", tmpfs(None)),
         ("type=tmpfs,target=/t,size=128m", tmpfs(Some(128 << 20))),
         ("type=secret,id=s", secret(Some("/run/secrets/s"), None, false)),
         ("type=secret,source=s", secret(Some("/run/secrets/s"), None, false)),

@@ -60,15 +60,17 @@ impl Mountpoints {
         Ok(path)
     }
 
-    /// Like [`Self::place`], but what is there now, unless it is an empty directory, steps aside.
+    /// Like [`Self::place`], but what is there now steps aside.
     pub(super) fn place_instead(&mut self, target: &str, directory: bool) -> Result<PathBuf, Failure> {
         let (path, missing) = resolve(target)?;
-        if !missing.is_empty() || (directory && is_empty_directory(&path)) {
+        if !missing.is_empty() {
             return self.place(target, directory);
         }
-        let what = || format!("put aside what is at {target}");
-        let made = replace(&path, directory, self.0.len()).during(what)?;
-        self.0.push(Done::Made(made));
+        match replace(&path, directory, self.0.len()) {
+            // A mount point cannot step aside; it is emptied in the end, not removed.
+            Err(Errno::BUSY) if directory && is_empty_directory(&path) => {}
+            made => self.0.push(Done::Made(made.during(|| format!("put aside what is at {target}"))?)),
+        }
         Ok(path)
     }
 

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, StatVfsMountFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
@@ -28,6 +28,8 @@ pub(super) struct Tree {
     pub(super) descriptor: OwnedFd,
     pub(super) directory: bool,
     read_only: bool,
+    /// Its root gets the mode of the directory that it is put onto.
+    like_place: bool,
 }
 
 impl Tree {
@@ -42,7 +44,7 @@ impl Tree {
         }
         fsconfig_create(&context)?;
         let descriptor = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags)?;
-        Ok(Self { descriptor, directory: true, read_only: false })
+        Ok(Self { descriptor, directory: true, read_only: false, like_place: false })
     }
 
     /// Another view of what is at `path`, with everything mounted below it.
@@ -60,7 +62,7 @@ impl Tree {
     fn opened(descriptor: OwnedFd) -> Result<Self, Errno> {
         let mode = rustix::fs::fstat(&descriptor)?.st_mode;
         let directory = rustix::fs::FileType::from_raw_mode(mode).is_dir();
-        Ok(Self { descriptor, directory, read_only: false })
+        Ok(Self { descriptor, directory, read_only: false, like_place: false })
     }
 
     pub(super) fn read_only(self) -> Self {
@@ -79,6 +81,12 @@ impl Tree {
 
     /// Puts it at a place that is made when missing.
     pub(super) fn attach_at(self, target: &str, mountpoints: &mut Mountpoints) -> Result<(), Failure> {
+        let present = self.like_place.then(|| std::fs::metadata(target).ok()).flatten();
+        if let Some(directory) = present {
+            let mode = Mode::from_raw_mode(directory.mode() & 0o7777);
+            rustix::fs::chmodat(&self.descriptor, c".", mode, AtFlags::empty())
+                .during(|| format!("set the mode of {target}"))?;
+        }
         let path = mountpoints.place(target, self.directory)?;
         self.attach(&path).map_err(|errno| unmountable(target, errno))?;
         mountpoints.mounted(path);
@@ -174,14 +182,19 @@ pub(super) fn open(mount: &Mount, scratch: &Path, user_xattr: bool) -> Result<Tr
             let tree = stack(lowers, source, scratch, user_xattr).during(what)?;
             Ok(if *writable { tree } else { tree.read_only() })
         }
-        MountKind::Tmpfs { size_bytes } => tmpfs(*size_bytes).during(what),
+        MountKind::Tmpfs { size_bytes, readonly } => {
+            let tree = tmpfs(*size_bytes).during(what)?;
+            Ok(if *readonly { tree.read_only() } else { tree })
+        }
     }
 }
 
+/// As runc mounts it: an existing directory keeps its mode, a new one is for everybody.
 fn tmpfs(size_bytes: Option<u64>) -> Result<Tree, Errno> {
     // Without an option the kernel takes half of the memory.
     let size = size_bytes.unwrap_or(0).to_string();
-    Tree::new("tmpfs", &[("size", &size), ("mode", "1777")], MountAttrFlags::MOUNT_ATTR_NOSUID)
+    let tree = Tree::new("tmpfs", &[("size", &size), ("mode", "1777")], MountAttrFlags::MOUNT_ATTR_NOSUID)?;
+    Ok(Tree { like_place: true, ..tree })
 }
 
 /// The file or directory `source` of a stack of layers; what is written stays in `scratch`.

@@ -29,8 +29,10 @@ pub(super) fn place(mount: &Mount, mountpoints: &mut Mountpoints) -> Result<(), 
     let what = || format!("put {} into place", mount.target);
     let metadata = source_of(mount).map(fs::metadata).transpose().during(what)?;
     let directory = metadata.as_ref().is_none_or(Metadata::is_dir);
+    // A directory in memory has the mode of the one that it hides.
+    let empty_mode = fs::metadata(&mount.target).map_or(0o1777, |hidden| hidden.mode() & 0o7777);
     let path = mountpoints.place_instead(&mount.target, directory)?;
-    let stand_in = fill(mount, metadata.as_ref(), &path).during(what);
+    let stand_in = fill(mount, metadata.as_ref(), &path, empty_mode).during(what);
     // Even half a copy must go.
     let (kind, result) = match stand_in {
         Ok(kind) => (kind, Ok(())),
@@ -47,9 +49,10 @@ fn source_of(mount: &Mount) -> Option<&Path> {
     }
 }
 
-fn fill(mount: &Mount, metadata: Option<&Metadata>, path: &Path) -> io::Result<StandIn> {
+/// `empty_mode` is for what has no source.
+fn fill(mount: &Mount, metadata: Option<&Metadata>, path: &Path, empty_mode: u32) -> io::Result<StandIn> {
     let (Some(source), Some(metadata)) = (source_of(mount), metadata) else {
-        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o1777))?;
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(empty_mode))?;
         return Ok(StandIn::Copy);
     };
     if metadata.file_type().is_socket() {

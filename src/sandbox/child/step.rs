@@ -165,9 +165,11 @@ fn exec(spec: &Spec, user: &User) -> i32 {
 }
 
 fn call(path: &Path, spec: &Spec, user: &User) -> Errno {
-    let has_home = spec.env.iter().any(|(name, _)| name == "HOME");
+    // As runc: an empty HOME is none.
+    let given = spec.env.iter().filter(|(name, value)| name != "HOME" || !value.is_empty());
+    let has_home = given.clone().any(|(name, _)| name == "HOME");
     let home = (!has_home).then(|| format!("HOME={}", user.home));
-    let env = spec.env.iter().map(|(name, value)| format!("{name}={value}")).chain(home);
+    let env = given.map(|(name, value)| format!("{name}={value}")).chain(home);
     let strings =
         |list: Vec<String>| -> Option<Vec<CString>> { list.into_iter().map(|text| CString::new(text).ok()).collect() };
     let path = CString::new(path.as_os_str().as_encoded_bytes()).ok();
