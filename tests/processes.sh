@@ -35,7 +35,7 @@ RUN sleep 4321 & (sleep 4321 &) ; (setsid sh -c 'sleep 4321 & sleep 4321' > /dev
 RUN ! grep -l '432[1]' /proc/[0-9]*/cmdline 2>/dev/null && ! grep -h '^State:.*zombie' /proc/[0-9]*/status 2>/dev/null
 D
 printf 'FROM %s/base:1\nRUN exit 42\n' "$registry" >"$work/context/Dockerfile.code"
-printf 'FROM %s/base:1\nRUN kill -s USR1 $$\n' "$registry" >"$work/context/Dockerfile.signal"
+printf 'FROM %s/base:1\nRUN ulimit -t 1; while :; do :; done\n' "$registry" >"$work/context/Dockerfile.signal"
 printf 'FROM %s/base:1\nRUN touch /started; echo started; sleep 4322 & setsid sleep 4322 & sleep 4322\n' "$registry" >"$work/context/Dockerfile.endless"
 printf 'FROM %s/base:1\nRUN f() { f | f & f; }; f\n' "$registry" >"$work/context/Dockerfile.fork"
 printf 'FROM %s/base:1\nRUN tail -c 1000000000 /dev/zero\n' "$registry" >"$work/context/Dockerfile.memory"
@@ -62,7 +62,7 @@ for sandbox in overlay userns; do
     tar -xOf "$work/image.tar" --wildcards '*.tar.gz' | tar -tzi --ignore-zeros | grep -E '^(etc/(hosts|resolv.conf)|dev/.)' && wrong "mount points are in the image"
     build -f Dockerfile.code && wrong "no failure" || [ $? = 42 ] || wrong "$sandbox: exit code"
     build -f Dockerfile.signal && wrong "no failure" || [ $? = 255 ] || wrong "$sandbox: exit code of a signal"
-    grep -q 'killed by signal 10' "$work/log" || wrong "$sandbox: the signal is not told"
+    grep -q 'killed by signal 9' "$work/log" || wrong "$sandbox: the signal is not told"
     for signal in TERM INT; do
         endless setsid
         kill -s $signal $executor

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -78,10 +78,12 @@ impl Standard {
         })
     }
 
-    /// Puts it in place, in the root that the process is in by now.
-    pub(super) fn attach(self, mountpoints: &mut Mountpoints) -> Result<(), Failure> {
+    /// Puts it in place, in the root that the process is in by now; `/proc` is left to the step.
+    pub(super) fn attach(self, mountpoints: &mut Mountpoints) -> Result<Processes, Failure> {
         ["/proc", "/sys", "/dev"].into_iter().try_for_each(make_lasting)?;
-        self.proc.attach_at("/proc", mountpoints)?;
+        let proc = mountpoints.place("/proc", true)?;
+        self.proc.attach(&proc).during(|| "mount /proc".into())?;
+        mountpoints.mounted(proc.clone());
         self.sys.attach_at("/sys", mountpoints)?;
         if let Some(cgroup) = self.cgroup {
             // Where the kernel has no such directory there is nothing to see.
@@ -98,8 +100,30 @@ impl Standard {
         if let Some(mqueue) = self.mqueue {
             mqueue.attach(&dev.join("mqueue")).during(|| "mount /dev/mqueue".into())?;
         }
-        cover(&dev)?;
-        name_resolution(&dev, mountpoints)
+        name_resolution(&dev, mountpoints)?;
+        Ok(Processes { place: proc, dev })
+    }
+}
+
+/// `/proc` shows the PID namespace that whoever mounts it is in: that around the step's, so far.
+#[derive(Debug)]
+pub(super) struct Processes {
+    place: PathBuf,
+    dev: PathBuf,
+}
+
+impl Processes {
+    /// Mounts the step's own one on top, and hides what it says of the host; to be done by the step's process.
+    ///
+    /// In a user namespace the kernel wants to see another whole one while it mounts it.
+    pub(super) fn attach(self) -> Result<(), Failure> {
+        match Tree::new("proc", &[], NOTHING_SPECIAL).and_then(|proc| proc.attach(&self.place)) {
+            Ok(()) | Err(Errno::PERM) => {}
+            Err(errno) => return Err(errno).during(|| "mount /proc".into()),
+        }
+        cover(&self.dev)?;
+        let _ = std::fs::remove_dir(self.dev.join(EMPTY));
+        Ok(())
     }
 }
 
@@ -186,7 +210,6 @@ fn name_resolution(dev: &Path, mountpoints: &mut Mountpoints) -> Result<(), Fail
         tree.read_only().attach_at(target, mountpoints)?;
         let _ = std::fs::remove_file(dev.join(name));
     }
-    let _ = std::fs::remove_dir(dev.join(EMPTY));
     Ok(())
 }
 

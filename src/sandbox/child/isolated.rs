@@ -45,9 +45,11 @@ pub(super) fn leave_network() -> Result<(), Errno> {
     system::loopback_up(socket(AddressFamily::INET, SocketType::DGRAM, None)?)
 }
 
-/// The first process of the new PID namespace, from here to its end.
+/// The first process of the new PID namespace, from here to its end. The step gets one inside it.
 fn isolate(spec: &Spec, place: &Isolated, channel: &UnixStream) -> Result<(), Failure> {
     die_with_parent()?;
+    // As with runc, the step is process 1.
+    system::unshare(UnshareFlags::NEWPID).during(|| "enter the step's PID namespace".into())?;
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", private).during(|| "make mounts private".into())?;
     // Seccomp profiles of containers refuse this even where they let one mount.
@@ -58,7 +60,7 @@ fn isolate(spec: &Spec, place: &Isolated, channel: &UnixStream) -> Result<(), Fa
     let user = step::user(&spec.user)?;
     make_workdir(&spec.workdir, &user)?;
     let mut mountpoints = Mountpoints::default();
-    standard.attach(&mut mountpoints)?;
+    let processes = standard.attach(&mut mountpoints)?;
     for (target, tree) in mounts {
         tree.attach_at(target, &mut mountpoints)?;
     }
@@ -66,7 +68,7 @@ fn isolate(spec: &Spec, place: &Isolated, channel: &UnixStream) -> Result<(), Fa
     make_workdir(&spec.workdir, &user)?;
     mountpoints.settle();
     hide_from_step()?;
-    let ended = init::run(channel, Scope::Namespace, || step::execute(spec, &user))?;
+    let ended = init::run(channel, Scope::Namespace, || processes.attach().and_then(|()| step::execute(spec, &user)))?;
     mountpoints.undo();
     ended.send(channel);
     Ok(())

@@ -2,8 +2,8 @@
 //! but a socket (as standard input) and two pipes.
 //!
 //! ```text
-//! executor ── helper ── init (process 1 of a new PID namespace) ── step      isolated
-//! executor ── helper (child subreaper) ── step                               in place
+//! executor ── helper ── init (process 1 of a PID namespace) ── step (process 1 of another)      isolated
+//! executor ── helper (child subreaper) ── step                                                  in place
 //! ```
 //! The one above the step reaps orphans, notices when the executor goes away, kills what the
 //! step left running and says over the socket how the step ended.
