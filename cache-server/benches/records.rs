@@ -2,13 +2,16 @@
 //!
 //! `cargo bench -p cache-server --bench records -- [RECORDS] [BUILDERS]`, by default 1,000,000 and
 //! 200. It starts the program itself, or the one that `CACHE_SERVER` names, on loopback, with its data in a
-//! temporary directory (about 6 KB per record).
+//! temporary directory (about 6 KB per record), or in the one that `DATA` names; where that has an index, the
+//! records are taken to be there. `STORE` names a place in an object store instead; then starts without and with a copy
+//! of the index are measured.
 
 #![allow(clippy::expect_used, clippy::print_stdout)]
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -27,11 +30,11 @@ struct Server {
 }
 
 impl Server {
-    fn start(data: &Path) -> Self {
+    fn start(place: &[OsString]) -> Self {
         let begin = Instant::now();
         let other = std::env::var_os("CACHE_SERVER");
         let mut command = Command::new(other.unwrap_or_else(|| env!("CARGO_BIN_EXE_cache-server").into()));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--quiet", "--data"]).arg(data);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--quiet"]).args(place);
         let mut process = command.stdout(Stdio::piped()).spawn().expect("cache-server starts");
         let mut line = String::new();
         BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line).expect("one line");
@@ -215,18 +218,46 @@ fn main() {
     let records = numbers.first().copied().unwrap_or(1_000_000);
     let builders = numbers.get(1).copied().unwrap_or(200) as usize;
     let directory = tempfile::tempdir().expect("temporary directory");
-    let data = directory.path().join("data");
-    let server = Server::start(&data);
-    fill(&server, records);
-    println!("memory after that: {} MiB", server.memory());
-    let mut server = server;
+    let data = std::env::var_os("DATA").map_or_else(|| directory.path().join("data"), PathBuf::from);
+    match std::env::var_os("STORE") {
+        Some(store) => in_store(store, &data, records),
+        None => in_directory(&data, records, builders),
+    }
+}
+
+fn in_directory(data: &Path, records: u64, builders: usize) {
+    let place = ["--data".into(), data.into()];
+    let is_filled = data.join("index.redb").exists();
+    let mut server = Server::start(&place);
+    if !is_filled {
+        fill(&server, records);
+        println!("memory after that: {} MiB", server.memory());
+    }
     for signal in ["TERM", "KILL"] {
         server.stop(signal);
-        server = Server::start(&data);
+        server = Server::start(&place);
         println!("start after {signal}: {:?}, {} MiB", server.start, server.memory());
     }
     look_up(&server, records);
+    println!("memory after that: {} MiB", server.memory());
     build_together(&server, builders);
     println!("memory at the end: {} MiB", server.memory());
+    server.stop("TERM");
+}
+
+fn in_store(store: OsString, copy: &Path, records: u64) {
+    let place = ["--store".into(), store];
+    let kept = [&place[..], &["--data".into(), copy.into()]].concat();
+    let mut server = Server::start(&place);
+    println!("first start: {:?}, {} MiB", server.start, server.memory());
+    if server.connect().call("GET", &format!("/v2/cache/manifests/{}", key(records - 1)), "", b"").0 != 200 {
+        fill(&server, records);
+    }
+    for (name, place) in [("without a copy", &place[..]), ("making one", &kept), ("with it", &kept)] {
+        server.stop("KILL");
+        server = Server::start(place);
+        println!("start {name}: {:?}, {} MiB", server.start, server.memory());
+    }
+    look_up(&server, records);
     server.stop("TERM");
 }

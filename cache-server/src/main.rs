@@ -206,9 +206,8 @@ async fn run(flags: ServeFlags) -> Result<(), Box<dyn Error>> {
 async fn open(place: StoragePlace, redirect: bool, policy: Policy) -> Result<Arc<Storage>, Box<dyn Error>> {
     let opened = spawn_blocking(move || match place {
         StoragePlace::Directory(path) => Storage::open(&path, policy),
-        StoragePlace::Store(address) => {
-            Storage::open_store(&address, policy).map(|storage| if redirect { storage.redirecting() } else { storage })
-        }
+        StoragePlace::Store(address, copy) => Storage::open_store(&address, copy.as_deref(), policy)
+            .map(|storage| if redirect { storage.redirecting() } else { storage }),
     });
     Ok(Arc::new(opened.await??))
 }

@@ -26,7 +26,7 @@ pub(crate) fn collect(flags: &GcFlags) -> Result<(), Box<dyn Error>> {
 fn open(flags: &PlaceFlags, policy: Policy) -> Result<Storage, Box<dyn Error>> {
     Ok(match place(flags.data.clone(), flags.store.clone())? {
         StoragePlace::Directory(path) => told(Storage::open_existing(&path, policy)?)?,
-        StoragePlace::Store(address) => Storage::open_store(&address, policy)?,
+        StoragePlace::Store(address, _) => Storage::open_store(&address, None, policy)?,
     })
 }
 

@@ -16,6 +16,8 @@ mod cache_api;
 mod clients;
 #[path = "conformance.rs"]
 mod conformance;
+#[path = "objects/copies.rs"]
+mod copies;
 #[path = "eviction.rs"]
 mod eviction;
 #[path = "objects/journal.rs"]

@@ -55,14 +55,15 @@ pub(crate) struct Configuration {
 #[derive(Debug, Clone)]
 pub(crate) enum StoragePlace {
     Directory(PathBuf),
-    Store(StoreAddress),
+    /// An object store, and a directory for the copy of its index.
+    Store(StoreAddress, Option<PathBuf>),
 }
 
 impl std::fmt::Display for StoragePlace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Directory(path) => path.display().fmt(f),
-            Self::Store(address) => address.fmt(f),
+            Self::Store(address, _) => address.fmt(f),
         }
     }
 }
@@ -78,8 +79,6 @@ pub(crate) enum ConfigurationError {
     Telemetry(#[from] CollectorError),
     #[error("no place for data: pass --data DIR or --store URL")]
     NoData,
-    #[error("both a data directory and a store are set: there can be one of them")]
-    TwoPlaces,
     #[error(
         "refusing to listen on {0} without credentials: whoever reaches that address could read, write and delete \
          everything; configure --tokens, --htpasswd or [[oidc]], or pass --anonymous=read or --anonymous=write"
@@ -275,13 +274,12 @@ fn provider(settings: OidcSettings) -> Result<Provider, IssuerError> {
     })
 }
 
-/// There must be one place, and not two.
+/// There must be one.
 pub(crate) fn place(data: Option<PathBuf>, store: Option<StoreAddress>) -> Result<StoragePlace, ConfigurationError> {
     match (data, store) {
         (Some(data), None) => Ok(StoragePlace::Directory(data)),
-        (None, Some(store)) => Ok(StoragePlace::Store(store)),
+        (copy, Some(store)) => Ok(StoragePlace::Store(store, copy)),
         (None, None) => Err(ConfigurationError::NoData),
-        (Some(_), Some(_)) => Err(ConfigurationError::TwoPlaces),
     }
 }
 

@@ -25,18 +25,19 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "HOST:PORT", env = "CACHE_SERVER_LISTEN")]
     pub(crate) listen: Option<String>,
 
-    /// Directory that holds all content; made if absent
+    /// Directory that holds all content, or with --store a copy of its index; made if absent
     ///
-    /// One server at a time. The server may be killed at any moment.
+    /// One server at a time. The server may be killed at any moment. With --store it holds a copy of the index, so
+    /// that a restart reads only what changed meanwhile; without, that copy is in TMPDIR and ends with the process.
     #[arg(long, value_name = "DIR", env = "CACHE_SERVER_DATA")]
     pub(crate) data: Option<PathBuf>,
 
-    /// Place in an object store that holds all content, instead of a directory: s3://BUCKET/PREFIX,
+    /// Place in an object store that holds all content: s3://BUCKET/PREFIX,
     /// gs://BUCKET/PREFIX or az://CONTAINER/PREFIX
     ///
     /// Any number of servers may use it at the same time. Credentials and endpoint come from the
     /// usual variables, such as AWS_ACCESS_KEY_ID, AWS_REGION and AWS_ENDPOINT_URL.
-    #[arg(long, value_name = "URL", env = "CACHE_SERVER_STORE", conflicts_with = "data")]
+    #[arg(long, value_name = "URL", env = "CACHE_SERVER_STORE")]
     pub(crate) store: Option<StoreAddress>,
 
     /// Send clients to the object store for blobs: with signed addresses, good for 15 minutes

@@ -13,6 +13,8 @@
 //!   uploads/<uuid>/data             what came of it,
 //!   uploads/<uuid>/target           and its digest while it becomes a blob
 //! ```
+//!
+//! With an object store it holds `format`, `lock`, `index.redb` and `temporary/`: a copy of the index.
 
 use std::path::{Path, PathBuf};
 

@@ -5,6 +5,7 @@
 
 mod blobs;
 mod bucket;
+mod copy;
 mod durable;
 mod error;
 mod evict;
@@ -115,6 +116,11 @@ pub(crate) enum OpenError {
     InUse(String),
     #[error("{0} is not a data directory of this version of cache-server")]
     Format(String),
+    /// With a store, the directory is for a copy of the index.
+    #[error(
+        "{0} holds the data of a server without --store, or something else: name another directory for the copy of the index"
+    )]
+    NotCopy(String),
     /// Names are nowhere else: beginning anew would make strays of all blobs, and remove them.
     #[error(
         "the index {0} {1}, there is no journal to make it again from, and blobs/ is not empty: put it back, or import an \
@@ -186,20 +192,18 @@ impl Storage {
         Ok(storage)
     }
 
-    /// Opens a place in an object store, as one of any number of replicas; what is kept on disk is
-    /// for this process only.
+    /// Opens a place in an object store, as one of any number of replicas. The copy of the index is in the directory
+    /// `copy`, where the next process goes on from it, or ends with this process.
     ///
     /// # Errors
     /// See [`OpenError`]; a store that cannot keep replicas apart is refused.
-    pub(crate) fn open_store(address: &StoreAddress, policy: Policy) -> Result<Self, OpenError> {
+    pub(crate) fn open_store(address: &StoreAddress, copy: Option<&Path>, policy: Policy) -> Result<Self, OpenError> {
+        let place = copy.map_or_else(copy::scratch, copy::kept)?;
         let bucket = Arc::new(Bucket::open(address)?);
         let journal = Journal::open(Arc::clone(&bucket))?;
-        let scratch = tempfile::tempdir().at("create a directory in", &std::env::temp_dir())?;
-        let layout = Layout::new(scratch.path());
-        let path = layout.index();
-        let file = File::options().create_new(true).read(true).write(true).open(&path).at("create", &path)?;
-        let index = Index::replica(file, journal).map_err(StorageError::from)?;
-        Self::assemble((layout, Claim::Scratch(scratch)), index, Some(bucket), policy)
+        let index = Index::replica(&place.file, journal).map_err(StorageError::from)?;
+        let storage = Self::assemble((place.layout, place.claim), index, Some(bucket), policy)?;
+        Ok(Self { recovery: place.note, ..storage })
     }
 
     fn assemble(

@@ -80,7 +80,7 @@ fn find_trouble(layout: &Layout) -> Result<Option<Trouble>, OpenError> {
 /// Whether the file is no index, and why. Another process opens it: redb panics on some damaged files, and
 /// that would be the end of this one.
 #[cfg(not(test))]
-fn look(path: &Path) -> Option<String> {
+pub(super) fn look(path: &Path) -> Option<String> {
     // Where no process can be made, or it does not get to know: opening tells.
     let program = std::env::current_exe().ok()?;
     let output = Command::new(program).arg("probe-index").arg(path).output().ok()?;
@@ -89,7 +89,7 @@ fn look(path: &Path) -> Option<String> {
 
 /// The program of a unit test has no such command.
 #[cfg(test)]
-fn look(path: &Path) -> Option<String> {
+pub(super) fn look(path: &Path) -> Option<String> {
     Storage::probe(path).err().map(|error| error.to_string())
 }
 

@@ -1,6 +1,7 @@
 //! The journal: checkpoints, and replicas that fall behind them.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -12,6 +13,12 @@ fn listed(data: &Path, folder: &str) -> usize {
     let (_, place) = address.split_once("s3://tests/").expect("an address");
     let target = format!("/tests?list-type=2&prefix={place}/{folder}/");
     store::request(store::service(), "GET", &target).1.matches("<Key>").count()
+}
+
+fn copying(data: &Path, copy: &Path) -> Registry {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cache-server"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--quiet"]).args(store::place(data)).arg("--data").arg(copy);
+    Registry::start_command(command, data)
 }
 
 /// Pushes manifests that fill segments.
@@ -37,6 +44,8 @@ fn a_replica_that_slept_through_a_checkpoint_knows_everything() {
     let data = Path::new("/journal/checkpoint");
     let (busy, sleeper) = (Registry::start_in(data), Registry::start_in(data));
     busy.push_image("a", "early");
+    let copy = tempfile::tempdir().expect("temporary directory");
+    drop(copying(data, copy.path()));
     assert_eq!(busy.push_image("a", "gone").to_string().len(), 71);
     assert_eq!(sleeper.get("/v2/a/manifests/gone").status, 200);
     sleeper.signal("STOP");
@@ -46,7 +55,8 @@ fn a_replica_that_slept_through_a_checkpoint_knows_everything() {
     sleeper.signal("CONT");
     // Its next change is made on top of all that.
     sleeper.push_image("b", "late");
-    for registry in [&sleeper, &busy, &Registry::start_in(data)] {
+    // So does one that begins with a copy from before it.
+    for registry in [&sleeper, &busy, &Registry::start_in(data), &copying(data, copy.path())] {
         for number in 0..9 {
             assert_eq!(registry.head(&format!("/v2/a/manifests/v{number}")).status, 200);
         }

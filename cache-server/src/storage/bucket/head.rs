@@ -28,6 +28,9 @@ pub(super) struct Head {
 pub(crate) struct Checkpoint {
     pub(super) name: Uuid,
     pub(super) sequence: u64,
+    /// By which a copy knows that change again; older programs did not write it.
+    #[serde(default)]
+    pub(super) change: Option<u64>,
     pub(super) pieces: u64,
     pub(super) bytes: u64,
 }
@@ -153,7 +156,7 @@ mod tests {
     fn a_checkpoint_replaces_what_it_holds_and_nothing_else() {
         let head = grown(100, 3000);
         let sequence = head.segments[1].last + 1;
-        let checkpoint = Checkpoint { name: Uuid::new_v4(), sequence, pieces: 2, bytes: 9 };
+        let checkpoint = Checkpoint { name: Uuid::new_v4(), sequence, change: Some(7), pieces: 2, bytes: 9 };
         let (next, useless) = head.with_checkpoint(checkpoint.clone());
         assert_eq!(next.segments, head.segments[2..]);
         assert_eq!(useless, [head.segments[0].object(), head.segments[1].object()]);

@@ -7,12 +7,16 @@ use std::time::Duration;
 use object_store::{PutMode, UpdateVersion};
 use uuid::Uuid;
 
-use super::head::{Checkpoint, Entry, Head};
+use super::head::{Checkpoint, Entry, Head, Segment};
 use super::{Bucket, BucketError, Version};
 
 const HEAD: &str = "head";
 /// How often the head is read again when what it names is already gone.
 const ATTEMPTS: usize = 8;
+/// Pieces of a checkpoint that are read while the one before them is worked on: they have 4 MiB.
+const PIECES_AHEAD: usize = 8;
+/// The same of segments, which are many and small.
+const SEGMENTS_AHEAD: usize = 32;
 
 /// This replica's place in the journal.
 #[derive(Debug)]
@@ -23,6 +27,17 @@ pub(crate) struct Journal {
     /// The last change that the copy has.
     position: u64,
     bytes: Arc<AtomicU64>,
+}
+
+/// What a copy has to do to become what the journal says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Replayed<'a> {
+    /// To forget everything.
+    Clear,
+    /// To add rows of a checkpoint, encoded, in the order of their keys.
+    Checkpoint(&'a [u8]),
+    /// To make changes of rows, encoded.
+    Changes(&'a [u8]),
 }
 
 /// What became of a change.
@@ -62,6 +77,32 @@ impl Journal {
         self.position = position;
     }
 
+    /// Goes on from a copy that an earlier process left, which has the changes up to `position`, and `change` as the
+    /// last of them. False when that is no moment of this journal's past, or one too long ago to go on from.
+    pub(crate) fn resume(&mut self, position: u64, change: Option<u64>) -> Result<bool, BucketError> {
+        let known = change.is_some() && self.change_at(position)? == change;
+        if known {
+            self.position = position;
+        }
+        Ok(known)
+    }
+
+    /// What [`short`] makes of the ID of a change; `None` where it is no longer known by itself.
+    fn change_at(&self, sequence: u64) -> Result<Option<u64>, BucketError> {
+        let checkpoint = self.head.checkpoint.as_ref().filter(|checkpoint| checkpoint.sequence >= sequence);
+        if let Some(checkpoint) = checkpoint {
+            return Ok(checkpoint.change.filter(|_| checkpoint.sequence == sequence));
+        }
+        let find = |entries: &[Entry]| entries.iter().find(|e| e.sequence == sequence).map(|e| short(e.id));
+        let holds = |segment: &&Segment| (segment.first..=segment.last).contains(&sequence);
+        let Some(segment) = self.head.segments.iter().find(holds) else { return Ok(find(&self.head.tail)) };
+        match self.bucket.get(&segment.object()) {
+            Ok(read) => Ok(find(&self.entries(&segment.object(), &read.bytes)?)),
+            Err(error) if error.is_absence() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Whether there is anything that the copy lacks, as far as was read.
     pub(crate) fn has_news(&self) -> bool {
         self.head.sequence != self.position
@@ -81,12 +122,11 @@ impl Journal {
         (self.head, self.version) = (head, version);
     }
 
-    /// Adds a change, made on top of the one before. Wrong or right, nothing is half-done.
+    /// Adds a change, made on top of the one before, under a new `id`. Wrong or right, nothing is half-done.
     ///
     /// # Errors
     /// When it is not known whether it was added; the next look into the journal tells.
-    pub(crate) fn append(&mut self, rows: Vec<u8>) -> Result<Appended, BucketError> {
-        let id = Uuid::new_v4();
+    pub(crate) fn append(&mut self, id: Uuid, rows: Vec<u8>) -> Result<Appended, BucketError> {
         let (next, spilled) = self.head.after(id, rows);
         let segment = spilled.as_ref().map(|(segment, _)| segment.object());
         if let Some((segment, entries)) = spilled {
@@ -136,22 +176,19 @@ impl Journal {
         self.head.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.sequence > self.position)
     }
 
-    /// Hands out what the copy lacks, encoded rows in order; `clear` comes first when it must
-    /// begin from nothing. Returns the position that this leads to.
+    /// Hands out what the copy lacks, in order. Returns the position that this leads to.
     pub(crate) fn replay<E: From<BucketError>>(
         &self,
-        clear: &mut dyn FnMut() -> Result<(), E>,
-        apply: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+        take: &mut dyn FnMut(Replayed<'_>) -> Result<(), E>,
     ) -> Result<u64, E> {
         let mut position = self.position;
         if let Some(checkpoint) = self.head.checkpoint.as_ref().filter(|_| self.is_far_behind()) {
-            clear()?;
-            for piece in checkpoint.all_pieces() {
-                apply(&self.bucket.get(&piece)?.bytes)?;
-            }
+            take(Replayed::Clear)?;
+            let mut piece = |_: &str, bytes: &[u8]| take(Replayed::Checkpoint(bytes));
+            self.bucket.get_each(checkpoint.all_pieces(), PIECES_AHEAD, &mut piece)?;
             position = checkpoint.sequence;
         }
-        self.read_entries(position, &mut |entry| apply(&entry.rows))?;
+        self.read_entries(position, &mut |entry| take(Replayed::Changes(&entry.rows)))?;
         Ok(self.head.sequence)
     }
 
@@ -168,14 +205,18 @@ impl Journal {
             last = entry.sequence;
             take(entry)
         };
-        for segment in self.head.segments.iter().filter(|segment| segment.last > after) {
-            let read = self.bucket.get(&segment.object())?;
-            let entries: Vec<Entry> =
-                serde_json::from_slice(&read.bytes).map_err(|_| self.bucket.damaged(&segment.object()))?;
-            entries.iter().filter(|entry| entry.sequence > after).try_for_each(&mut next)?;
-        }
+        let segments = self.head.segments.iter().filter(|segment| segment.last > after);
+        let mut segment = |name: &str, bytes: &[u8]| {
+            self.entries(name, bytes)?.iter().filter(|entry| entry.sequence > after).try_for_each(&mut next)
+        };
+        self.bucket.get_each(segments.map(Segment::object).collect(), SEGMENTS_AHEAD, &mut segment)?;
         self.head.tail.iter().filter(|entry| entry.sequence > after).try_for_each(&mut next)?;
         if last == self.head.sequence { Ok(()) } else { Err(self.bucket.damaged("the journal").into()) }
+    }
+
+    /// The changes in a segment.
+    fn entries(&self, name: &str, bytes: &[u8]) -> Result<Vec<Entry>, BucketError> {
+        serde_json::from_slice(bytes).map_err(|_| self.bucket.damaged(name))
     }
 
     /// Whether it is time for a checkpoint.
@@ -211,9 +252,9 @@ impl Bucket {
         parse_head(self, self.get(HEAD)?).map(|(head, _)| head)
     }
 
-    /// Writes a checkpoint: `pieces` are handed to it one after the other.
-    pub(crate) fn checkpoint_writer(&self, sequence: u64) -> CheckpointWriter<'_> {
-        let checkpoint = Checkpoint { name: Uuid::new_v4(), sequence, pieces: 0, bytes: 0 };
+    /// Writes a checkpoint of what was so after the change `sequence`: `pieces` are handed to it one after the other.
+    pub(crate) fn checkpoint_writer(&self, sequence: u64, change: Option<u64>) -> CheckpointWriter<'_> {
+        let checkpoint = Checkpoint { name: Uuid::new_v4(), sequence, change, pieces: 0, bytes: 0 };
         CheckpointWriter { bucket: self, checkpoint }
     }
 }
@@ -235,6 +276,11 @@ impl CheckpointWriter<'_> {
     pub(crate) fn finish(self) -> Checkpoint {
         self.checkpoint
     }
+}
+
+/// By what a copy remembers the ID of a change.
+pub(crate) fn short(id: Uuid) -> u64 {
+    id.as_u64_pair().1
 }
 
 /// Waits a random time, longer from attempt to attempt.

@@ -29,7 +29,7 @@ pub(crate) use address::StoreAddress;
 pub(crate) use blobs::Object;
 pub(crate) use error::BucketError;
 pub(super) use head::Checkpoint;
-pub(super) use journal::{Appended, Journal, pause};
+pub(super) use journal::{Appended, Journal, Replayed, pause, short};
 use sessions::Sessions;
 pub(crate) use sessions::{ObjectAppending, ObjectHeld};
 
@@ -115,6 +115,26 @@ impl Bucket {
 
     fn get(&self, name: &str) -> Result<Version, BucketError> {
         self.wait(self.read(name, None)).map_err(self.failed("read", name))
+    }
+
+    /// Hands out objects one after the other, with their names; the next ones, up to `ahead`, come meanwhile.
+    fn get_each<E: From<BucketError>>(
+        &self,
+        names: Vec<String>,
+        ahead: usize,
+        take: &mut impl FnMut(&str, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let reads = futures_util::stream::iter(names).map(|name| {
+            let (store, path) = (Arc::clone(&self.store), self.path(&name));
+            let read = self.runtime.handle().spawn(async move { store.get(&path).await?.bytes().await });
+            async move { (name, read.await) }
+        });
+        let mut reads = reads.buffered(ahead);
+        while let Some((name, read)) = self.wait(reads.next()) {
+            let read = read.unwrap_or_else(|ended| Err(object_store::Error::JoinError { source: ended }));
+            take(&name, &read.map_err(self.failed("read", &name))?)?;
+        }
+        Ok(())
     }
 
     /// An object, unless it still is what it was.

@@ -4,6 +4,7 @@
 //! redb commits are atomic and survive a kill at any moment. Changes are functions that run one
 //! after the other on one thread; those that wait share a transaction and its sync to disk.
 
+mod copied;
 mod edit;
 mod journal;
 mod local;
@@ -22,6 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use redb::{Database, ReadTransaction, ReadableDatabase};
 
 use super::bucket::BucketError;
+pub(super) use copied::CopyFile;
 pub(crate) use edit::{NewRecord, Removal, on_disk};
 pub(crate) use journal::JournalError;
 use journal::Sizes;

@@ -2,7 +2,8 @@
 
 use std::borrow::Borrow;
 use std::cell::RefCell;
-use std::ops::Deref;
+use std::iter::Peekable;
+use std::ops::{Bound, Deref};
 use std::rc::Rc;
 
 use redb::{AccessGuard, Key, ReadableTable, StorageError, Table, Value};
@@ -105,6 +106,16 @@ impl<'a> Iterator for Rows<'a> {
     }
 }
 
+/// What rows come to in the end: of several with the same key the last one, in an order that keeps neighbours together.
+pub(super) fn last_of_each(rows: Rows<'_>) -> Result<Vec<Row<'_>>, IndexError> {
+    let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
+    rows.reverse();
+    // Stable: the last one is now the first of its equals.
+    rows.sort_by(|a, b| (a.table, a.key).cmp(&(b.table, b.key)));
+    rows.dedup_by(|other, first| (other.table, other.key) == (first.table, first.key));
+    Ok(rows)
+}
+
 /// A table that tells a [`Recorder`] of every change.
 pub(crate) struct Recorded<'t, K: Key + 'static, V: Value + 'static> {
     table: Table<'t, K, V>,
@@ -142,6 +153,18 @@ impl<'t, K: Key + 'static, V: Value + 'static> Recorded<'t, K, V> {
     /// Removes all rows; nobody is told.
     pub(super) fn clear(&mut self) -> Result<(), IndexError> {
         Ok(self.table.retain(|_, _| false)?)
+    }
+
+    /// Adds the next rows, as far as they are of this table; all of them behind all that are there.
+    pub(super) fn append(&mut self, rows: &mut Peekable<Rows<'_>>) -> Result<(), IndexError> {
+        let number = self.number;
+        let is_ours = |row: &Result<Row<'_>, IndexError>| row.as_ref().is_ok_and(|row| row.table == number);
+        let mut cursor = self.table.upper_bound_mut(Bound::<K::SelfType<'_>>::Unbounded)?;
+        while let Some(row) = rows.next_if(is_ours).transpose()? {
+            let value = row.value.ok_or(IndexError::Damaged("a checkpoint in the journal"))?;
+            cursor.insert_before(K::from_bytes(row.key), V::from_bytes(value))?;
+        }
+        Ok(cursor.close()?)
     }
 
     /// Does again what was noted elsewhere.
@@ -201,6 +224,22 @@ mod tests {
                 .map(|(table, key, value)| Row { table: *table, key, value: value.as_deref() })
                 .collect();
             prop_assert_eq!(read.expect("whole"), expected);
+        }
+
+        #[test]
+        fn the_last_row_of_each_key_counts(
+            rows in proptest::collection::vec((0_u8..3, 0_u8..4, any::<Option<u8>>()), 0..40),
+        ) {
+            let (recorder, mut expected) = (Recorder::new(), std::collections::BTreeMap::new());
+            for (table, key, value) in rows {
+                recorder.note(table, &[key], value.as_ref().map(std::slice::from_ref));
+                expected.insert((table, vec![key]), value.map(|value| vec![value]));
+            }
+            let bytes = recorder.take();
+            let last = last_of_each(Rows(&bytes)).expect("whole");
+            let last: Vec<_> =
+                last.iter().map(|row| ((row.table, row.key.to_vec()), row.value.map(<[u8]>::to_vec))).collect();
+            prop_assert_eq!(last, expected.into_iter().collect::<Vec<_>>());
         }
 
         #[test]

@@ -1,18 +1,17 @@
 //! The index as a copy of what the journal of an object store says.
 
-use std::fs::File;
-use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use redb::backends::FileBackend;
-use redb::{Database, ReadableDatabase, StorageBackend};
+use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
+use uuid::Uuid;
 
-use super::recorded::{Recorder, Rows};
+use super::copied::{CopyFile, Pending};
+use super::recorded::Recorder;
 use super::writer::{CatchUp, Job, Keeper, Reply, Writer};
 use super::{CACHE_BYTES, Index, IndexError, SEQUENCE, Size, TOTALS, Tables, dump_all};
-use crate::storage::bucket::{Appended, Bucket, BucketError, Journal, pause};
+use crate::storage::bucket::{Appended, Bucket, BucketError, Journal, pause, short};
 
 /// What is read is never older than this: the journal is looked at more often.
 const RECENT: Duration = Duration::from_secs(3);
@@ -20,6 +19,10 @@ const RECENT: Duration = Duration::from_secs(3);
 /// looked for again.
 const ATTEMPTS: usize = 1000;
 const READ_ATTEMPTS: usize = 5;
+/// While a copy is made nobody reads it, and all of its pages are written.
+const FILLING_BYTES: usize = 64 << 20;
+/// Name, in `TOTALS`, of what the author of the last change knew it by.
+const CHANGE: &str = "change";
 
 /// How up to date the copy is.
 #[derive(Debug, Clone)]
@@ -28,47 +31,28 @@ pub(super) struct Replica {
     news: Arc<AtomicU64>,
 }
 
-/// A file that needs not survive a crash: the journal is the truth.
-#[derive(Debug)]
-struct Scratch(FileBackend);
-
-impl StorageBackend for Scratch {
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write(offset, data)
-    }
-}
-
 impl Index {
-    /// Makes a copy of what `journal` says in `file`, which is empty, and keeps it up to date.
-    pub(in crate::storage) fn replica(file: File, journal: Journal) -> Result<Self, IndexError> {
-        let backend = Scratch(FileBackend::new(file)?);
-        let database = Arc::new(Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend)?);
-        let transaction = database.begin_write()?;
-        Tables::open(&transaction, &Recorder::default()).map(drop)?;
-        transaction.commit()?;
+    /// Makes `file` a copy of what `journal` says, going on from what it holds if that can be, and keeps it up to date.
+    pub(in crate::storage) fn replica(file: &CopyFile, mut journal: Journal) -> Result<Self, IndexError> {
+        let mut database = file.open(FILLING_BYTES)?;
+        let (position, change) = moment(&database.begin_read()?)?;
+        if position > 0 && !journal.resume(position, change)? {
+            drop(database);
+            database = file.begin_anew(FILLING_BYTES)?;
+        }
         let replica = Replica { checked: Arc::new(Mutex::new(Instant::now())), news: Arc::default() };
         let size = Size::Journal(journal.bytes());
-        let copy = Copy { database: Arc::clone(&database), journal, replica: replica.clone() };
+        let mut filling =
+            Copy { database: Arc::new(database), journal, replica: replica.clone(), survives: file.survives() };
+        filling.take_over()?;
+        let Copy { database, journal, .. } = filling;
+        // It can be open once only.
+        drop(database);
+        let database = Arc::new(file.open(CACHE_BYTES)?);
+        let copy =
+            Copy { database: Arc::clone(&database), journal, replica: replica.clone(), survives: file.survives() };
         let writer = Writer::start(Arc::clone(&database), Keeper::Replica(copy));
-        let index = Self { writer, database, size, replica: Some(replica), local: None };
-        index.catch_up()?;
-        Ok(index)
+        Ok(Self { writer, database, size, replica: Some(replica), local: None })
     }
 
     /// Learns all that other replicas have done until now; true when there was anything. An index
@@ -91,11 +75,18 @@ impl Index {
             return Ok(());
         }
         let read = self.database.begin_read()?;
-        let sequence = read.open_table(TOTALS)?.get(SEQUENCE)?.map_or(0, |row| row.value());
-        let mut writer = bucket.checkpoint_writer(sequence);
+        let (sequence, change) = moment(&read)?;
+        let mut writer = bucket.checkpoint_writer(sequence, change);
         dump_all(&read, &mut |piece| Ok(writer.write(piece)?))?;
         self.writer.catch_up(CatchUp::Adopt(writer.finish()))
     }
+}
+
+/// The last change that a copy has: its number, and by what its author knew it.
+fn moment(read: &ReadTransaction) -> Result<(u64, Option<u64>), IndexError> {
+    let totals = read.open_table(TOTALS)?;
+    let row = |name| Ok::<_, IndexError>(totals.get(name)?.map(|row| row.value()));
+    Ok((row(SEQUENCE)?.unwrap_or(0), row(CHANGE)?))
 }
 
 impl Replica {
@@ -119,6 +110,8 @@ pub(super) struct Copy {
     database: Arc<Database>,
     journal: Journal,
     replica: Replica,
+    /// Whether another process goes on from it.
+    survives: bool,
 }
 
 impl Copy {
@@ -169,13 +162,18 @@ impl Copy {
         Err(BucketError::Contended("the journal".to_owned()).into())
     }
 
+    fn begin(&self) -> Result<WriteTransaction, IndexError> {
+        let mut transaction = self.database.begin_write()?;
+        // Opening after a kill is then instant, however large the database is.
+        transaction.set_quick_repair(self.survives);
+        Ok(transaction)
+    }
+
     fn replay(&self) -> Result<u64, IndexError> {
-        let transaction = self.database.begin_write()?;
-        let tables = std::cell::RefCell::new(Tables::open(&transaction, &Recorder::default())?);
-        let position = self.journal.replay(&mut || tables.borrow_mut().clear(), &mut |rows| {
-            Rows(rows).try_for_each(|row| tables.borrow_mut().apply(&row?))
-        })?;
-        drop(tables);
+        let transaction = self.begin()?;
+        let mut pending = Pending::new(Tables::open(&transaction, &Recorder::default())?);
+        let position = self.journal.replay(&mut |part| pending.take(part))?;
+        pending.finish()?;
         transaction.commit()?;
         Ok(position)
     }
@@ -184,13 +182,13 @@ impl Copy {
     pub(super) fn commit(&mut self, jobs: &mut [Job], replies: &mut Vec<Reply>) -> Result<(), IndexError> {
         for attempt in 0..ATTEMPTS {
             replies.clear();
-            let transaction = self.database.begin_write()?;
+            let transaction = self.begin()?;
             let recorder = Recorder::new();
             let mut tables = Tables::open(&transaction, &recorder)?;
             for job in jobs.iter_mut() {
                 replies.push(job(&mut tables)?);
             }
-            let position = self.journal.position() + 1;
+            let (position, id) = (self.journal.position() + 1, Uuid::new_v4());
             let rows = recorder.take();
             if rows.is_empty() {
                 // Nothing to do: true only if that was decided on the latest state.
@@ -199,9 +197,10 @@ impl Copy {
                 if self.catch_up()? { continue } else { return Ok(()) }
             }
             tables.totals.insert(SEQUENCE, position)?;
+            tables.totals.insert(CHANGE, short(id))?;
             drop(tables);
             let rows = [rows, recorder.take()].concat();
-            if self.journal.append(rows)? == Appended::Done {
+            if self.journal.append(id, rows)? == Appended::Done {
                 transaction.commit()?;
                 self.journal.set_position(position);
                 return self.take_over().map(drop);

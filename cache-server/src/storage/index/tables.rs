@@ -1,7 +1,7 @@
 use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 
 use super::IndexError;
-use super::recorded::{Recorded, Recorder, Row, dump};
+use super::recorded::{Recorded, Recorder, Row, Rows, dump};
 
 /// In a repository: its name, then the name of a thing in it.
 pub(crate) type In = (&'static str, &'static str);
@@ -31,6 +31,18 @@ macro_rules! tables {
                     $($number => self.$field.apply(row),)*
                     _ => Err(IndexError::Damaged("a change in the journal")),
                 }
+            }
+
+            /// Adds rows in the order of [`dump_all`] to tables that have none but those before them.
+            pub(super) fn append(&mut self, rows: Rows<'_>) -> Result<(), IndexError> {
+                let mut rows = rows.peekable();
+                while let Some(row) = rows.peek() {
+                    match row.as_ref().map_err(Clone::clone)?.table {
+                        $($number => self.$field.append(&mut rows)?,)*
+                        _ => return Err(IndexError::Damaged("a checkpoint in the journal")),
+                    }
+                }
+                Ok(())
             }
 
             /// Removes all rows.
@@ -82,7 +94,8 @@ tables! {
     /// Repository and manifest: until when it must stay, in milliseconds.
     13 pins PINS: In => u64;
     /// Sums: `bytes` over all contents, and in an object store `doomed` and `reserved` besides; and
-    /// `sequence`, the number of the last change in the journal.
+    /// `sequence`, the number of the last change in the journal, and in an object store `change`, by which its author
+    /// knew it.
     14 totals TOTALS: &'static str => u64;
     /// In an object store: the objects that a content consists of, as JSON.
     15 objects OBJECTS: &'static str => &'static [u8];
