@@ -207,7 +207,8 @@ async fn open(place: StoragePlace, redirect: bool, policy: Policy) -> Result<Arc
     let opened = spawn_blocking(move || match place {
         StoragePlace::Directory(path) => Storage::open(&path, policy),
         StoragePlace::Store(address) => {
-            Storage::open_store(&address, policy).map(|storage| if redirect { storage.redirecting() } else { storage })
+            let storage = Storage::open_store(&address, policy)?;
+            if redirect { storage.redirecting() } else { Ok(storage) }
         }
     });
     Ok(Arc::new(opened.await??))
