@@ -13,6 +13,8 @@ done
 # kubectl and Docker's client have more than one package.
 command -v kubectl >/dev/null || missing+=(kubernetes-client)
 command -v docker >/dev/null || missing+=(docker.io)
+# So has Node.js: some have npm within.
+command -v npm >/dev/null || missing+=(nodejs npm)
 if [ ${#missing[@]} -gt 0 ]; then
     say "installing ${missing[*]}"
     apt-get update -qq
@@ -23,8 +25,10 @@ say "format"
 cargo fmt --all --check
 say "lints"
 cargo clippy --workspace --all-targets --locked -- -D warnings
-say "an S3 service for tests"
+say "object stores for tests"
 cache-server/tests/moto.sh
+cache-server/tests/azurite.sh
+cache-server/tests/fake-gcs.sh
 say "tests"
 cargo test --workspace --locked
 say "documentation"

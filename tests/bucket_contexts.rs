@@ -1,8 +1,13 @@
-//! Contexts in buckets, from end to end: S3 by moto, which checks signatures and policies; Google's and Azure's
-//! services, and hostile ones, by a server that does what the test says.
+//! Contexts in buckets, from end to end: S3 by moto, which checks signatures and policies, Azure's service by Azurite,
+//! which checks signatures, Google's by fake-gcs-server; and all of them, and hostile ones, by a server that does what
+//! the test says.
 
 #![allow(clippy::expect_used)]
 
+#[path = "bucket_contexts/emulated.rs"]
+mod emulated;
+#[path = "bucket_contexts/emulator.rs"]
+mod emulator;
 #[path = "bucket_contexts/hostile.rs"]
 mod hostile;
 #[path = "bucket_contexts/moto.rs"]

@@ -206,8 +206,10 @@ async fn run(flags: ServeFlags) -> Result<(), Box<dyn Error>> {
 async fn open(place: StoragePlace, redirect: bool, policy: Policy) -> Result<Arc<Storage>, Box<dyn Error>> {
     let opened = spawn_blocking(move || match place {
         StoragePlace::Directory(path) => Storage::open(&path, policy),
-        StoragePlace::Store(address, copy) => Storage::open_store(&address, copy.as_deref(), policy)
-            .map(|storage| if redirect { storage.redirecting() } else { storage }),
+        StoragePlace::Store(address, copy) => {
+            let storage = Storage::open_store(&address, copy.as_deref(), policy)?;
+            if redirect { storage.redirecting() } else { Ok(storage) }
+        }
     });
     Ok(Arc::new(opened.await??))
 }

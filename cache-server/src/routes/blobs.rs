@@ -26,7 +26,7 @@ pub(super) async fn get(
     if call.is_head() {
         return head(registry, call, repository, digest).await;
     }
-    if let Some(response) = redirect(registry, repository, digest).await? {
+    if let Some(response) = redirect(registry, call, repository, digest).await? {
         return Ok(response);
     }
     let (name, wanted) = (repository.clone(), digest.clone());
@@ -57,18 +57,26 @@ pub(super) async fn get(
     }
 }
 
-/// Where the client can read the blob itself, if that is wished and possible.
+/// Where the client can read the blob itself, if that is wished and possible. What the store would answer in another
+/// way than we do is answered here: it does not know our entity tags, nor our errors.
 async fn redirect(
     registry: &Registry,
+    call: &Call,
     repository: &RepositoryName,
     digest: &Digest,
 ) -> Result<Option<Response>, ApiError> {
-    if !registry.storage.redirects() {
+    if !registry.storage.redirects() || call.headers.contains_key(IF_RANGE) {
         return Ok(None);
     }
     let (name, wanted) = (repository.clone(), digest.clone());
     let address = registry.blocking(move |storage| storage.blob_address(&name, &wanted)).await?;
-    let Some(address) = address else { return Ok(None) };
+    let Some((address, size)) = address else { return Ok(None) };
+    if let Some(response) = not_modified(&call.headers, digest)? {
+        return Ok(Some(response));
+    }
+    if Selection::of(call.header(RANGE), size) == Selection::Unsatisfiable {
+        return Err(out_of_range(size)?);
+    }
     // What is behind the address never changes, but the address ends.
     let headers = [
         (LOCATION, value(address)?),

@@ -233,8 +233,14 @@ impl Storage {
     }
 
     /// The same, with addresses of blobs for clients.
-    pub(crate) fn redirecting(self) -> Self {
-        Self { redirects: true, ..self }
+    ///
+    /// # Errors
+    /// When the credentials cannot sign any.
+    pub(crate) fn redirecting(self) -> Result<Self, OpenError> {
+        if let Some(bucket) = &self.bucket {
+            bucket.check_signing()?;
+        }
+        Ok(Self { redirects: true, ..self })
     }
 
     /// Whether [`Storage::blob_address`] knows any.

@@ -6,8 +6,8 @@ use yadokari::image::{Reference, media_type};
 use yadokari::registry::{Client, ClientOptions, Credentials, Purpose};
 use yadokari::signature::{KeyPair, RANDOM_BYTES, SigningKey};
 
-use crate::registry::Registry;
-use crate::{run, write_layout};
+use super::registry::Registry;
+use super::{run, write_layout};
 
 const PLAIN: [&str; 2] = ["--src-tls-verify=false", "--dest-tls-verify=false"];
 

@@ -1,4 +1,4 @@
-use crate::registry::store::in_bucket;
+use crate::registry::store::{in_bucket, is_redirected};
 use crate::registry::{Registry, noise, sha512};
 use yadokari::digest::Digest;
 
@@ -33,7 +33,10 @@ fn head_and_get_agree() {
         for reply in [&head, &get] {
             assert_eq!(reply.header("content-length"), Some(content.len().to_string().as_str()));
             assert_eq!(reply.header("docker-content-digest"), Some(digest.to_string().as_str()));
-            assert_eq!(reply.header("etag"), Some(format!("\"{digest}\"").as_str()));
+            // A store has entity tags of its own.
+            if !is_redirected() || std::ptr::eq(reply, &head) {
+                assert_eq!(reply.header("etag"), Some(format!("\"{digest}\"").as_str()));
+            }
             assert_eq!(reply.header("accept-ranges"), Some("bytes"));
         }
         assert!(get.body == content, "{} bytes differ", content.len());

@@ -2,6 +2,7 @@ use std::io::{BufReader, Write};
 
 use yadokari::digest::Digest;
 
+use crate::registry::store::is_redirected;
 use crate::registry::{Registry, Reply};
 
 #[test]
@@ -97,6 +98,7 @@ fn one_connection_carries_many_requests() {
         assert_eq!(Reply::read(&mut stream, true).header("content-length"), Some("7"));
         let get = format!("GET /v2/a/blobs/{digest} HTTP/1.1\r\nHost: x\r\n\r\n");
         stream.get_mut().write_all(get.as_bytes()).expect("sent");
-        assert_eq!(Reply::read(&mut stream, false).body, b"content");
+        let expected = if is_redirected() { &b""[..] } else { b"content" };
+        assert_eq!(Reply::read(&mut stream, false).body, expected);
     }
 }

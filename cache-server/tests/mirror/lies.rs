@@ -7,8 +7,8 @@ use serde_json::Value;
 use yadokari::digest::Digest;
 use yadokari::image::media_type;
 
-use crate::Mirror;
-use crate::registry::{Registry, digest_of, image, noise};
+use super::registry::{Registry, digest_of, image, noise};
+use super::{Mirror, kept_blobs};
 
 const LAYER_BYTES: usize = 1_000_000;
 
@@ -87,10 +87,6 @@ fn get(registry: &Registry, path: &str) -> Vec<u8> {
 fn is_bad_gateway(answer: &[u8]) {
     let shown = String::from_utf8_lossy(&answer[..answer.len().min(300)]);
     assert!(shown.starts_with("HTTP/1.1 502") && shown.contains("Bad Gateway"), "{shown}");
-}
-
-fn kept_blobs(registry: &Registry) -> usize {
-    std::fs::read_dir(registry.data().join("blobs")).expect("listed").count()
 }
 
 const MANIFEST: &str = "/v2/docker.io/a/b/manifests";

@@ -9,10 +9,7 @@ use serde_json::json;
 use crate::registry::{Registry, store};
 
 fn listed(data: &Path, folder: &str) -> usize {
-    let address = store::address(data);
-    let (_, place) = address.split_once("s3://tests/").expect("an address");
-    let target = format!("/tests?list-type=2&prefix={place}/{folder}/");
-    store::request(store::service(), "GET", &target).1.matches("<Key>").count()
+    store::objects(data, &format!("{folder}/")).len()
 }
 
 fn copying(data: &Path, copy: &Path) -> Registry {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
+use crate::registry::authority::Authority;
 use crate::registry::store;
 
 fn serve(address: &str, variables: &[(&str, &str)]) -> (Option<i32>, String) {
@@ -18,9 +19,10 @@ fn serve(address: &str, variables: &[(&str, &str)]) -> (Option<i32>, String) {
 
 #[test]
 fn a_missing_bucket_is_named() {
-    let (code, text) = serve("s3://nothing/here", &[]);
+    let address = store::address_in("nothing", "here");
+    let (code, text) = serve(&address, &[]);
     assert_eq!(code, Some(1), "{text}");
-    assert!(text.contains("there is no bucket s3://nothing/here"), "{text}");
+    assert!(text.contains(&format!("there is no bucket {address}")), "{text}");
 }
 
 #[test]
@@ -32,10 +34,9 @@ fn wrong_usage_is_told() {
 
 #[test]
 fn a_place_of_another_format_is_left_alone() {
-    let address = store::address(Path::new("/other-format"));
-    let (_, path) = address.split_once("//").expect("an address");
-    assert_eq!(store::request(store::service(), "PUT", &format!("/{path}/format")).0, 200);
-    let (code, text) = serve(&address, &[]);
+    let data = Path::new("/other-format");
+    store::put_empty(data, "format");
+    let (code, text) = serve(&store::address(data), &[]);
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("does not hold data of this version"), "{text}");
 }
@@ -73,13 +74,20 @@ fn stores_that_ignore_conditions_are_refused() {
     let services = [
         ("s3://bucket/prefix", "AWS_ENDPOINT_URL", "put /bucket/prefix/probe/", "if-none-match: *"),
         ("gs://bucket/prefix", "GOOGLE_BASE_URL", "put /bucket/prefix%2fprobe%2f", "x-goog-if-generation-match: 0"),
+        (
+            "gs://bucket/prefix",
+            "STORAGE_EMULATOR_HOST",
+            "put /bucket/prefix%2fprobe%2f",
+            "x-goog-if-generation-match: 0",
+        ),
         ("az://bucket/prefix", "AZURE_STORAGE_ENDPOINT", "put /bucket/prefix/probe/", "if-none-match: *"),
     ];
     for (store, variable, line, condition) in services {
         let (address, requests) = stubborn_service(YES);
-        let skip =
-            [("GOOGLE_BEARER_TOKEN", "x"), ("AZURE_SKIP_SIGNATURE", "true"), ("AZURE_STORAGE_ACCOUNT_NAME", "x")];
-        let variables: Vec<_> = skip.into_iter().chain([(variable, address.as_str())]).collect();
+        let google = if variable == "GOOGLE_BASE_URL" { "GOOGLE_BEARER_TOKEN" } else { "UNUSED" };
+        let names = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AZURE_STORAGE_ACCOUNT_NAME", google];
+        let known = names.map(|name| (name, "x")).into_iter().chain([("AZURE_SKIP_SIGNATURE", "true")]);
+        let variables: Vec<_> = known.chain([(variable, address.as_str())]).collect();
         let (code, text) = serve(store, &variables);
         assert_eq!(code, Some(1), "{text}");
         assert!(text.contains(&format!("{store} does not honour conditional writes (If-None-Match: *)")), "{text}");
@@ -92,8 +100,32 @@ fn stores_that_ignore_conditions_are_refused() {
 #[test]
 fn denied_access_is_told_as_such_and_without_secrets() {
     let (address, _) = stubborn_service(NO);
-    let (code, text) = serve("s3://bucket/prefix", &[("AWS_ENDPOINT_URL", &address)]);
+    let (name, endpoint) = store::endpoint(&address);
+    let store = store::address_in("bucket", "prefix");
+    let (code, text) = serve(&store, &[(name, &endpoint)]);
     assert_eq!(code, Some(1), "{text}");
-    assert!(text.contains("access to s3://bucket/prefix was denied: check the credentials"), "{text}");
-    assert!(!text.contains("secret") && !text.contains("Signature"), "{text}");
+    assert!(text.contains(&format!("access to {store} was denied: check the credentials")), "{text}");
+    assert!(!text.contains("secret") && !text.contains("Signature") && !text.contains("Eby8"), "{text}");
+}
+
+#[test]
+fn the_authority_of_a_store_is_named_by_the_environment() {
+    let (authority, trusted) = (Authority::new(), tempfile::tempdir().expect("temporary directory"));
+    authority.sign("server", "1");
+    let certificate = authority.path("ca.crt");
+    std::fs::copy(&certificate, trusted.path().join("company.crt")).expect("copied");
+    let host = store::start_with_tls(&authority.path("server.crt"), &authority.path("server.key"));
+    let (name, endpoint) = store::endpoint(&format!("https://{host}"));
+    let address = store::address_in("nothing", "here");
+    let serve_with = |trust: (&str, &Path)| {
+        let path = trust.1.to_str().expect("UTF-8");
+        serve(&address, &[(name, &endpoint), (trust.0, path)]).1
+    };
+    let text = serve_with(("UNUSED", Path::new("")));
+    assert!(text.contains("invalid peer certificate: UnknownIssuer"), "{text}");
+    // Whoever is answered is trusted.
+    for trust in [("SSL_CERT_FILE", certificate.as_path()), ("SSL_CERT_DIR", trusted.path())] {
+        let text = serve_with(trust);
+        assert!(text.contains(&format!("there is no bucket {address}")), "{trust:?} {text}");
+    }
 }

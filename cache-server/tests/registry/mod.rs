@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // Each test file uses its part.
 
+pub(crate) mod authority;
 pub(crate) mod store;
 
 use std::io::{BufRead, BufReader, Write};
@@ -57,8 +58,13 @@ impl Registry {
     }
 
     /// Starts the server that `command` describes, with its data in `data`.
-    pub(crate) fn start_command(mut command: Command, data: &Path) -> Self {
-        store::equip(&mut command);
+    pub(crate) fn start_command(command: Command, data: &Path) -> Self {
+        Self::start_equipped(command, data, store::equip)
+    }
+
+    /// The same with another way to the store than the usual.
+    pub(crate) fn start_equipped(mut command: Command, data: &Path, equip: impl FnOnce(&mut Command)) -> Self {
+        equip(&mut command);
         let mut process = command.stdout(Stdio::piped()).spawn().expect("cache-server starts");
         let mut output = BufReader::new(process.stdout.take().expect("piped"));
         let mut line = String::new();
@@ -115,7 +121,8 @@ impl Registry {
         stream.write_all(head.as_bytes()).expect("the server reads");
         // A server that has seen enough may close before it has read everything.
         let _ = stream.write_all(body);
-        Reply::read(&mut BufReader::new(stream), method == "HEAD")
+        let reply = Reply::read(&mut BufReader::new(stream), method == "HEAD");
+        if store::is_redirected() && reply.status == 307 { reply.follow(method, headers) } else { reply }
     }
 
     /// The same without a word of how long the body is, as clients send what they do not measure.
@@ -224,6 +231,32 @@ impl Reply {
         reply
     }
 
+    /// An answer whose connection ends with it, however it says how long it is.
+    pub(crate) fn read_to_end(stream: &mut impl BufRead) -> Self {
+        let mut reply = Self::read(stream, true);
+        let mut body = Vec::new();
+        stream.read_to_end(&mut body).expect("the whole body");
+        let is_chunked = reply.header("transfer-encoding") == Some("chunked");
+        reply.body = if is_chunked { without_chunks(&body) } else { body };
+        reply
+    }
+
+    /// What the store answers to a client that was sent there, with the digest that it was sent there for.
+    fn follow(&self, method: &str, headers: &[(&str, &str)]) -> Self {
+        let location = self.location();
+        let target = store::signed_target(&location);
+        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", store::host());
+        // A client's credentials are the registry's.
+        for (name, value) in headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("authorization")) {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        let mut stream = TcpStream::connect(store::host()).expect("the store accepts");
+        stream.write_all(format!("{head}\r\n").as_bytes()).expect("the store reads");
+        let mut reply = Self::read_to_end(&mut BufReader::new(stream));
+        reply.headers.extend(self.headers.iter().filter(|(name, _)| name == "docker-content-digest").cloned());
+        reply
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
@@ -247,6 +280,17 @@ impl Reply {
         assert_eq!((self.status, self.code().as_str()), (status, code), "{self:?}");
         assert_eq!(self.header("content-type"), Some("application/json"));
     }
+}
+
+fn without_chunks(mut text: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while let Some(end) = text.windows(2).position(|window| window == b"\r\n") {
+        let length = std::str::from_utf8(&text[..end]).ok().and_then(|line| usize::from_str_radix(line, 16).ok());
+        let length = length.expect("a length");
+        bytes.extend_from_slice(&text[end + 2..end + 2 + length]);
+        text = &text[end + 4 + length..];
+    }
+    bytes
 }
 
 /// Adds a parameter to a location that may have some already.

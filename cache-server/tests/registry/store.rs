@@ -1,5 +1,10 @@
-//! An S3 service as a separate process: moto, which honours `If-None-Match` and `If-Match`.
+//! Where the servers of a test program keep their data: in a directory, or in a bucket of a service that runs as a
+//! separate process.
 
+pub(crate) mod azurite;
+mod moto;
+
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::ffi::OsStrExt;
@@ -8,104 +13,233 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc::sync_channel;
 
-/// Whether servers of this test program keep their data in a bucket: in all whose name says so.
+use super::Reply;
+
+/// Whose object store it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Service {
+    S3,
+    Azure,
+}
+
+/// The object store of this test program, by its name; `None` for a directory.
+pub(crate) fn service() -> Option<Service> {
+    match program() {
+        "objects" | "objects_redirected" => Some(Service::S3),
+        "objects_azure" => Some(Service::Azure),
+        _ => None,
+    }
+}
+
+fn program() -> &'static str {
+    module_path!().split("::").next().unwrap_or_default()
+}
+
+/// Whether servers keep their data in a bucket.
 pub(crate) fn in_bucket() -> bool {
-    module_path!().starts_with("objects")
+    service().is_some()
+}
+
+/// Whether servers send their clients to the store for blobs.
+pub(crate) fn is_redirected() -> bool {
+    program() == "objects_redirected"
+}
+
+fn some_service() -> Service {
+    service().expect("a program with an object store")
 }
 
 /// The flags that make `data` the place of a server's data: a directory, or a place in a bucket
 /// that is named after it.
-pub(crate) fn place(data: &Path) -> [std::ffi::OsString; 2] {
+pub(crate) fn place(data: &Path) -> [OsString; 2] {
     if in_bucket() { ["--store".into(), address(data).into()] } else { ["--data".into(), data.into()] }
 }
 
 /// The place in the bucket that stands for a directory.
 pub(crate) fn address(data: &Path) -> String {
-    let plain: String = data.as_os_str().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("s3://tests/{plain}")
+    address_in("tests", &prefix(data))
+}
+
+fn prefix(data: &Path) -> String {
+    data.as_os_str().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A place in a bucket.
+pub(crate) fn address_in(bucket: &str, prefix: &str) -> String {
+    let scheme = match some_service() {
+        Service::S3 => "s3",
+        Service::Azure => "az",
+    };
+    format!("{scheme}://{bucket}/{prefix}")
 }
 
 /// Lets a program find the service.
 pub(crate) fn equip(command: &mut Command) {
     if in_bucket() {
-        command.env("AWS_ENDPOINT_URL", format!("http://{}", service()));
-        command.env("AWS_ACCESS_KEY_ID", "key").env("AWS_SECRET_ACCESS_KEY", "secret").env("AWS_REGION", "us-east-1");
+        equip_for(command, host());
+    }
+    if is_redirected() {
+        command.env("CACHE_SERVER_REDIRECT", "true");
+    }
+}
+
+/// The same, of a service at `host:port`.
+pub(crate) fn equip_for(command: &mut Command, host: &str) {
+    match some_service() {
+        Service::S3 => moto::equip(command),
+        Service::Azure => azurite::equip(command),
+    }
+    let (name, value) = endpoint(&format!("http://{host}"));
+    command.env(name, value);
+}
+
+/// The variable that says that the service is at `origin`.
+pub(crate) fn endpoint(origin: &str) -> (&'static str, String) {
+    match some_service() {
+        Service::S3 => ("AWS_ENDPOINT_URL", origin.to_owned()),
+        Service::Azure => ("AZURE_STORAGE_ENDPOINT", format!("{origin}/{}", azurite::ACCOUNT)),
     }
 }
 
 /// `host:port` of this process's own service, with the bucket `tests`.
-pub(crate) fn service() -> &'static str {
-    static SERVICE: OnceLock<String> = OnceLock::new();
-    SERVICE.get_or_init(|| {
-        let (sender, receiver) = sync_channel(1);
-        // The service dies with the thread that started it: this one lives as long as the process.
-        std::thread::spawn(move || {
-            let (mut child, address) = start();
-            sender.send(address).expect("waited for");
-            let mut rest = BufReader::new(child.stderr.take().expect("piped"));
-            let _ = std::io::copy(&mut rest, &mut std::io::sink());
-        });
-        let address = receiver.recv().expect("the service starts");
-        assert_eq!(request(&address, "PUT", "/tests").0, 200);
-        address
+pub(crate) fn host() -> &'static str {
+    static HOST: OnceLock<String> = OnceLock::new();
+    HOST.get_or_init(|| {
+        let host = start(|_| ());
+        match some_service() {
+            Service::S3 => moto::make_bucket(&host),
+            Service::Azure => azurite::make_bucket(&host),
+        }
+        host
     })
 }
 
-/// Starts a service on a free port.
-fn start() -> (Child, String) {
-    let mut child = Command::new("setpriv")
-        .args(["--pdeathsig", "KILL"])
-        .arg(program())
-        .args(["-H", "127.0.0.1", "-p", "0"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("setpriv runs");
-    let mut output = BufReader::new(child.stderr.take().expect("piped"));
-    let mut line = String::new();
-    let address = loop {
-        line.clear();
-        let count = output.read_line(&mut line).expect("a line");
-        assert!(count > 0, "moto ended");
-        if let Some((_, address)) = line.split_once("Running on http://") {
-            break address.trim().to_owned();
-        }
-    };
-    child.stderr = Some(output.into_inner());
-    (child, address)
+/// Starts another service, without a bucket, that speaks TLS.
+pub(crate) fn start_with_tls(certificate: &Path, key: &Path) -> String {
+    let (certificate, key) = (certificate.to_owned(), key.to_owned());
+    start(move |command| {
+        match some_service() {
+            Service::S3 => command.arg("--ssl-cert").arg(certificate).arg("--ssl-key").arg(key),
+            Service::Azure => command.arg("--cert").arg(certificate).arg("--key").arg(key),
+        };
+    })
 }
 
-/// Where `test.sh` installs moto.
-fn program() -> PathBuf {
+/// Starts a service on a free port; its `host:port`.
+fn start(configure: impl FnOnce(&mut Command) + Send + 'static) -> String {
+    let (sender, receiver) = sync_channel(1);
+    // The service dies with the thread that started it: this one lives as long as the process.
+    std::thread::spawn(move || {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let announced = match some_service() {
+            Service::S3 => moto::describe(&mut command),
+            Service::Azure => azurite::describe(&mut command),
+        };
+        configure(&mut command);
+        let mut child = command.spawn().expect("setpriv runs");
+        let mut output = both_outputs(&mut child);
+        sender.send(find_address(&mut output, announced)).expect("waited for");
+        let _ = std::io::copy(&mut output, &mut std::io::sink());
+    });
+    receiver.recv().expect("the service starts")
+}
+
+fn find_address(output: &mut impl BufRead, announced: &str) -> String {
+    loop {
+        let mut line = String::new();
+        assert!(output.read_line(&mut line).expect("a line") > 0, "the service ended");
+        let address = line.split_once(announced).and_then(|(_, url)| url.split_once("://"));
+        if let Some((_, host)) = address {
+            return host.trim().to_owned();
+        }
+    }
+}
+
+/// Standard error goes to nobody, unless the service speaks there.
+fn both_outputs(child: &mut Child) -> Box<dyn BufRead> {
+    let (said, other): (Box<dyn Read + Send>, Box<dyn Read + Send>) = {
+        let output = Box::new(child.stdout.take().expect("piped"));
+        let errors = Box::new(child.stderr.take().expect("piped"));
+        match some_service() {
+            Service::S3 => (errors, output),
+            Service::Azure => (output, errors),
+        }
+    };
+    std::thread::spawn(move || std::io::copy(&mut { other }, &mut std::io::sink()));
+    Box::new(BufReader::new(said))
+}
+
+/// A program that `test.sh` installs below `target/`.
+fn installed(path: &str, script: &str) -> PathBuf {
     let binary = Path::new(env!("CARGO_BIN_EXE_cache-server"));
-    let below = |directory: &Path| Some(directory.join("moto/bin/moto_server")).filter(|path| path.exists());
+    let below = |directory: &Path| Some(directory.join(path)).filter(|path| path.exists());
     let found = binary.ancestors().find_map(below);
-    found.expect("moto below target/: run tests/moto.sh of cache-server first")
+    found.unwrap_or_else(|| panic!("no {path} below target/: run tests/{script} of cache-server first"))
+}
+
+/// Names, below the place, and bytes of the objects whose names begin with `folder`.
+pub(crate) fn objects(data: &Path, folder: &str) -> Vec<(String, u64)> {
+    let place = format!("{}/", prefix(data));
+    let begin = format!("{place}{folder}");
+    let listed = match some_service() {
+        Service::S3 => moto::list(host(), &begin),
+        Service::Azure => azurite::list(host(), &begin),
+    };
+    let below = |(name, size): (String, u64)| (name.strip_prefix(&place).expect("below it").to_owned(), size);
+    listed.into_iter().map(below).collect()
+}
+
+/// Writes an empty object.
+pub(crate) fn put_empty(data: &Path, name: &str) {
+    let name = format!("{}/{name}", prefix(data));
+    match some_service() {
+        Service::S3 => moto::put_empty(host(), &name),
+        Service::Azure => azurite::put_empty(host(), &name),
+    }
+}
+
+/// The part of a signed address of the store that a client asks for.
+#[track_caller]
+pub(crate) fn signed_target(location: &str) -> &str {
+    let target = location.strip_prefix(&format!("http://{}", host())).expect("an address of the store");
+    let proof = match some_service() {
+        Service::S3 => "X-Amz-Signature=",
+        Service::Azure => "&sig=",
+    };
+    assert!(target.contains(proof), "{target}");
+    target
+}
+
+/// What stands between two texts, everywhere.
+fn between<'a>(text: &'a str, begin: &str, end: &str) -> Vec<&'a str> {
+    text.split(begin).skip(1).filter_map(|rest| Some(rest.split_once(end)?.0)).collect()
+}
+
+/// Pairs of names and sizes of a list in XML.
+fn listed(text: &str, name: &str, size: &str) -> Vec<(String, u64)> {
+    let texts = |tag: &str| between(text, &format!("<{tag}>"), "<");
+    let sizes = texts(size).into_iter().map(|size| size.parse().expect("a number"));
+    texts(name).into_iter().map(str::to_owned).zip(sizes).collect()
+}
+
+/// What anybody gets from the service; status and body.
+pub(crate) fn request_bytes(target: &str) -> (u16, Vec<u8>) {
+    let reply = send(host(), "GET", target, "");
+    (reply.status, reply.body)
 }
 
 /// One request to the service; status and body.
-pub(crate) fn request(address: &str, method: &str, target: &str) -> (u16, String) {
-    let (status, body) = request_bytes(address, method, target);
-    (status, String::from_utf8_lossy(&body).into_owned())
+fn request(host: &str, method: &str, target: &str, headers: &str) -> (u16, String) {
+    let reply = send(host, method, target, headers);
+    (reply.status, String::from_utf8_lossy(&reply.body).into_owned())
 }
 
-/// The same, of bytes.
-pub(crate) fn request_bytes(address: &str, method: &str, target: &str) -> (u16, Vec<u8>) {
-    let mut stream = TcpStream::connect(address).expect("the service accepts");
-    let authorization = if target.contains("X-Amz-Signature") {
-        ""
-    } else {
-        "Authorization: AWS4-HMAC-SHA256 Credential=key/20200101/us-east-1/s3/aws4_request\r\n"
-    };
+fn send(host: &str, method: &str, target: &str, headers: &str) -> Reply {
+    let mut stream = TcpStream::connect(host).expect("the service accepts");
     let head = format!(
-        "{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: 0\r\n{authorization}\r\n"
+        "{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: 0\r\n{headers}\r\n"
     );
     stream.write_all(head.as_bytes()).expect("sent");
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).expect("answered");
-    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("headers") + 4;
-    let body = answer.split_off(end);
-    let head = String::from_utf8_lossy(&answer).into_owned();
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    (status, body)
+    Reply::read_to_end(&mut BufReader::new(stream))
 }

@@ -6,18 +6,29 @@ use std::time::Duration;
 
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
-use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder};
 use object_store::path::Path;
 use object_store::signer::Signer;
-use object_store::{ClientOptions, Error, ObjectStore, RetryConfig};
+use object_store::{BackoffConfig, ClientOptions, Error, ObjectStore, RetryConfig, StaticCredentialProvider};
 
 use super::BucketError;
 
 /// A request is tried again for so long, with growing pauses of random length.
 const RETRY_TIME: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 /// An answer that makes no progress for so long is given up.
 const READ_TIME: Duration = Duration::from_secs(30);
+
+/// Any of them says who we are at Google's.
+const GOOGLE_CREDENTIALS: [&str; 6] = [
+    "GOOGLE_SERVICE_ACCOUNT",
+    "GOOGLE_SERVICE_ACCOUNT_PATH",
+    "GOOGLE_SERVICE_ACCOUNT_KEY",
+    "SERVICE_ACCOUNT",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "GOOGLE_BEARER_TOKEN",
+];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Service {
@@ -111,11 +122,20 @@ impl StoreAddress {
                 both(builder.build()?)
             }
             Service::GoogleCloud => {
-                let endpoint = variable("GOOGLE_BASE_URL");
-                let builder = GoogleCloudStorageBuilder::from_env()
+                let (named, emulator) = (variable("GOOGLE_BASE_URL"), emulator(&variable));
+                let endpoint = named.as_ref().or(emulator.as_ref());
+                let mut builder = GoogleCloudStorageBuilder::from_env()
                     .with_bucket_name(bucket)
                     .with_retry(retries())
-                    .with_client_options(options(is_plain(endpoint.as_deref())));
+                    .with_client_options(options(is_plain(endpoint.map(String::as_str))));
+                if let Some(endpoint) = endpoint {
+                    builder = builder.with_base_url(endpoint.trim_end_matches('/'));
+                }
+                let is_known = GOOGLE_CREDENTIALS.iter().any(|name| variable(name).is_some());
+                if named.is_none() && emulator.is_some() && !is_known {
+                    let nobody = GcpCredential { bearer: String::new() };
+                    builder = builder.with_credentials(Arc::new(StaticCredentialProvider::new(nobody)));
+                }
                 both(builder.build()?)
             }
             Service::Azure => {
@@ -135,13 +155,21 @@ fn both<S: ObjectStore + Signer>(store: S) -> Client {
     Client { store: Arc::clone(&store) as Arc<dyn ObjectStore>, signer: store }
 }
 
+/// What Google's own programs take for the address of an emulator, which asks nobody who they are.
+fn emulator(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let host = variable("STORAGE_EMULATOR_HOST").filter(|host| !host.is_empty())?;
+    Some(if host.contains("://") { host } else { format!("http://{host}") })
+}
+
 /// An endpoint that someone chose to name with `http`.
 fn is_plain(endpoint: Option<&str>) -> bool {
     endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"))
 }
 
 fn retries() -> RetryConfig {
-    RetryConfig { retry_timeout: RETRY_TIME, ..RetryConfig::default() }
+    let backoff = BackoffConfig { max_backoff: LONGEST_PAUSE, ..BackoffConfig::default() };
+    // The time is what counts: the first pauses are short, and ten of them were over after two seconds.
+    RetryConfig { backoff, max_retries: usize::MAX, retry_timeout: RETRY_TIME }
 }
 
 /// No limit to the whole time of a request: a client may take long for a blob.

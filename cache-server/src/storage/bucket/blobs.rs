@@ -184,16 +184,16 @@ impl Storage {
         Ok(size.zip(parts_of(&read, digest)?).map(|(size, parts)| (parts, size)))
     }
 
-    /// An address at which anybody can read a blob for a while without this server; `None` when it
-    /// is not here, or is no single object.
+    /// An address at which anybody can read a blob for a while without this server, and the blob's bytes; `None`
+    /// when it is not here, or is no single object.
     pub(crate) fn blob_address(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
-    ) -> Result<Option<Url>, StorageError> {
+    ) -> Result<Option<(Url, u64)>, StorageError> {
         let Some(bucket) = self.bucket.as_ref().filter(|_| self.redirects) else { return Ok(None) };
         match self.find(|| self.linked_parts(repository, digest))? {
-            Some((parts, _)) if parts.len() == 1 => Ok(Some(bucket.sign(&parts[0].name, ADDRESS_LIFETIME)?)),
+            Some((parts, size)) if parts.len() == 1 => Ok(Some((bucket.sign(&parts[0].name, ADDRESS_LIFETIME)?, size))),
             _ => Ok(None),
         }
     }

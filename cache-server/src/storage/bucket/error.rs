@@ -31,6 +31,14 @@ pub(crate) enum BucketError {
         "{bucket} does not honour conditional writes ({lacking}): replicas would overwrite each other's changes there"
     )]
     Unconditional { bucket: String, lacking: &'static str },
+    #[error(
+        "the credentials in the environment cannot sign addresses of {bucket}, which redirects need: use others, or no --redirect"
+    )]
+    Unsigned {
+        bucket: String,
+        #[source]
+        cause: Arc<Cause>,
+    },
     #[error("{0} does not hold data of this version of cache-server")]
     Format(String),
     #[error("failed to {operation} {object} in {bucket}")]

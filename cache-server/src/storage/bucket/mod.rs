@@ -189,6 +189,18 @@ impl Bucket {
         Ok(listed.into_iter().filter_map(name).collect())
     }
 
+    /// Makes sure that addresses can be signed: not every kind of credentials can.
+    ///
+    /// # Errors
+    /// [`BucketError::Unsigned`].
+    pub(super) fn check_signing(&self) -> Result<(), BucketError> {
+        let unsigned = |error| match error {
+            BucketError::Request { bucket, cause, .. } => BucketError::Unsigned { bucket, cause },
+            other => other,
+        };
+        self.sign("format", Duration::from_secs(1)).map(drop).map_err(unsigned)
+    }
+
     fn sign(&self, name: &str, lifetime: Duration) -> Result<url::Url, BucketError> {
         let path = self.path(name);
         let signed = self.signer.signed_url(axum::http::Method::GET, &path, lifetime);

@@ -20,7 +20,7 @@ const RECENT: Duration = Duration::from_secs(3);
 const ATTEMPTS: usize = 1000;
 const READ_ATTEMPTS: usize = 5;
 /// While a copy is made nobody reads it, and all of its pages are written.
-const FILLING_BYTES: usize = 64 << 20;
+const FILLING_BYTES: usize = 32 << 20;
 /// Name, in `TOTALS`, of what the author of the last change knew it by.
 const CHANGE: &str = "change";
 
