@@ -14,12 +14,12 @@ use tempfile::TempDir;
 
 /// An answer takes at least this long.
 const FAR: Duration = Duration::from_millis(300);
-const TRIES: usize = 8;
+const TRIES: usize = 10;
 
-/// Of the three steps that a changed file touches.
-const CHANGED: usize = 13;
-/// Of thirty steps.
-const COLD: usize = 15;
+/// Of the three steps that a changed file touches: 13, and what a busy machine adds; saved one after the other they were 50.
+const CHANGED: usize = 16;
+/// Of thirty steps: 13, and the same; more than a hundred when every step was looked up and saved by itself.
+const COLD: usize = 18;
 
 struct World {
     registry: Registry,

@@ -97,20 +97,20 @@ echo "-- a context in the container's own root, outputs beside it, twice; --clea
 mkdir "$work/own"
 cat >"$work/own/start" <<S
 b=/kaniko/busybox
-\$b mkdir -p /workspace/p/sub /elsewhere /root/.aws && echo key > /root/.aws/credentials && cd /workspace/p
+\$b mkdir -p /job/p/sub /elsewhere /root/.aws && echo key > /root/.aws/credentials && cd /job/p
 echo data > sub/file && echo left-out > ignored && echo ignored > .dockerignore && \$b ln -s sub/file link
-printf 'FROM $registry/base:1\\nRUN test ! -e /workspace/p/sub && test ! -e /root/.aws && mkdir -p /workspace/p && echo image > /workspace/p/link\\nCOPY . /c\\nRUN cat /c/sub/file /c/link && test ! -e /c/ignored\\n' > Dockerfile
+printf 'FROM $registry/base:1\\nRUN test ! -e /job/p/sub && test ! -e /root/.aws && mkdir -p /job/p && echo image > /job/p/link\\nCOPY . /c\\nRUN cat /c/sub/file /c/link && test ! -e /c/ignored\\n' > Dockerfile
 S
 in_container -v "$work/own:/own:ro" --entrypoint /kaniko/busybox "$registry/shell:1" sh -ec '
     . /own/start
     for run in 1 2; do
         /kaniko/executor -c . --no-push --cache=false --sandbox=in-place --digest-file=digest --tar-path=tar -v warn --reproducible
-        cd /workspace/p && $b test "$($b cat sub/file ignored)" = "$(echo data; echo left-out)" && $b test -s tar && $b test -L link
+        cd /job/p && $b test "$($b cat sub/file ignored)" = "$(echo data; echo left-out)" && $b test -s tar && $b test -L link
         $b cp digest /out/own$run && echo old > digest && $b test "$($b cat /root/.aws/credentials)" = key
     done
-    $b rm tar digest
-    /kaniko/executor -c . --no-push --cache=false --sandbox=in-place --digest-file=/elsewhere/digest --tar-path=/tar -v warn --reproducible --cleanup
-    cd /workspace/p && $b test -s /tar && $b test -e ignored && $b test ! -e /bin && $b test ! -e /c && $b test ! -e /root
+    $b rm tar digest && $b mkdir /stand && cd /stand
+    (cd / && /kaniko/executor -c /job/p --no-push --cache=false --sandbox=in-place --digest-file=/elsewhere/digest --tar-path=/tar -v warn --reproducible --cleanup)
+    cd /stand && cd /job/p && $b test -s /tar && $b test -e ignored && $b test ! -e /bin && $b test ! -e /c && $b test ! -e /root
     $b cp /elsewhere/digest /out/own3 && $b test "$($b ls -A /kaniko | $b grep -c "^context-")" = 0' \
     >"$work/own.log" 2>&1 || { cat "$work/own.log"; exit 1; }
 for run in 1 2 3; do grep -qE '^sha256:[0-9a-f]{64}$' "$work/out/own$run" || { echo "no digest" >&2; exit 1; }; done

@@ -1,5 +1,7 @@
 //! Groups of flags.
 
+use std::ffi::OsStr;
+
 use clap::{ArgAction, Args, ValueEnum};
 
 use super::values::{KeyValue, RegistryMap, boolean, parse_boolean, parse_key_value, parse_registry_map};
@@ -21,9 +23,9 @@ pub(crate) const LENIENT_VARIABLES: [&str; 3] = ["KANIKO_CLEANUP", "KANIKO_PRE_C
 /// A variable that is set to nothing is not set.
 fn without_empty_variable(arg: clap::Arg) -> clap::Arg {
     let says_nothing = arg.get_env().is_some_and(|name| {
-        let value = std::env::var_os(name).unwrap_or_default();
         let is_lenient = LENIENT_VARIABLES.iter().any(|lenient| name == *lenient);
-        value.is_empty() || is_lenient && value.to_str().is_none_or(|value| parse_boolean(value).is_err())
+        let means_nothing = |value: &OsStr| value.to_str().is_none_or(|value| parse_boolean(value).is_err());
+        std::env::var_os(name).is_some_and(|value| value.is_empty() || is_lenient && means_nothing(&value))
     });
     if says_nothing { arg.env(clap::builder::Resettable::Reset) } else { arg }
 }

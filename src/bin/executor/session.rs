@@ -50,7 +50,7 @@ pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
 fn build_in_place(line: &CommandLine, probe: Probe) -> Result<(), Failure> {
     let ignore = ignored(line)?;
     let (parent, _) = state_parent(line, &probe)?;
-    let working_directory = std::env::current_dir();
+    let stood = working_directories();
     let shelter = match settings::context(&line.build, &env)?.location()? {
         Location::Directory(context) => Shelter::new(&context, &parent, &ignore)?,
         _ => None,
@@ -66,13 +66,21 @@ fn build_in_place(line: &CommandLine, probe: Probe) -> Result<(), Failure> {
     let restored = preserved.map_or(Ok(()), |preserved| preserved.restore());
     let context = shelter.map_or(Ok(()), |shelter| shelter.restore(&outputs));
     let credentials = credentials.map_or(Ok(()), |credentials| credentials.restore());
-    // The next command of the job begins there.
-    let _ = working_directory.and_then(|directory| make_directory(&directory));
+    // The next command of the job begins in one of them.
+    let _ = stood.iter().try_for_each(|directory| make_directory(directory));
     result?;
     wiped?;
     restored?;
     credentials?;
     Ok(context?)
+}
+
+/// Where this process stands, where the container's first one does, which is where others are started, and what our
+/// images say for both.
+fn working_directories() -> Vec<PathBuf> {
+    let first = std::fs::read_link("/proc/1/cwd");
+    let found = [std::env::current_dir().ok(), first.ok(), Some(PathBuf::from("/workspace"))];
+    found.into_iter().flatten().filter(|directory| directory.is_dir()).collect()
 }
 
 /// Flags that ask for something that does not happen here.
