@@ -22,6 +22,8 @@ mod copies;
 mod eviction;
 #[path = "objects/journal.rs"]
 mod journal;
+#[path = "objects/load.rs"]
+mod load;
 #[path = "objects/replicas.rs"]
 mod replicas;
 #[path = "objects/startup.rs"]
