@@ -107,15 +107,11 @@ pub(crate) fn without_empty(mut line: CommandLine) -> CommandLine {
     });
     line.registry.pull.drop_empty();
     let (build, cache) = (&mut line.build, &mut line.cache);
-    let lists = [
-        &mut build.target,
-        &mut build.platform,
-        &mut build.custom_platform,
-        &mut cache.cache_repo,
-        &mut cache.cache_from,
-        &mut cache.cache_to,
-    ];
-    lists.into_iter().for_each(|list| list.retain(|text| !text.is_empty()));
+    let repeated = [&mut cache.cache_repo, &mut cache.cache_from, &mut cache.cache_to];
+    repeated.into_iter().for_each(|list| list.retain(|text| !text.is_empty()));
+    // A comma says that there is to be another one.
+    let separated = [&mut build.target, &mut build.platform, &mut build.custom_platform];
+    separated.into_iter().filter(|list| list.iter().all(String::is_empty)).for_each(Vec::clear);
     build.ignore_path.retain(|path| !path.as_os_str().is_empty());
     if cache.cache_dir.as_os_str().is_empty() {
         cache.cache_dir = DEFAULT_CACHE.into();
