@@ -39,6 +39,7 @@ mod variant;
 mod warmed;
 mod written;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use check::{CheckReport, CheckRequest, check};
@@ -55,6 +56,7 @@ use crate::cache::LayerCache as _;
 use crate::causes::chain;
 use crate::image::media_type::Compression;
 use crate::layer::LayerCompression;
+use crate::parallel::beside;
 use crate::registry::Traffic;
 use crate::report::{Event, Observer, Summary};
 use evaluate::Workshop;
@@ -111,10 +113,11 @@ fn carry_out(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
     if let Some(cache) = services.cache {
         cache.prepare();
     }
-    let ((plans, images), destinations) = beside(
+    let (destinations, planned) = beside(
         || Destinations::look(&request.outputs, services.registry),
         || variant::plan(&dockerfile, request, services),
-    )?;
+    );
+    let (destinations, (plans, images)) = (destinations?, planned?);
     clock.phase("resolve");
     let git_environment = services.git_environment.to_vec();
     let remotes = Remotes::new(services.http.clone(), git_environment, services.work, request.secrets.clone());
@@ -146,9 +149,7 @@ fn carry_out(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
     if let (true, Some(state)) = (request.materialize, states.first()) {
         shop.rooms.materialize(state, &materials)?;
     }
-    let built = variants.iter().zip(&states).map(|(variant, state)| assembled(shop, variant, state));
-    let built = built.collect::<Result<_, BuildError>>()?;
-    let product = Product::new(built, request.index, request.form.format);
+    let product = product(shop, &variants, &states)?;
     clock.phase("steps");
     let made = variants.iter().zip(&states).zip(product.images());
     let made: Vec<_> = made.map(|((variant, state), image)| (variant, state.as_ref(), image)).collect();
@@ -189,6 +190,12 @@ fn summary(
     }
 }
 
+/// What the stages came to, of all platforms.
+fn product(shop: Workshop<'_>, variants: &[Variant], states: &[Arc<StageState>]) -> Result<Product, BuildError> {
+    let images = variants.iter().zip(states).map(|(variant, state)| assembled(shop, variant, state));
+    Ok(Product::new(images.collect::<Result<_, BuildError>>()?, shop.request.index, shop.request.form.format))
+}
+
 /// The image of a platform, with what was asked of its layers as a whole.
 fn assembled(shop: Workshop<'_>, variant: &Variant, state: &StageState) -> Result<Image, BuildError> {
     let Workshop { request, services, images, materials, records, .. } = shop;
@@ -220,19 +227,6 @@ fn report(product: &Product, attachments: &Attachments) -> BuildReport {
         provenance: of_index.cloned(),
         details: None,
     }
-}
-
-/// Does both at once. The error of `check` comes first.
-fn beside<T, C: Send>(
-    check: impl FnOnce() -> Result<C, BuildError> + Send,
-    work: impl FnOnce() -> Result<T, BuildError>,
-) -> Result<(T, C), BuildError> {
-    std::thread::scope(|scope| {
-        let checking = scope.spawn(check);
-        let done = work();
-        let checked = checking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        Ok((done?, checked))
-    })
 }
 
 /// Layers whose times are the epoch's, or that are compressed in another way, must not be taken for others.

@@ -3,10 +3,8 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::thread;
 
 use super::manifest::{self, EMPTY_JSON, Form, Packed};
 use super::registry::{RegistryCache, is_overtaken};
@@ -15,7 +13,7 @@ use crate::causes::chain;
 use crate::digest::{DiffId, Digest};
 use crate::image::{Descriptor, Reference, media_type};
 use crate::key::CacheKey;
-use crate::parallel::in_parallel;
+use crate::parallel::{beside, in_parallel};
 use crate::registry::{Fault, RegistryError};
 use crate::report::{Direction, Event, Transfer};
 
@@ -242,12 +240,4 @@ impl RegistryCache {
 fn lacks_blob(error: &RegistryError) -> bool {
     let code = error.fault.answer().and_then(|answer| answer.code.as_deref());
     matches!(code, Some("MANIFEST_BLOB_UNKNOWN" | "BLOB_UNKNOWN"))
-}
-
-fn beside<A: Send, B>(one: impl FnOnce() -> A + Send, other: impl FnOnce() -> B) -> (A, B) {
-    thread::scope(|scope| {
-        let one = scope.spawn(one);
-        let other = other();
-        (one.join().unwrap_or_else(|panic| resume_unwind(panic)), other)
-    })
 }

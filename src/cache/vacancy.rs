@@ -1,10 +1,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::image::Reference;
-use crate::registry::Client;
+use crate::registry::{Client, Emptiness};
 
 /// After so many look-ups in a row without a hit it is asked whether the repository has any tag. An unchanged build
 /// has one look-up, a changed one finds something in its second.
@@ -18,31 +16,23 @@ const BELIEVED: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(super) struct Vacancy {
     misses: AtomicUsize,
-    /// Set when the answer came.
-    seen: Arc<OnceLock<(bool, Instant)>>,
+    emptiness: Emptiness,
 }
 
 impl Vacancy {
-    /// Takes note of what a look-up of some keys came to. May ask the registry; nobody waits for that, since a
-    /// registry may take long to list its tags, or refuse to.
+    /// Takes note of what a look-up of some keys came to. May ask the registry; nobody waits for that.
     pub(super) fn note(&self, found: bool, client: &Client, repository: &Reference) {
         let misses = self.misses.fetch_add(1, Ordering::Relaxed) + 1;
         if found {
             // Never again.
             self.misses.store(MISSES, Ordering::Relaxed);
         } else if misses == MISSES {
-            let (client, repository, seen) = (client.clone(), repository.clone(), Arc::clone(&self.seen));
-            thread::spawn(move || {
-                if let Ok(has_tags) = client.has_tags(&repository) {
-                    // Set here only.
-                    let _ = seen.set((!has_tags, Instant::now()));
-                }
-            });
+            self.emptiness.ask(client, repository);
         }
     }
 
     /// Whether the repository is known to have nothing.
     pub(super) fn is_known(&self) -> bool {
-        self.seen.get().is_some_and(|(is_empty, at)| *is_empty && at.elapsed() < BELIEVED)
+        self.emptiness.is_known(BELIEVED)
     }
 }

@@ -19,20 +19,22 @@ pub(super) fn file_at(view: &View, path: &Path) -> Option<PathBuf> {
 
 /// The file `<dockerfile>.dockerignore`: in the tree where the Dockerfile is from there, else on this machine.
 pub(super) fn beside(view: &View, dockerfile: &Path) -> PathBuf {
-    let named = |path: &Path| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".dockerignore");
-        PathBuf::from(name)
-    };
     let is_it = |kind: &NodeKind| matches!(kind, NodeKind::File(FileNode { content: Content::Host(file), .. }) if file == dockerfile);
     let inside = view.walk(b"").find(|(_, node)| is_it(&node.kind)).map(|(path, _)| path);
     match inside {
         Some(path) => {
             let path = Path::new(std::ffi::OsStr::from_bytes(&path)).to_owned();
-            file_at(view, &named(&path)).unwrap_or_default()
+            file_at(view, &named_after(&path)).unwrap_or_default()
         }
-        None => named(dockerfile),
+        None => named_after(dockerfile),
     }
+}
+
+/// `<dockerfile>.dockerignore`
+pub(super) fn named_after(dockerfile: &Path) -> PathBuf {
+    let mut name = dockerfile.as_os_str().to_owned();
+    name.push(".dockerignore");
+    name.into()
 }
 
 /// Removes from the tree what `ignore` leaves out. A directory that is left out stays when something in it does.

@@ -1,7 +1,6 @@
 //! From `--context` to a file tree.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -432,11 +431,7 @@ fn parse((path, text): (PathBuf, Vec<u8>)) -> Result<Patterns, ContextError> {
 
 /// The ignore file that counts, and what is in it.
 fn ignore_file(root: &Path, dockerfile: Option<&Path>) -> Result<Option<(PathBuf, Vec<u8>)>, ContextError> {
-    let beside = dockerfile.map(|dockerfile| {
-        let mut name = OsString::from(dockerfile);
-        name.push(".dockerignore");
-        PathBuf::from(name)
-    });
+    let beside = dockerfile.map(ignored::named_after);
     first_ignore_file(beside.into_iter().chain([root.join(".dockerignore")]))
 }
 

@@ -40,6 +40,8 @@ pub(crate) fn build(line: &CommandLine) -> Result<(), Failure> {
     settings::check(line)?;
     // First of all, while there is one thread: it may start this program again inside a namespace.
     let probe = choose_sandbox(line)?;
+    // Before anything secret is read.
+    sandbox::close_memory()?;
     if probe.kind == Kind::InPlace && !line.build.dryrun {
         return build_in_place(line, probe);
     }
@@ -57,8 +59,8 @@ fn build_in_place(line: &CommandLine, probe: Probe) -> Result<(), Failure> {
     };
     let preserves = line.build.cleanup && line.build.preserve_context;
     let preserved = preserves.then(|| Preserved::new(&parent, &ignore)).transpose()?;
-    let credentials = hide::credentials(line, &env).into_iter().map(|credential| credential.path);
-    let credentials = (!line.build.cleanup).then(|| KeptCredentials::new(credentials, &ignore));
+    let paths = || hide::credentials(line, &env).into_iter().map(|credential| credential.path);
+    let credentials = (!line.build.cleanup).then(|| KeptCredentials::new(paths(), &ignore));
     let result = build_with(line, probe, shelter.as_ref());
     let outputs = settings::output_files(&line.output, &env);
     let wipe = || sandbox::wipe(Path::new("/"), &ignore.with(outputs.iter().cloned()));
@@ -104,8 +106,6 @@ fn without_effect(line: &CommandLine, kind: Kind) -> impl Iterator<Item = String
 }
 
 fn build_with(line: &CommandLine, probe: Probe, shelter: Option<&Shelter>) -> Result<(), Failure> {
-    // Before anything secret is read.
-    sandbox::close_memory()?;
     let display = display::observer(&line.log, &env);
     let observing = Observing::new(line, &env, &display).map(Arc::new);
     let running = signals::watch(observing.clone());

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -27,28 +27,10 @@ pub(super) fn write(
     materials: &Materials<'_>,
     services: &Services<'_>,
 ) -> Result<(), BuildError> {
-    if path.symlink_metadata().is_ok() {
-        return write_to(image, path, destinations, materials, services);
-    }
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        fs::create_dir_all(parent).map_err(BuildError::file("create", parent))?;
-    }
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".partial");
-    let temporary = Path::new(&temporary);
-    write_to(image, temporary, destinations, materials, services)?;
-    fs::rename(temporary, path).map_err(BuildError::file("write", path))
-}
-
-fn write_to(
-    image: &Image,
-    path: &Path,
-    destinations: &[Reference],
-    materials: &Materials<'_>,
-    services: &Services<'_>,
-) -> Result<(), BuildError> {
-    let file = File::create(path).map_err(BuildError::file("create", path))?;
-    let failed = |error| BuildError::file("write", path)(error);
+    let temporary = path.symlink_metadata().is_err().then(|| partial(path)).transpose()?;
+    let place = temporary.as_deref().unwrap_or(path);
+    let file = File::create(place).map_err(BuildError::file("create", place))?;
+    let failed = |error| BuildError::file("write", place)(error);
     let mut archive = tar::Builder::new(BufWriter::new(file));
     append(&mut archive, &image.manifest.config.digest.to_string(), &image.config_bytes).map_err(failed)?;
     let mut names: Vec<String> = Vec::new();
@@ -63,7 +45,18 @@ fn write_to(
         names.push(name);
     }
     append(&mut archive, "manifest.json", &manifest(image, destinations, &names)).map_err(failed)?;
-    archive.into_inner().and_then(|mut writer| writer.flush()).map_err(failed)
+    archive.into_inner().and_then(|mut writer| writer.flush()).map_err(failed)?;
+    temporary.map_or(Ok(()), |temporary| fs::rename(temporary, path)).map_err(BuildError::file("write", path))
+}
+
+/// What a file is called until it is whole; its directory is made.
+fn partial(path: &Path) -> Result<PathBuf, BuildError> {
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        fs::create_dir_all(parent).map_err(BuildError::file("create", parent))?;
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(".partial");
+    Ok(name.into())
 }
 
 fn manifest(image: &Image, destinations: &[Reference], layers: &[String]) -> Vec<u8> {

@@ -2,8 +2,7 @@
 //! what is there already.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::resume_unwind;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -11,8 +10,8 @@ use super::super::error::BuildError;
 use super::super::request::Outputs;
 use crate::digest::Digest;
 use crate::image::Reference;
-use crate::parallel::in_parallel;
-use crate::registry::{Client, OpenUpload, Purpose};
+use crate::parallel::{beside, in_parallel};
+use crate::registry::{Client, Emptiness, OpenUpload, Purpose};
 
 /// Destinations that are looked at side by side.
 const JOBS: usize = 8;
@@ -33,8 +32,7 @@ pub(super) struct Destination {
     named: Option<Option<Digest>>,
     /// What the permission was asked with, until it is of use or of none.
     upload: Mutex<Option<OpenUpload>>,
-    /// Set when an answer came.
-    is_empty: Arc<OnceLock<bool>>,
+    emptiness: Emptiness,
     /// Takes back the upload where it is of no use; the build does not wait for that, its end does.
     cancelling: Option<JoinHandle<()>>,
 }
@@ -74,12 +72,9 @@ impl Destinations {
 impl Destination {
     /// Asks more of the `first` destination of a repository.
     fn look(to: &Reference, first: bool, skip_check: bool, registry: &Client) -> Result<Self, BuildError> {
-        let (named, upload) = thread::scope(|scope| {
-            let opening = scope.spawn(|| (first && !skip_check).then(|| registry.open_upload(to)).transpose());
-            // Whoever pushes finds out what is wrong, if it still is.
-            let named = registry.head_manifest(to, Purpose::Push).ok();
-            (named, opening.join().unwrap_or_else(|panic| resume_unwind(panic)))
-        });
+        let open = || (first && !skip_check).then(|| registry.open_upload(to)).transpose();
+        // Whoever pushes finds out what is wrong, if it still is.
+        let (upload, named) = beside(open, || registry.head_manifest(to, Purpose::Push).ok());
         let refused = |source| BuildError::PushCheck { destination: to.to_string(), source };
         let named = named.map(|found| found.map(|document| document.digest));
         let is_new = matches!(named, Some(None));
@@ -89,11 +84,11 @@ impl Destination {
             false => (None, Some(upload)),
         });
         let cancelling = unused.map(|upload| thread::spawn(|| drop(upload)));
-        let is_empty = Arc::default();
+        let emptiness = Emptiness::default();
         if first && is_new {
-            ask_whether_empty(to, registry, &is_empty);
+            emptiness.ask(registry, to);
         }
-        Ok(Self { seen: Instant::now(), named, upload: Mutex::new(upload), is_empty, cancelling })
+        Ok(Self { seen: Instant::now(), named, upload: Mutex::new(upload), emptiness, cancelling })
     }
 
     /// Whether the tag names this document; `None` when it has to be asked.
@@ -104,7 +99,7 @@ impl Destination {
 
     /// Whether the repository is known to have no image: then it need not be asked for anything.
     pub(super) fn is_empty(&self) -> bool {
-        self.seen.elapsed() < BELIEVED && self.is_empty.get() == Some(&true)
+        self.seen.elapsed() < BELIEVED && self.emptiness.is_known(BELIEVED)
     }
 
     /// The upload that is open, for one blob.
@@ -112,15 +107,4 @@ impl Destination {
         let upload = self.upload.lock().unwrap_or_else(PoisonError::into_inner).take();
         upload.filter(|_| self.seen.elapsed() < UPLOAD_LIFE)
     }
-}
-
-/// Nobody waits for the answer: a registry may take long to list its tags, or refuse to.
-fn ask_whether_empty(to: &Reference, registry: &Client, is_empty: &Arc<OnceLock<bool>>) {
-    let (to, registry, is_empty) = (to.clone(), registry.clone(), Arc::clone(is_empty));
-    thread::spawn(move || {
-        if let Ok(has_tags) = registry.has_tags(&to) {
-            // Set here only.
-            let _ = is_empty.set(!has_tags);
-        }
-    });
 }

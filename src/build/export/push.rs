@@ -17,6 +17,7 @@ use super::destinations::Destination;
 use super::{Image, Product};
 use crate::digest::Digest;
 use crate::image::{Descriptor, Reference, media_type};
+use crate::parallel::beside;
 use crate::registry::{Fault, Purpose, RegistryError};
 use crate::report::{Direction, Event, Transfer};
 
@@ -104,11 +105,7 @@ impl Push<'_> {
     /// What was just made is hardly there: the tag is asked what it names while the contents are pushed. The same name is
     /// not given twice, since a registry may have tags that cannot be moved.
     fn push_new(&self, digest: &Digest) -> Result<(), BuildError> {
-        let (is_named, pushed) = thread::scope(|scope| {
-            let asking = scope.spawn(|| self.is_named(digest));
-            let pushed = self.push_contents();
-            (asking.join().unwrap_or_else(|panic| resume_unwind(panic)), pushed)
-        });
+        let (is_named, pushed) = beside(|| self.is_named(digest), || self.push_contents());
         pushed?;
         if is_named? { Ok(()) } else { self.push_name() }
     }
@@ -127,10 +124,7 @@ impl Push<'_> {
 
     /// The tag alone; what was opened to ask whether a push is allowed is cancelled meanwhile.
     fn push_name_beside_upload(&self) -> Result<(), BuildError> {
-        thread::scope(|scope| {
-            scope.spawn(|| drop(self.known.and_then(Destination::upload)));
-            self.push_name()
-        })
+        beside(|| drop(self.known.and_then(Destination::upload)), || self.push_name()).1
     }
 
     fn push_name(&self) -> Result<(), BuildError> {
@@ -188,12 +182,9 @@ impl Push<'_> {
     }
 
     fn push_blobs(&self, images: &[&Image]) -> Result<(), BuildError> {
-        thread::scope(|scope| {
-            let configs = scope.spawn(|| each(images, IMAGES, |image| self.push_config(image)));
-            let layers = self.push_layers(images);
-            let configs = configs.join().unwrap_or_else(|panic| resume_unwind(panic));
-            layers.and(configs)
-        })
+        let push_configs = || each(images, IMAGES, |image| self.push_config(image));
+        let (configs, layers) = beside(push_configs, || self.push_layers(images));
+        layers.and(configs)
     }
 
     fn push_layers(&self, images: &[&Image]) -> Result<(), BuildError> {

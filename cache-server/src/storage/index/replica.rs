@@ -42,15 +42,17 @@ impl Index {
         }
         let replica = Replica { checked: Arc::new(Mutex::new(Instant::now())), news: Arc::default() };
         let size = Size::Journal(journal.bytes());
-        let mut filling =
-            Copy { database: Arc::new(database), journal, replica: replica.clone(), survives: file.survives() };
+        let copy = |database: Database, journal| {
+            let (database, replica) = (Arc::new(database), replica.clone());
+            Copy { database, journal, replica, survives: file.survives() }
+        };
+        let mut filling = copy(database, journal);
         filling.take_over()?;
         let Copy { database, journal, .. } = filling;
         // It can be open once only.
         drop(database);
-        let database = Arc::new(file.open(CACHE_BYTES)?);
-        let copy =
-            Copy { database: Arc::clone(&database), journal, replica: replica.clone(), survives: file.survives() };
+        let copy = copy(file.open(CACHE_BYTES)?, journal);
+        let database = Arc::clone(&copy.database);
         let writer = Writer::start(Arc::clone(&database), Keeper::Replica(copy));
         Ok(Self { writer, database, size, replica: Some(replica), local: None })
     }
