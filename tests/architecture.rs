@@ -30,7 +30,7 @@ const ALLOWED: [(&str, &[&str]); 23] = [
     ("extract", &["digest", "layer", "view"]),
     ("store", &["causes", "digest", "image", "key"]),
     ("registry", &["digest", "image"]),
-    ("attest", &["digest", "image", "registry", "signature"]),
+    ("attest", &["digest", "image", "parallel", "registry", "signature"]),
     ("cache", &["causes", "digest", "image", "key", "parallel", "registry", "report", "signature", "store"]),
     ("sandbox", &["pattern", "plan"]),
     ("snapshot", &["digest", "layer", "sandbox", "view"]),

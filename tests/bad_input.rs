@@ -135,14 +135,14 @@ fn wrong_credentials_push_nothing() {
         .expect("executor runs");
     assert_failure(&output, 1, &[&registry.address, "401"]);
     assert!(!text(&output).contains("hunter2"));
-    assert!(!registry.storage.path().join("data/docker").exists(), "nothing was pushed");
+    assert!(!registry.data().join("docker").exists(), "nothing was pushed");
 }
 
 #[test]
 fn a_corrupt_base_layer_is_noticed() {
     let registry = Registry::start();
     let base = registry.push_base();
-    let blobs = registry.storage.path().join("data/docker/registry/v2/blobs/sha256");
+    let blobs = registry.data().join("docker/registry/v2/blobs/sha256");
     let largest =
         walk(&blobs).into_iter().max_by_key(|path| path.metadata().map(|m| m.len()).unwrap_or(0)).expect("blob");
     let mut bytes = fs::read(&largest).expect("blob");
@@ -169,7 +169,7 @@ fn a_failing_step_gives_its_exit_code_and_pushes_nothing() {
     let destination = format!("{}/app:1", registry.address);
     let output = executor().arg("-c").arg(context.path()).args(["-d", &destination]).output().expect("executor runs");
     assert_failure(&output, 7, &["before", "exit code: 7", "Dockerfile:2"]);
-    assert!(!registry.storage.path().join("data/docker/registry/v2/repositories/app/_manifests").exists());
+    assert!(!registry.data().join("docker/registry/v2/repositories/app/_manifests").exists());
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn a_rebuild_downloads_no_layer() {
     let project = Project::new(TWO_STAGES, &FILES);
     assert_success(&project.build(&[]));
     // Whoever reads a layer now gets an error: configurations and manifests are JSON, layers are not.
-    let blobs = project.registry.storage.path().join("data/docker/registry/v2/blobs/sha256");
+    let blobs = project.registry.data().join("docker/registry/v2/blobs/sha256");
     for path in data_files(&blobs) {
         let bytes = fs::read(&path).expect("blob");
         if bytes.first() != Some(&b'{') {

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::Value;
+use support::docker_registry::{self, DockerRegistry};
 use support::{Registry, assert_success, context, executor, text, write};
 use tempfile::TempDir;
 
@@ -205,30 +206,14 @@ fn a_repository_is_pruned_through_its_api() {
 
 #[test]
 fn a_registry_that_does_not_delete_is_named_with_what_to_do() {
-    let registry = Registry::start_with("");
-    let config = registry.storage.path().join("config.yml");
-    let without =
-        fs::read_to_string(&config).expect("read").replace("delete: {enabled: true}", "delete: {enabled: false}");
-    let port = support::free_port();
-    let address = format!("127.0.0.1:{port}");
-    fs::write(&config, without.replace(&registry.address, &address)).expect("write");
+    let registry = Registry::start();
     let context = context(DOCKERFILE, &[("a", "one"), ("b", "one")]);
     build(&context, &registry, &[]);
     // The same storage, served by one that was not allowed to delete.
-    let mut other = Command::new("docker-registry")
-        .arg("serve")
-        .arg(&config)
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .expect("docker-registry");
-    let mut waits = 0..400;
-    while std::net::TcpStream::connect(&address).is_err() && waits.next().is_some() {
-        std::thread::sleep(std::time::Duration::from_millis(25));
-    }
-    let refused = cache("prune", ["--cache-repo", &format!("{address}/app/cache")], &["--keep-bytes", "0"]);
-    let _ = other.kill();
-    let _ = other.wait();
+    let other = DockerRegistry::start(|address, _| {
+        docker_registry::plain(address, &registry.data()).replace("delete: {enabled: true}", "delete: {enabled: false}")
+    });
+    let refused = cache("prune", ["--cache-repo", &format!("{}/app/cache", other.address)], &["--keep-bytes", "0"]);
     assert_eq!(refused.status.code(), Some(1));
     let text = text(&refused);
     assert!(text.contains("does not let manifests be deleted") && text.contains("405"), "{text}");

@@ -127,6 +127,22 @@ fn metadata_goes_to_standard_output() {
     assert!(found["containerimage.digest"].is_string() && link.is_symlink(), "{found}");
 }
 
+/// As a Pod's `/dev/termination-log` is.
+#[test]
+fn metadata_goes_into_a_file_that_is_mounted_alone() {
+    let (project, out) = (project(), tempfile::tempdir().expect("directory"));
+    let file = out.path().join("log");
+    fs::write(&file, "before").expect("file");
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-ec", "mount --bind \"$0\" \"$0\"; exec \"$@\""]).arg(&file);
+    command.arg(env!("CARGO_BIN_EXE_executor")).args(["--no-push", "-c"]).arg(project.path());
+    command.arg("--metadata-file").arg(&file).stdin(Stdio::null());
+    assert_success(&command.output().expect("unshare runs"));
+    let found: serde_json::Value = serde_json::from_slice(&fs::read(&file).expect("file")).expect("JSON");
+    assert!(found["containerimage.digest"].is_string(), "{found}");
+    assert_eq!(fs::read_dir(out.path()).expect("directory").count(), 1, "nothing else is left");
+}
+
 /// The names in the layer of `COPY . /`.
 fn copied(project: &Path, context: &str, more: &[&str]) -> String {
     let archive = project.join("out.tar");

@@ -6,10 +6,14 @@
 mod auth;
 #[path = "registry/docker.rs"]
 mod docker;
+#[path = "support/docker_registry.rs"]
+mod docker_registry;
 #[path = "registry/faults.rs"]
 mod faults;
 #[path = "registry/images.rs"]
 mod images;
+#[path = "support/port.rs"]
+mod port;
 #[path = "registry/server.rs"]
 mod server;
 #[path = "registry/uploads.rs"]

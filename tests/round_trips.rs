@@ -99,7 +99,7 @@ fn an_upload_that_was_opened_is_not_left_behind() {
     write(context.path(), "Dockerfile", "FROM scratch\nCOPY missing /a\n");
     let failed = executor().arg("-c").arg(context.path()).args(["-d", &name("3")]).output().expect("executor runs");
     assert!(!failed.status.success(), "{}", text(&failed));
-    let repository = registry.storage.path().join("data/docker/registry/v2/repositories/app");
+    let repository = registry.data().join("docker/registry/v2/repositories/app");
     // An upload is a directory on the registry's disk; of a cancelled one docker-registry leaves an empty one.
     let uploads = std::fs::read_dir(repository.join("_uploads")).expect("uploads").map(|entry| entry.expect("entry"));
     let open: Vec<_> = uploads.map(|upload| upload.path().join("startedat")).filter(|path| path.exists()).collect();

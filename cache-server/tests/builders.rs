@@ -3,8 +3,10 @@
 // Clippy takes only functions marked as tests for tests.
 #![allow(clippy::expect_used)]
 
-#[path = "registry/docker_registry.rs"]
+#[path = "../../tests/support/docker_registry.rs"]
 mod docker_registry;
+#[path = "../../tests/support/port.rs"]
+mod port;
 mod registry;
 
 use std::collections::BTreeMap;
@@ -173,7 +175,7 @@ fn without_a_server_nobody_waits() {
 
 #[test]
 fn a_plain_registry_is_asked_key_by_key() {
-    let upstream = docker_registry::DockerRegistry::start();
+    let upstream = docker_registry::DockerRegistry::start(docker_registry::plain);
     let builder = Builder::new(&upstream.address);
     builder.save("a");
     assert!(!builder.cache.await_turn(&key("b"), Duration::from_secs(60)));

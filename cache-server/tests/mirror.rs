@@ -3,10 +3,12 @@
 // Clippy takes only functions marked as tests for tests.
 #![allow(clippy::expect_used)]
 
-#[path = "registry/docker_registry.rs"]
+#[path = "../../tests/support/docker_registry.rs"]
 mod docker_registry;
 #[path = "mirror/lies.rs"]
 mod lies;
+#[path = "../../tests/support/port.rs"]
+mod port;
 mod registry;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -55,7 +57,7 @@ fn push(address: &str, name: &str, layer: &[u8]) -> serde_json::Value {
 
 #[test]
 fn images_come_from_the_registry_once_and_stay() {
-    let mut upstream = DockerRegistry::start();
+    let mut upstream = DockerRegistry::start(docker_registry::plain);
     let layer = noise(3_000_000);
     let manifest = push(&upstream.address, "library/alpine:3", &layer);
     let Mirror { registry: mirror, _directory } = Mirror::of(&upstream.address, "3600");
@@ -104,7 +106,7 @@ fn many_clients_make_one_request() {
 
 #[test]
 fn a_tag_follows_the_registry_and_is_served_stale_without_it() {
-    let mut upstream = DockerRegistry::start();
+    let mut upstream = DockerRegistry::start(docker_registry::plain);
     let first = push(&upstream.address, "a/b:v1", b"first");
     let Mirror { registry: mirror, _directory } = Mirror::of(&upstream.address, "0");
     let tagged = || mirror.get("/v2/a/b/manifests/v1?ns=docker.io");
@@ -148,7 +150,7 @@ fn lies_are_neither_passed_on_in_full_nor_kept() {
 
 #[test]
 fn nobody_pushes_to_a_mirror() {
-    let upstream = DockerRegistry::start();
+    let upstream = DockerRegistry::start(docker_registry::plain);
     let Mirror { registry: mirror, _directory } = Mirror::of(&upstream.address, "3600");
     mirror.post("/v2/docker.io/a/blobs/uploads/").is_error(403, "DENIED");
     mirror.put_manifest("docker.io/a", "v1", &image(b"layer")).is_error(403, "DENIED");

@@ -13,13 +13,17 @@ use serde_json::{Value, json};
 use super::bundle::{BUNDLE, bundle};
 use super::error::AttestError;
 use super::{IMAGE_SIGNATURE, STATEMENT, signature_tag, simple, statement, tag_of};
+use crate::digest::Digest;
 use crate::image::{Descriptor, Manifest, Reference, media_type};
+use crate::parallel::beside;
 use crate::registry::{Client, Fetched, Purpose};
 use crate::signature::SigningKey;
 
 /// Tries to add to a tag that others write at the same time.
 const TRIES: u32 = 20;
-/// Most that is waited at random before looking whether an addition is still there, in milliseconds.
+/// Least time before looking whether an addition is still there: others that read before may be slower.
+const SETTLING: Duration = Duration::from_millis(250);
+/// Most that is added at random so that writers do not come back together, in milliseconds.
 const SPREAD: u64 = 40;
 /// Of referrers: what is in a bundle, and the type of its statement.
 const CONTENT: &str = "dev.sigstore.bundle.content";
@@ -38,6 +42,8 @@ pub struct Attacher<'a> {
 struct Document {
     media_type: String,
     bytes: Vec<u8>,
+    /// A blob that it names.
+    config: Option<Vec<u8>>,
 }
 
 impl<'a> Attacher<'a> {
@@ -53,8 +59,9 @@ impl<'a> Attacher<'a> {
     /// [`AttestError`].
     pub fn sign(&self, subject: &Descriptor, key: &SigningKey) -> Result<(), AttestError> {
         let signed = statement(&subject.digest, None, IMAGE_SIGNATURE, &json!({}));
-        self.attach_bundle(subject, IMAGE_SIGNATURE, bundle(key, signed))?;
-        self.sign_in_tag(subject, key)
+        let attach = || self.attach_bundle(subject, IMAGE_SIGNATURE, bundle(key, signed));
+        let (attached, signed) = beside(attach, || self.sign_in_tag(subject, key));
+        attached.and(signed)
     }
 
     /// Says `predicate` about `subject`: as a bundle signed by `key`, else as a bare statement.
@@ -148,8 +155,7 @@ impl<'a> Attacher<'a> {
         self.push_blob(&layer, &payload)?;
         let empty = json!({ "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST, "layers": [] });
         let layer = json!(layer);
-        let mut config_failed = None;
-        let added = self.add_to(&signature_tag(&subject.digest), "list of signatures", |there| {
+        self.add_to(&signature_tag(&subject.digest), "list of signatures", |there| {
             let mut manifest = there.unwrap_or_else(|| empty.clone());
             let layers = manifest.get_mut("layers").and_then(Value::as_array_mut).ok_or(Unfit)?;
             let same =
@@ -160,11 +166,9 @@ impl<'a> Attacher<'a> {
             layers.push(layer.clone());
             let config = configuration(layers);
             let descriptor = Descriptor::of(media_type::OCI_CONFIG, &config);
-            config_failed = self.push_blob(&descriptor, &config).err();
             manifest.as_object_mut().ok_or(Unfit)?.insert("config".into(), json!(descriptor));
-            Ok(Some(document(media_type::OCI_MANIFEST, &manifest)))
-        });
-        config_failed.map_or(added, Err)
+            Ok(Some(Document { config: Some(config), ..document(media_type::OCI_MANIFEST, &manifest) }))
+        })
     }
 
     /// Changes what a tag names with `edit`, until it says that there is nothing to change. The registry has no
@@ -180,15 +184,26 @@ impl<'a> Attacher<'a> {
             let started = Instant::now();
             let occupied = |_| AttestError::Occupied { tag: name.to_string(), expected };
             let there = self.client.fetch_manifest(&name, Purpose::Push)?;
+            let seen = there.as_ref().map(|there| there.descriptor.digest.clone());
             let there = there.map(|Fetched { bytes, .. }| serde_json::from_slice(&bytes).map_err(|_| Unfit));
             let there = there.transpose().map_err(occupied)?;
-            let Some(Document { media_type, bytes }) = edit(there).map_err(occupied)? else { return Ok(()) };
-            self.client.push_manifest(&name, &media_type, &bytes)?;
+            let Some(document) = edit(there).map_err(occupied)? else { return Ok(()) };
+            if self.is_still(&name, seen.as_ref(), document.config.as_deref())? {
+                self.client.push_manifest(&name, &document.media_type, &document.bytes)?;
+            }
             // Each `RandomState` has keys of its own.
             let random = Duration::from_millis(RandomState::new().hash_one(tried) % SPREAD);
-            thread::sleep(started.elapsed() * 2 + random * (tried + 1));
+            thread::sleep(SETTLING.max(started.elapsed() * 3) + random * (tried + 1));
         }
         Err(AttestError::Contended(name.to_string()))
+    }
+
+    /// Pushes the `config` of what is about to be written; false when the tag was changed meanwhile.
+    fn is_still(&self, name: &Reference, seen: Option<&Digest>, config: Option<&[u8]>) -> Result<bool, AttestError> {
+        let Some(config) = config else { return Ok(true) };
+        self.push_blob(&Descriptor::of(media_type::OCI_CONFIG, config), config)?;
+        let named = self.client.head_manifest(name, Purpose::Push)?;
+        Ok(named.map(|document| document.digest).as_ref() == seen)
     }
 
     fn push_blob(&self, blob: &Descriptor, bytes: &[u8]) -> Result<(), AttestError> {
@@ -206,7 +221,7 @@ struct Unfit;
 
 fn document(media_type: &str, value: &Value) -> Document {
     // Strings, numbers and maps: nothing can fail.
-    Document { media_type: media_type.to_owned(), bytes: serde_json::to_vec(value).unwrap_or_default() }
+    Document { media_type: media_type.to_owned(), bytes: serde_json::to_vec(value).unwrap_or_default(), config: None }
 }
 
 /// cosign's: an image with the payloads as its layers.

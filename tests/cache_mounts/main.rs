@@ -61,7 +61,7 @@ impl Project {
 
     /// Tags of saved mounts, as the registry keeps them.
     fn tags(&self) -> Vec<PathBuf> {
-        let tags = self.registry.storage.path().join("data/docker/registry/v2/repositories/cache/_manifests/tags");
+        let tags = self.registry.data().join("docker/registry/v2/repositories/cache/_manifests/tags");
         let Ok(entries) = fs::read_dir(tags) else { return Vec::new() };
         let paths = entries.map(|entry| entry.expect("entry").path());
         paths.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("mount-"))).collect()

@@ -3,6 +3,11 @@
 
 #![allow(clippy::expect_used, reason = "what a test's helper cannot do fails the test")]
 
+#[path = "../support/docker_registry.rs"]
+mod docker_registry;
+#[path = "../support/port.rs"]
+mod port;
+
 mod contract;
 mod layout;
 mod raced;
@@ -10,13 +15,11 @@ mod refusal;
 mod repository;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::io::Read;
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use docker_registry::DockerRegistry;
 use tempfile::TempDir;
 use yadokari::cache::{LayerCache, LocalCache, Record, RecordLayer, RegistryCache, RegistryCacheOptions};
 use yadokari::digest::{ContentHash, DiffId, Digest};
@@ -49,48 +52,19 @@ impl Listener {
 }
 
 /// A registry on a free port of this machine; gone when dropped.
-struct Registry {
-    process: Child,
-    address: String,
-    directory: TempDir,
-}
+struct Registry(DockerRegistry);
 
 impl Registry {
     fn start() -> Self {
-        let directory = tempfile::tempdir().expect("directory");
-        let free = TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("address");
-        let config = format!(
-            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\nhttp:\n  addr: {free}\n",
-            directory.path().join("data").display()
-        );
-        let path = directory.path().join("config.yml");
-        fs::write(&path, config).expect("config");
-        let log = File::create(directory.path().join("log")).expect("log");
-        let mut command = Command::new("/usr/bin/docker-registry");
-        command.arg("serve").arg(&path).stdout(log.try_clone().expect("log")).stderr(log);
-        let registry =
-            Self { process: command.spawn().expect("docker-registry"), address: free.to_string(), directory };
-        let mut waits = 0..400;
-        while TcpStream::connect(free).is_err() {
-            assert!(waits.next().is_some(), "{}", registry.log());
-            std::thread::sleep(Duration::from_millis(25));
-        }
-        registry
+        Self(DockerRegistry::start(docker_registry::plain))
     }
 
     fn log(&self) -> String {
-        fs::read_to_string(self.directory.path().join("log")).expect("log")
+        self.0.log()
     }
 
     fn repository(&self, name: &str) -> Reference {
-        format!("{}/{name}", self.address).parse().expect("reference")
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        format!("{}/{name}", self.0.address).parse().expect("reference")
     }
 }
 

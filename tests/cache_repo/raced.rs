@@ -29,7 +29,7 @@ impl Gate {
     fn before(registry: &Registry) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
         let gate = Self { address: listener.local_addr().expect("address").to_string(), state: Arc::default() };
-        let (own, upstream) = (gate.clone(), registry.address.clone());
+        let (own, upstream) = (gate.clone(), registry.0.address.clone());
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let (gate, upstream) = (own.clone(), upstream.clone());

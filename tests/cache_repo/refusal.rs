@@ -50,7 +50,7 @@ fn pass_on(mut client: TcpStream, backend: &str) -> Option<()> {
 #[test]
 fn a_registry_without_artifacts_gets_images() {
     let registry = Registry::start();
-    let address = start_refusing_proxy(registry.address.clone());
+    let address = start_refusing_proxy(registry.0.address.clone());
     let repository: Reference = format!("{address}/cache").parse().expect("reference");
     let place = Place::new();
     let cache = place.registry(&repository, None);

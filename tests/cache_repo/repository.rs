@@ -213,8 +213,9 @@ fn an_empty_repository_is_found_out_and_believed_for_a_while() {
 }
 
 fn delete(registry: &Registry, path: &str) {
-    let mut stream = TcpStream::connect(&registry.address).expect("connect");
-    write!(stream, "DELETE {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", registry.address).expect("send");
+    let mut stream = TcpStream::connect(&registry.0.address).expect("connect");
+    write!(stream, "DELETE {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", registry.0.address)
+        .expect("send");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("answer");
     assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");

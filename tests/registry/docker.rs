@@ -1,22 +1,19 @@
 //! The real docker-registry, on a free loopback port.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
-const PROGRAM: &str = "/usr/bin/docker-registry";
+use super::docker_registry::{DockerRegistry, plain};
+
 /// bcrypt of the password.
 const HTPASSWD: &str = "builder:$2y$05$abcdefghijklmnopqrstuupx2xBUC4954936wVIjyyPHmUBFu0wCW\n";
 pub(crate) const USER: &str = "builder";
 pub(crate) const PASSWORD: &str = "open sesame";
 
 pub(crate) struct Registry {
-    child: Child,
+    process: DockerRegistry,
     pub(crate) host: String,
-    folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
 }
 
 #[derive(Default)]
@@ -34,24 +31,8 @@ pub(crate) fn pki(name: &str) -> std::path::PathBuf {
 impl Registry {
     pub(crate) fn start(settings: &Settings) -> Self {
         let folder = tempfile::tempdir().expect("tempdir");
-        // Another process may take the port between our look and the registry's bind.
-        for _ in 0..5 {
-            let port = TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("address").port();
-            let config = folder.path().join("config.yml");
-            fs::write(&config, config_file(settings, folder.path(), port)).expect("write");
-            let mut child = Command::new(PROGRAM)
-                .args(["serve", config.to_str().expect("utf-8")])
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .expect("docker-registry");
-            if wait_for(&mut child, port) {
-                return Self { child, host: format!("127.0.0.1:{port}"), folder };
-            }
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        panic!("docker-registry did not start");
+        let process = DockerRegistry::start(|address, data| plain(address, data) + &more(settings, folder.path()));
+        Self { host: process.address.clone(), process, _folder: folder }
     }
 
     /// Files below the registry's storage whose path contains `part`.
@@ -68,29 +49,13 @@ impl Registry {
                 })
                 .sum()
         }
-        walk(&self.folder.path().join("storage"), part)
+        walk(&self.process.data(), part)
     }
 }
 
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn config_file(settings: &Settings, folder: &Path, port: u16) -> String {
-    let storage = folder.join("storage");
-    let mut text = format!(
-        "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\n",
-        storage.display()
-    );
-    if settings.password {
-        let path = folder.join("htpasswd");
-        fs::write(&path, HTPASSWD).expect("write");
-        text.push_str(&format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", path.display()));
-    }
-    text.push_str(&format!("http:\n  addr: 127.0.0.1:{port}\n  secret: test\n"));
+/// Lines of the section `http`, then other sections.
+fn more(settings: &Settings, folder: &Path) -> String {
+    let mut text = String::new();
     if settings.tls {
         let (certificate, key) = (pki("server.pem"), pki("server.key"));
         text.push_str(&format!("  tls:\n    certificate: {}\n    key: {}\n", certificate.display(), key.display()));
@@ -98,17 +63,10 @@ fn config_file(settings: &Settings, folder: &Path, port: u16) -> String {
             text.push_str(&format!("    clientcas: [{}]\n", pki("ca.pem").display()));
         }
     }
-    text
-}
-
-/// True when it answers, false when it ended.
-fn wait_for(child: &mut Child, port: u16) -> bool {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while Instant::now() < deadline && matches!(child.try_wait(), Ok(None)) {
-        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            return matches!(child.try_wait(), Ok(None));
-        }
-        thread::sleep(Duration::from_millis(10));
+    if settings.password {
+        let path = folder.join("htpasswd");
+        fs::write(&path, HTPASSWD).expect("write");
+        text.push_str(&format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", path.display()));
     }
-    false
+    text
 }

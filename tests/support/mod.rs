@@ -3,6 +3,7 @@
 // Each test file uses a part of it.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod docker_registry;
 pub mod fetched;
 pub mod front;
 mod port;
@@ -10,18 +11,17 @@ pub mod web;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
+use docker_registry::DockerRegistry;
 pub(crate) use port::free_port;
 
-/// Debian's `docker-registry` on a free loopback port; ends with the test.
+/// Debian's `docker-registry` with what the executor needs to fill it.
 pub struct Registry {
-    process: Child,
+    process: DockerRegistry,
     pub address: String,
-    pub storage: TempDir,
 }
 
 impl Registry {
@@ -31,38 +31,18 @@ impl Registry {
 
     /// With more configuration, as YAML lines.
     pub fn start_with(extra: &str) -> Self {
-        let storage = tempfile::tempdir().expect("temporary directory");
-        let port = free_port();
-        let address = format!("127.0.0.1:{port}");
-        let config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}/data}}\n  delete: {{enabled: true}}\nhttp: {{addr: '{address}'}}\n{extra}",
-            storage.path().display()
-        );
-        let path = storage.path().join("config.yml");
-        fs::write(&path, config).expect("configuration");
-        let process = Command::new("docker-registry")
-            .arg("serve")
-            .arg(&path)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("docker-registry is installed");
-        let registry = Self { process, address, storage };
-        registry.wait();
-        registry
+        let process = DockerRegistry::start(|address, data| docker_registry::plain(address, data) + extra);
+        Self { address: process.address.clone(), process }
     }
 
-    fn wait(&self) {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while std::net::TcpStream::connect(&self.address).is_err() {
-            assert!(Instant::now() < deadline, "docker-registry does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+    /// Where its blobs are.
+    pub fn data(&self) -> PathBuf {
+        self.process.data()
     }
 
     /// Where the registry keeps a blob.
     pub fn blob(&self, hex: &str) -> PathBuf {
-        self.storage.path().join("data/docker/registry/v2/blobs/sha256").join(&hex[..2]).join(hex).join("data")
+        self.data().join("docker/registry/v2/blobs/sha256").join(&hex[..2]).join(hex).join("data")
     }
 
     /// Pushes a base image with busybox, made by the executor itself.
@@ -86,13 +66,6 @@ impl Registry {
         let output = executor().arg("-c").arg(context.path()).args(["-d", &name]).output().expect("executor runs");
         assert_success(&output);
         name
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

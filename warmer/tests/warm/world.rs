@@ -1,11 +1,9 @@
 //! A real registry with images that the real executor pushes.
 
 use std::fs;
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::Once;
-use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -13,44 +11,26 @@ use tempfile::TempDir;
 mod port;
 pub(crate) use port::free_port;
 
+#[path = "../../../tests/support/docker_registry.rs"]
+mod docker_registry;
+use docker_registry::DockerRegistry;
+
 /// Debian's `docker-registry` on a free loopback port, and an empty cache directory.
 pub(crate) struct World {
-    registry: Child,
+    registry: DockerRegistry,
     pub(crate) address: String,
     directory: TempDir,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
+        let registry = DockerRegistry::start(docker_registry::plain);
         let directory = tempfile::tempdir().expect("temporary directory");
-        let port = free_port();
-        let address = format!("127.0.0.1:{port}");
-        let data = directory.path().join("registry");
-        let config = format!(
-            "version: 0.1\nlog: {{accesslog: {{disabled: false}}}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\nhttp: {{addr: '{address}'}}\n",
-            data.display()
-        );
-        let path = directory.path().join("config.yml");
-        fs::write(&path, config).expect("configuration");
-        let log = fs::File::create(directory.path().join("access.log")).expect("log");
-        let registry = Command::new("docker-registry")
-            .arg("serve")
-            .arg(&path)
-            .stdout(log)
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("docker-registry is installed");
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while TcpStream::connect(&address).is_err() {
-            assert!(Instant::now() < deadline, "docker-registry does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Self { registry, address, directory }
+        Self { address: registry.address.clone(), registry, directory }
     }
 
     pub(crate) fn stop_registry(&mut self) {
-        let _ = self.registry.kill();
-        let _ = self.registry.wait();
+        self.registry.stop();
     }
 
     pub(crate) fn name(&self, image: &str) -> String {
@@ -128,7 +108,7 @@ impl World {
     /// Where the registry keeps a blob.
     pub(crate) fn served_blob(&self, digest: &str) -> PathBuf {
         let hex = digest.strip_prefix("sha256:").expect("sha256");
-        let blobs = self.directory.path().join("registry/docker/registry/v2/blobs/sha256");
+        let blobs = self.registry.data().join("docker/registry/v2/blobs/sha256");
         blobs.join(&hex[..2]).join(hex).join("data")
     }
 
@@ -144,7 +124,7 @@ impl World {
 
     /// All that the registry logged.
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.directory.path().join("access.log")).expect("log")
+        self.registry.log()
     }
 
     /// Those of them that have `part` in their path.
@@ -160,12 +140,6 @@ impl World {
         let raw = run("skopeo", &["inspect", "--tls-verify=false", "--raw", &image]);
         let digest = run("skopeo", &["inspect", "--tls-verify=false", "--format", "{{.Digest}}", &image]);
         (serde_json::from_str(&raw).expect("JSON"), digest.trim().to_owned())
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        self.stop_registry();
     }
 }
 
