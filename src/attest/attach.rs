@@ -1,10 +1,6 @@
 //! Writes beside an image: referrers and tags.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher as _, RandomState};
-use std::io::{Cursor, Read};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,38 +8,39 @@ use serde_json::{Value, json};
 
 use super::bundle::{BUNDLE, bundle};
 use super::error::AttestError;
-use super::{IMAGE_SIGNATURE, STATEMENT, signature_tag, simple, statement, tag_of};
-use crate::digest::Digest;
+use super::list::List;
+use super::{IMAGE_SIGNATURE, STATEMENT, push_blob, signature_tag, simple, statement, tag_of};
 use crate::image::{Descriptor, Manifest, Reference, media_type};
 use crate::parallel::beside;
-use crate::registry::{Client, Fetched, Purpose};
+use crate::registry::Client;
 use crate::signature::SigningKey;
 
-/// Tries to add to a tag that others write at the same time.
-const TRIES: u32 = 20;
-/// Least time before looking whether an addition is still there: others that read before may be slower.
-const SETTLING: Duration = Duration::from_millis(250);
-/// Most that is added at random so that writers do not come back together, in milliseconds.
-const SPREAD: u64 = 40;
 /// Of referrers: what is in a bundle, and the type of its statement.
 const CONTENT: &str = "dev.sigstore.bundle.content";
 pub(super) const PREDICATE: &str = "dev.sigstore.bundle.predicateType";
 /// BuildKit's annotation of a statement that is not signed.
 const UNSIGNED_PREDICATE: &str = "in-toto.io/predicate-type";
 
+const REFERRERS: List = List {
+    name: "list of referrers",
+    media_type: media_type::OCI_INDEX,
+    field: "manifests",
+    identity: &["digest"],
+    config: None,
+};
+const SIGNATURES: List = List {
+    name: "list of signatures",
+    media_type: media_type::OCI_MANIFEST,
+    field: "layers",
+    identity: &["digest", "annotations"],
+    config: Some(configuration),
+};
+
 /// Attaches to the images of one repository.
 pub struct Attacher<'a> {
     client: &'a Client,
     /// Its tag and digest do not count.
     repository: &'a Reference,
-}
-
-/// A document to push, and its media type.
-struct Document {
-    media_type: String,
-    bytes: Vec<u8>,
-    /// A blob that it names.
-    config: Option<Vec<u8>>,
 }
 
 impl<'a> Attacher<'a> {
@@ -106,8 +103,8 @@ impl<'a> Attacher<'a> {
     ) -> Result<(), AttestError> {
         const EMPTY: &[u8] = b"{}";
         let config = Descriptor::of(media_type::OCI_EMPTY, EMPTY);
-        self.push_blob(&config, EMPTY)?;
-        self.push_blob(&layer, &bytes)?;
+        push_blob(self.client, self.repository, &config, EMPTY)?;
+        push_blob(self.client, self.repository, &layer, &bytes)?;
         let manifest = Manifest {
             schema_version: 2,
             media_type: Some(media_type::OCI_MANIFEST.into()),
@@ -132,17 +129,8 @@ impl<'a> Attacher<'a> {
     /// # Source
     /// OCI distribution-spec, "Referrers Tag Schema".
     fn list(&self, subject: &Descriptor, entry: &Descriptor) -> Result<(), AttestError> {
-        let empty = json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [] });
-        let digest = entry.digest.to_string();
-        self.add_to(&tag_of(&subject.digest), "list of referrers", |there| {
-            let mut index = there.unwrap_or_else(|| empty.clone());
-            let entries = index.get_mut("manifests").and_then(Value::as_array_mut).ok_or(Unfit)?;
-            if entries.iter().any(|known| known.get("digest").and_then(Value::as_str) == Some(&digest)) {
-                return Ok(None);
-            }
-            entries.push(json!(entry));
-            Ok(Some(document(media_type::OCI_INDEX, &index)))
-        })
+        let tag = self.repository.with_tag(&tag_of(&subject.digest));
+        REFERRERS.add(self.client, &tag, json!(entry))
     }
 
     /// # Source
@@ -152,76 +140,10 @@ impl<'a> Attacher<'a> {
         let signature = STANDARD.encode(key.sign(&payload));
         let annotations = BTreeMap::from([(simple::SIGNATURE.to_owned(), signature)]);
         let layer = Descriptor { annotations, ..Descriptor::of(simple::PAYLOAD, &payload) };
-        self.push_blob(&layer, &payload)?;
-        let empty = json!({ "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST, "layers": [] });
-        let layer = json!(layer);
-        self.add_to(&signature_tag(&subject.digest), "list of signatures", |there| {
-            let mut manifest = there.unwrap_or_else(|| empty.clone());
-            let layers = manifest.get_mut("layers").and_then(Value::as_array_mut).ok_or(Unfit)?;
-            let same =
-                |known: &Value| ["digest", "annotations"].iter().all(|field| known.get(field) == layer.get(field));
-            if layers.iter().any(same) {
-                return Ok(None);
-            }
-            layers.push(layer.clone());
-            let config = configuration(layers);
-            let descriptor = Descriptor::of(media_type::OCI_CONFIG, &config);
-            manifest.as_object_mut().ok_or(Unfit)?.insert("config".into(), json!(descriptor));
-            Ok(Some(Document { config: Some(config), ..document(media_type::OCI_MANIFEST, &manifest) }))
-        })
+        push_blob(self.client, self.repository, &layer, &payload)?;
+        let tag = self.repository.with_tag(&signature_tag(&subject.digest));
+        SIGNATURES.add(self.client, &tag, json!(layer))
     }
-
-    /// Changes what a tag names with `edit`, until it says that there is nothing to change. The registry has no
-    /// lock, and others may have read before and write after us: so we look again, after longer than it took.
-    fn add_to(
-        &self,
-        tag: &str,
-        expected: &'static str,
-        mut edit: impl FnMut(Option<Value>) -> Result<Option<Document>, Unfit>,
-    ) -> Result<(), AttestError> {
-        let name = self.repository.with_tag(tag);
-        for tried in 0..TRIES {
-            let started = Instant::now();
-            let occupied = |_| AttestError::Occupied { tag: name.to_string(), expected };
-            let there = self.client.fetch_manifest(&name, Purpose::Push)?;
-            let seen = there.as_ref().map(|there| there.descriptor.digest.clone());
-            let there = there.map(|Fetched { bytes, .. }| serde_json::from_slice(&bytes).map_err(|_| Unfit));
-            let there = there.transpose().map_err(occupied)?;
-            let Some(document) = edit(there).map_err(occupied)? else { return Ok(()) };
-            if self.is_still(&name, seen.as_ref(), document.config.as_deref())? {
-                self.client.push_manifest(&name, &document.media_type, &document.bytes)?;
-            }
-            // Each `RandomState` has keys of its own.
-            let random = Duration::from_millis(RandomState::new().hash_one(tried) % SPREAD);
-            thread::sleep(SETTLING.max(started.elapsed() * 3) + random * (tried + 1));
-        }
-        Err(AttestError::Contended(name.to_string()))
-    }
-
-    /// Pushes the `config` of what is about to be written; false when the tag was changed meanwhile.
-    fn is_still(&self, name: &Reference, seen: Option<&Digest>, config: Option<&[u8]>) -> Result<bool, AttestError> {
-        let Some(config) = config else { return Ok(true) };
-        self.push_blob(&Descriptor::of(media_type::OCI_CONFIG, config), config)?;
-        let named = self.client.head_manifest(name, Purpose::Push)?;
-        Ok(named.map(|document| document.digest).as_ref() == seen)
-    }
-
-    fn push_blob(&self, blob: &Descriptor, bytes: &[u8]) -> Result<(), AttestError> {
-        if self.client.has_blob(self.repository, &blob.digest)? {
-            return Ok(());
-        }
-        let bytes = bytes.to_vec();
-        let open = || -> std::io::Result<Box<dyn Read + Send>> { Ok(Box::new(Cursor::new(bytes.clone()))) };
-        Ok(self.client.push_blob(self.repository, blob, &open, &|_| ())?)
-    }
-}
-
-/// What a tag holds is not what it should.
-struct Unfit;
-
-fn document(media_type: &str, value: &Value) -> Document {
-    // Strings, numbers and maps: nothing can fail.
-    Document { media_type: media_type.to_owned(), bytes: serde_json::to_vec(value).unwrap_or_default(), config: None }
 }
 
 /// cosign's: an image with the payloads as its layers.

@@ -7,6 +7,7 @@
 //! | `simple` | the older payload that says no more than a digest |
 //! | `provenance` | SLSA: how an image was built |
 //! | `attach` | [`Attacher`]: referrers, their fallback tag, the signature tag |
+//! | `list` | tags that several write |
 //! | `verify` | [`verify()`]: what of it a key stands for |
 //!
 //! What a registry sends is believed after its digest and a signature were checked, and not before.
@@ -14,6 +15,7 @@
 mod attach;
 mod bundle;
 mod error;
+mod list;
 mod provenance;
 mod simple;
 mod statement;
@@ -26,7 +28,11 @@ pub use provenance::{Material, Provenance};
 pub use statement::{IMAGE_SIGNATURE, PROVENANCE, SPDX, STATEMENT, statement};
 pub use verify::{Claim, Rejected, Verification, Verified, Way, verify};
 
+use std::io::{Cursor, Read};
+
 use crate::digest::Digest;
+use crate::image::{Descriptor, Reference};
+use crate::registry::Client;
 
 /// `sha256-<hex>`, from which the tags beside an image are made.
 fn tag_of(digest: &Digest) -> String {
@@ -36,4 +42,14 @@ fn tag_of(digest: &Digest) -> String {
 /// The tag that names the older signatures of an image.
 fn signature_tag(digest: &Digest) -> String {
     format!("{}.sig", tag_of(digest))
+}
+
+/// Pushes a small blob that may be there already.
+fn push_blob(client: &Client, to: &Reference, blob: &Descriptor, bytes: &[u8]) -> Result<(), AttestError> {
+    if client.has_blob(to, &blob.digest)? {
+        return Ok(());
+    }
+    let bytes = bytes.to_vec();
+    let open = || -> std::io::Result<Box<dyn Read + Send>> { Ok(Box::new(Cursor::new(bytes.clone()))) };
+    Ok(client.push_blob(to, blob, &open, &|_| ())?)
 }
