@@ -1,8 +1,9 @@
-use std::net::TcpListener;
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A port for a program that cannot choose one itself. It is below those that the system gives away, which another test's
-/// connection may get before the program starts, and no two tests get the same.
+/// connection may get before the program starts, and no two tests get the same. It is not tried by listening on it: a
+/// program that another thread starts at that moment would keep the port for a while, and meet the first client.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let next = || {
@@ -10,5 +11,5 @@ pub(crate) fn free_port() -> u16 {
         10_000 + u16::try_from(number % 20_000).expect("small")
     };
     let mut ports = std::iter::repeat_with(next).take(100);
-    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
+    ports.find(|port| TcpStream::connect(("127.0.0.1", *port)).is_err()).expect("a free port")
 }

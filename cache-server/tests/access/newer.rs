@@ -112,8 +112,8 @@ fn a_mirror_is_pulled_from_by_those_who_may() {
     let file = directory.path().join("tokens.json");
     let (hub, bare) = (create_token(&file, "hub", "docker.io/**=pull"), create_token(&file, "bare", "library/**=pull"));
     let data = directory.path().join("data");
-    // Nobody listens on it: it is bound and closed again.
-    let upstream = std::net::TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("an address");
+    // The port of tcpmux, which nobody has.
+    let upstream = "127.0.0.1:1";
     let mut command = Command::new(env!("CARGO_BIN_EXE_cache-server"));
     command.args(["serve", "--listen", "127.0.0.1:0", "--quiet", "--anonymous=none", "--tokens"]).arg(&file);
     command.arg("--mirror").arg(format!("docker.io=http://{upstream}")).arg("--data").arg(&data);
