@@ -12,7 +12,7 @@ use super::{ExchangeError, PINNED_UNTIL, REF_NAME, REPOSITORY};
 use crate::document::Document;
 use crate::hasher::Hasher;
 use crate::name::{Reference, RepositoryName, Tag};
-use crate::storage::{Appending, MAX_MANIFEST_BYTES, NewManifest, Put, Storage, StorageError};
+use crate::storage::{Appending, MAX_MANIFEST_BYTES, NewManifest, Put, PutIf, Storage, StorageError};
 
 /// Read and written at a time.
 const CHUNK_BYTES: u64 = 1 << 20;
@@ -104,7 +104,7 @@ impl Import<'_> {
             self.blob(repository, blob)?;
         }
         let manifest = NewManifest { digest: entry.digest.clone(), bytes, document };
-        match self.storage.put_manifest(repository, &manifest, &[], false)? {
+        match self.storage.put_manifest(repository, &manifest, &[], PutIf::Whole)? {
             Put::Lacking(lacking) => Err(ExchangeError::Lacking(lacking.first().unwrap_or(&entry.digest).clone())),
             Put::Stored | Put::Exists(_) => {
                 self.imported.manifests += 1;
@@ -190,7 +190,7 @@ impl Import<'_> {
             && let Ok(document) = Document::parse(&bytes, Some(&head.media_type))
         {
             let manifest = NewManifest { digest: head.digest, bytes: bytes.to_vec(), document };
-            self.storage.put_manifest(repository, &manifest, std::slice::from_ref(tag), false)?;
+            self.storage.put_manifest(repository, &manifest, std::slice::from_ref(tag), PutIf::Whole)?;
         }
         let until = entry.annotations.get(PINNED_UNTIL).and_then(|text| text.parse().ok());
         if let Some(until) = until {

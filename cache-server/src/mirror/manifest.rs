@@ -9,7 +9,7 @@ use yadokari::registry::{Client, Fault, Purpose};
 use super::{FetchError, Mirrors, Place, Watch, lock};
 use crate::document::Document;
 use crate::name::{Reference, Tag};
-use crate::storage::{NewManifest, Storage};
+use crate::storage::{NewManifest, PutIf, Storage};
 
 /// Tags whose time is remembered; beyond, all are asked for again.
 const MAX_VALIDATED: usize = 100_000;
@@ -119,7 +119,8 @@ fn fetch(storage: &Storage, place: &Place, reference: &Reference, known: Option<
     };
     let document = Document::parse(&fetched.bytes, Some(&fetched.descriptor.media_type))?;
     let manifest = NewManifest { digest: fetched.descriptor.digest, bytes: fetched.bytes, document };
-    Ok(storage.put_mirrored(&place.repository, &manifest, &tags)?)
+    storage.put_manifest(&place.repository, &manifest, &tags, PutIf::Always)?;
+    Ok(())
 }
 
 fn forget(storage: &Storage, place: &Place, tags: &[Tag]) -> Result<(), FetchError> {

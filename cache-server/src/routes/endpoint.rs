@@ -127,41 +127,26 @@ impl Endpoint {
 
     /// What a request with `method` is about, for the dashboard.
     pub(super) fn subject(&self, method: &Method) -> Option<Subject> {
-        let reading = matches!(*method, Method::GET | Method::HEAD);
-        let (repository, manifest) = match self {
-            Self::Manifest { repository, reference } => (repository, reading.then(|| reference.clone())),
-            Self::Blob { repository, .. }
-            | Self::Uploads { repository }
-            | Self::Upload { repository, .. }
-            | Self::Tags { repository }
-            | Self::Referrers { repository, .. }
-            | Self::LookUp { repository }
-            | Self::Lease { repository, .. }
-            | Self::Hot { repository }
-            | Self::Pins { repository }
-            | Self::Pin { repository, .. } => (repository, None),
-            _ => return None,
+        let manifest = match self {
+            Self::Manifest { reference, .. } if is_read(method) => Some(reference.clone()),
+            _ => None,
         };
-        Some(Subject { repository: repository.clone(), manifest })
+        Some(Subject { repository: self.repository()?.clone(), manifest })
     }
 
-    /// What a caller must be allowed to do for a request with `method`.
-    pub(super) fn need(&self, method: &Method) -> Option<Need> {
-        let reading = matches!(*method, Method::GET | Method::HEAD);
-        let action = match self {
-            Self::Upload { .. } | Self::Uploads { .. } => Action::Push,
-            Self::LookUp { .. } | Self::Hot { .. } | Self::Pins { .. } => Action::ReadKeys,
-            Self::Lease { .. } | Self::Pin { .. } => Action::WriteKeys,
-            _ if reading => Action::Pull,
-            _ if *method == Method::DELETE => Action::Delete,
-            _ => Action::Push,
-        };
+    /// The repository that the path names.
+    fn repository(&self) -> Option<&RepositoryName> {
         match self {
-            Self::Health | Self::Ready | Self::Metrics | Self::Token | Self::Access | Self::Probe | Self::Discover => {
-                None
-            }
-            // Both name repositories.
-            Self::Catalog | Self::Dashboard => Some(Need::Catalog),
+            // Open to everybody, but for what `need` names.
+            Self::Dashboard
+            | Self::Health
+            | Self::Ready
+            | Self::Metrics
+            | Self::Token
+            | Self::Access
+            | Self::Probe
+            | Self::Catalog
+            | Self::Discover => None,
             Self::Blob { repository, .. }
             | Self::Uploads { repository }
             | Self::Upload { repository, .. }
@@ -172,8 +157,25 @@ impl Endpoint {
             | Self::Lease { repository, .. }
             | Self::Hot { repository }
             | Self::Pins { repository }
-            | Self::Pin { repository, .. } => Some(Need::Repository(action, repository.clone())),
+            | Self::Pin { repository, .. } => Some(repository),
         }
+    }
+
+    /// What a caller must be allowed to do for a request with `method`.
+    pub(super) fn need(&self, method: &Method) -> Option<Need> {
+        // Both name repositories.
+        if matches!(self, Self::Catalog | Self::Dashboard) {
+            return Some(Need::Catalog);
+        }
+        let action = match self {
+            Self::Upload { .. } | Self::Uploads { .. } => Action::Push,
+            Self::LookUp { .. } | Self::Hot { .. } | Self::Pins { .. } => Action::ReadKeys,
+            Self::Lease { .. } | Self::Pin { .. } => Action::WriteKeys,
+            _ if is_read(method) => Action::Pull,
+            _ if *method == Method::DELETE => Action::Delete,
+            _ => Action::Push,
+        };
+        Some(Need::Repository(action, self.repository()?.clone()))
     }
 
     /// The methods that the endpoint answers, as an `Allow` header says it.
@@ -191,6 +193,10 @@ impl Endpoint {
             Self::Manifest { .. } => "GET, HEAD, PUT, DELETE",
         }
     }
+}
+
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
 }
 
 fn decode(segment: &str) -> Option<String> {

@@ -12,7 +12,7 @@ use crate::document::Document;
 use crate::error::{ApiError, Code};
 use crate::hasher::Hasher;
 use crate::name::{NameError, Reference, RepositoryName, Tag};
-use crate::storage::{MAX_MANIFEST_BYTES, ManifestHead, NewManifest, Put, Storage};
+use crate::storage::{MAX_MANIFEST_BYTES, ManifestHead, NewManifest, Put, PutIf, Storage};
 
 /// A PUT by digest may set so many tags at once.
 const MAX_TAGS: usize = 100;
@@ -78,8 +78,9 @@ pub(super) async fn put(
     let response = created(repository, &manifest, &reference, &tags)?;
     let name = repository.clone();
     refuse_overtaken(registry, call, repository, &tags).await?;
-    let (names, only_new) = (tags.clone(), call.header(IF_NONE_MATCH).is_some_and(|tag| tag.trim() == "*"));
-    match registry.blocking(move |storage| storage.put_manifest(&name, &manifest, &tags, only_new)).await? {
+    let only_new = call.header(IF_NONE_MATCH).is_some_and(|tag| tag.trim() == "*");
+    let (names, put_if) = (tags.clone(), if only_new { PutIf::WholeAndNew } else { PutIf::Whole });
+    match registry.blocking(move |storage| storage.put_manifest(&name, &manifest, &tags, put_if)).await? {
         Put::Stored => {
             fulfil(registry, repository, names).await;
             Ok(response)

@@ -57,9 +57,7 @@ pub(super) async fn append(
     id: &str,
     body: &mut Body,
 ) -> Result<Response, ApiError> {
-    let held = hold(registry, repository, id).await?;
-    let chunk = chunk(call, repository, held.status())?;
-    let upload = registry.blocking(move |_| held.append()).await?;
+    let (upload, chunk) = resume(registry, call, repository, id).await?;
     let upload = take(registry, upload, repository, body, chunk).await?;
     let status = registry.blocking(move |storage| storage.keep_upload(upload)).await?;
     session(StatusCode::ACCEPTED, repository, status)
@@ -75,9 +73,7 @@ pub(super) async fn finish(
 ) -> Result<Response, ApiError> {
     let text = call.parameters.get("digest");
     let expected = digest(text.ok_or_else(|| ApiError::new(Code::DigestInvalid, "the digest is missing"))?)?;
-    let held = hold(registry, repository, id).await?;
-    let chunk = chunk(call, repository, held.status())?;
-    let mut upload = registry.blocking(move |_| held.append()).await?;
+    let (mut upload, chunk) = resume(registry, call, repository, id).await?;
     upload.prefer(expected.algorithm());
     let upload = take(registry, upload, repository, body, chunk).await?;
     close(registry, repository, &expected, upload).await
@@ -88,6 +84,18 @@ pub(super) async fn cancel(registry: &Registry, repository: &RepositoryName, id:
     let held = hold(registry, repository, id).await?;
     registry.blocking(move |storage| storage.cancel_upload(held)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// A session that goes on with what this request brings, and which bytes those are, when it says so.
+async fn resume(
+    registry: &Registry,
+    call: &Call,
+    repository: &RepositoryName,
+    id: &str,
+) -> Result<(Appending, Option<ChunkRange>), ApiError> {
+    let held = hold(registry, repository, id).await?;
+    let chunk = chunk(call, repository, held.status())?;
+    Ok((registry.blocking(move |_| held.append()).await?, chunk))
 }
 
 /// False when the source lacks the blob: the answer is a session then.

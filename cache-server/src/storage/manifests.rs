@@ -47,6 +47,17 @@ struct Sizes {
     layers: Vec<Descriptor>,
 }
 
+/// What a manifest must meet to be put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PutIf {
+    /// The repository has all its parts.
+    Whole,
+    /// The same, and none of the tags names a manifest that is complete.
+    WholeAndNew,
+    /// Nothing: its parts may come later, and until then it is incomplete.
+    Always,
+}
+
 /// What became of a manifest.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Put {
@@ -122,14 +133,13 @@ impl Storage {
         Ok(Some((head, bytes)))
     }
 
-    /// Adds a manifest to `repository` under its digest and `tags`; with `only_new`, only if none
-    /// of the tags names a manifest that is complete.
+    /// Adds a manifest to `repository` under its digest and `tags`, if it is as `put_if` wants it.
     pub(crate) fn put_manifest(
         &self,
         repository: &RepositoryName,
         manifest: &NewManifest,
         tags: &[Tag],
-        only_new: bool,
+        put_if: PutIf,
     ) -> Result<Put, StorageError> {
         let (name, record) = (repository.to_string(), manifest.record());
         let _room = self.room_for_row(record.row.len() as u64)?;
@@ -137,37 +147,21 @@ impl Storage {
         let document = manifest.document.clone();
         let tags: Vec<String> = tags.iter().map(ToString::to_string).collect();
         Ok(self.index.change(move |tables| {
-            if only_new && let Some(found) = taken(tables, &name, &tags)? {
+            if put_if == PutIf::WholeAndNew
+                && let Some(found) = taken(tables, &name, &tags)?
+            {
                 return Ok(Put::Exists(found));
             }
             let lacking = tables.lacking(&name, &document)?;
-            if !lacking.is_empty() {
+            if !lacking.is_empty() && put_if != PutIf::Always {
                 return Ok(Put::Lacking(lacking.iter().filter_map(|digest| digest.parse().ok()).collect()));
             }
             tables.put_manifest(&name, &record)?;
-            tags.iter().try_for_each(|tag| tables.set_tag(&name, tag, &record.digest))?;
-            Ok(Put::Stored)
-        })?)
-    }
-
-    /// Adds a manifest whose parts may come later; until then it is incomplete.
-    pub(crate) fn put_mirrored(
-        &self,
-        repository: &RepositoryName,
-        manifest: &NewManifest,
-        tags: &[Tag],
-    ) -> Result<(), StorageError> {
-        let (name, record) = (repository.to_string(), manifest.record());
-        let _room = self.room_for_row(record.row.len() as u64)?;
-        let _changing = self.hot.changing();
-        let document = manifest.document.clone();
-        let tags: Vec<String> = tags.iter().map(ToString::to_string).collect();
-        Ok(self.index.change(move |tables| {
-            tables.put_manifest(&name, &record)?;
-            if !tables.lacking(&name, &document)?.is_empty() {
+            if !lacking.is_empty() {
                 tables.incomplete.insert((name.as_str(), record.digest.as_str()), ())?;
             }
-            tags.iter().try_for_each(|tag| tables.set_tag(&name, tag, &record.digest))
+            tags.iter().try_for_each(|tag| tables.set_tag(&name, tag, &record.digest))?;
+            Ok(Put::Stored)
         })?)
     }
 

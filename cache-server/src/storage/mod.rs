@@ -46,7 +46,7 @@ pub(crate) use error::StorageError;
 pub(crate) use evict::Collected;
 pub(crate) use exchange::Listed;
 pub(crate) use insight::{Absence, Holdings, Large};
-pub(crate) use manifests::{MAX_MANIFEST_BYTES, ManifestHead, NewManifest, Put, millis, millis_now};
+pub(crate) use manifests::{MAX_MANIFEST_BYTES, ManifestHead, NewManifest, Put, PutIf, millis, millis_now};
 pub(crate) use page::Page;
 pub(crate) use pins::FOR_EVER;
 pub(crate) use records::Found;

@@ -36,7 +36,7 @@ impl Fixture {
         let digest = yadokari::digest::Digest::sha256(text.as_bytes());
         let manifest = NewManifest { digest, bytes: text.into(), document };
         let tags: [Tag; 1] = [tag.parse().expect("a tag")];
-        assert_eq!(self.storage.put_manifest(&name("a"), &manifest, &tags, false).expect("stored"), Put::Stored);
+        assert_eq!(self.storage.put_manifest(&name("a"), &manifest, &tags, PutIf::Whole).expect("stored"), Put::Stored);
         let reference: Reference = tag.parse().expect("a reference");
         self.storage.manifest_head(&name("a"), &reference).expect("read").expect("there")
     }

@@ -13,10 +13,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use prometheus_client::metrics::counter::Counter;
-use rustls::crypto::CryptoProvider;
 use ureq::Agent;
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use yadokari::otlp::{self, Collector};
+use yadokari::registry::web_agent;
 
 pub(crate) use context::SpanContext;
 
@@ -64,7 +63,8 @@ impl Tracer {
     pub(crate) fn start(collector: Collector, lost: Counter) -> std::io::Result<Self> {
         let (queue, spans) = sync_channel(QUEUE);
         let stopping = Arc::new(AtomicBool::new(false));
-        let exporter = Exporter { agent: agent(), collector, stopping: Arc::clone(&stopping), lost: lost.clone() };
+        let exporter =
+            Exporter { agent: web_agent(false), collector, stopping: Arc::clone(&stopping), lost: lost.clone() };
         let thread = std::thread::Builder::new().name("traces".into()).spawn(move || exporter.run(&spans))?;
         Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)), stopping, lost })
     }
@@ -116,7 +116,8 @@ impl Exporter {
         let body = otlp::document(&self.collector.resource, "cache-server", &spans).to_string();
         let request = self.agent.post(&self.collector.url).header("Content-Type", "application/json");
         let patience = self.collector.timeout.unwrap_or(LIMIT);
-        let mut request = request.config().timeout_global(Some(patience)).build();
+        // A trace is for the collector that was named, and nobody else.
+        let mut request = request.config().timeout_global(Some(patience)).max_redirects(0).build();
         for (name, value) in &self.collector.headers {
             request = request.header(name, value);
         }
@@ -134,14 +135,4 @@ fn collect(first: RequestSpan, spans: &Receiver<RequestSpan>) -> Vec<RequestSpan
         }
     }
     batch
-}
-
-/// With the system's authorities.
-fn agent() -> Agent {
-    let provider: Arc<CryptoProvider> = Arc::new(rustls::crypto::ring::default_provider());
-    let system = rustls_native_certs::load_native_certs().certs;
-    let roots: Vec<Certificate<'static>> = system.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
-    let tls =
-        TlsConfig::builder().root_certs(RootCerts::from(roots)).unversioned_rustls_crypto_provider(provider).build();
-    Agent::config_builder().tls_config(tls).max_redirects(0).build().new_agent()
 }
