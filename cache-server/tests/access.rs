@@ -18,10 +18,29 @@ mod oidc;
 mod sessions;
 
 use std::path::Path;
-use std::process::Command;
 
 use base64::Engine as _;
+use registry::command::program;
 use registry::{Registry, Reply, image};
+
+/// A server that lets nobody in without a token.
+pub(crate) struct Guarded<const TOKENS: usize> {
+    pub(crate) registry: Registry,
+    /// In the order in which they were asked for.
+    pub(crate) tokens: [String; TOKENS],
+    _directory: tempfile::TempDir,
+}
+
+impl<const TOKENS: usize> Guarded<TOKENS> {
+    /// `tokens`: the name and the grant of each.
+    pub(crate) fn start(tokens: [(&str, &str); TOKENS]) -> Self {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let file = directory.path().join("tokens.json");
+        let tokens = tokens.map(|(name, grant)| create_token(&file, name, grant));
+        let registry = Registry::start_with(&["--anonymous=none", "--tokens", file.to_str().expect("UTF-8")]);
+        Self { registry, tokens, _directory: directory }
+    }
+}
 
 pub(crate) fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}")))
@@ -59,8 +78,7 @@ pub(crate) fn pull(registry: &Registry, authorization: &str, repository: &str) -
 
 /// `cache-server token …`; what it prints.
 pub(crate) fn token_command(file: &Path, arguments: &[&str]) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cache-server"));
-    let output = command.arg("token").args(arguments).arg("--tokens").arg(file).output().expect("it runs");
+    let output = program().arg("token").args(arguments).arg("--tokens").arg(file).output().expect("it runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("UTF-8").trim().to_owned()
 }

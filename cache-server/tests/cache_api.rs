@@ -5,7 +5,6 @@
 
 mod registry;
 
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -265,10 +264,7 @@ fn the_hot_set_is_what_is_asked_for_most() {
 fn pinned_images_outlive_newer_ones() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let data = directory.path().join("data");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cache-server"));
-    command.args(["serve", "--listen", "127.0.0.1:0", "--quiet", "--max-bytes", "8MiB"]);
-    command.args(registry::store::place(&data));
-    let registry = Registry::start_command(command, &data);
+    let registry = Registry::start_in_with(&data, &["--max-bytes", "8MiB"]);
     let push = |tag: &str| {
         let mut layer = noise(2 << 20);
         layer[..tag.len()].copy_from_slice(tag.as_bytes());

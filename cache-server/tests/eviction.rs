@@ -8,35 +8,15 @@ mod registry;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use registry::command::{assert_clean, run};
 use registry::{Registry, descriptor, digest_of, image, noise, store};
 use serde_json::{Value, json};
 use yadokari::digest::Digest;
 use yadokari::image::media_type;
 
 const MEBIBYTE: usize = 1 << 20;
-
-fn start_with(data: &Path, flags: &[&str]) -> Registry {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cache-server"));
-    command.args(["serve", "--listen", "127.0.0.1:0", "--quiet"]).args(store::place(data)).args(flags);
-    Registry::start_command(command, data)
-}
-
-fn run(arguments: &[&str], data: &Path) -> (Option<i32>, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cache-server"));
-    store::equip(&mut command);
-    let output = command.args(arguments).args(store::place(data)).output().expect("cache-server runs");
-    let text = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
-}
-
-#[track_caller]
-fn assert_clean(data: &Path) {
-    let (code, text) = run(&["verify"], data);
-    assert_eq!(code, Some(0), "{text}");
-}
 
 /// Bytes of `seed`'s own.
 fn content(seed: u32, length: usize) -> Vec<u8> {
@@ -93,7 +73,7 @@ fn a_deleted_blob_frees_its_bytes_unless_another_repository_holds_it() {
     }
     let directory = tempfile::tempdir().expect("temporary directory");
     let data = directory.path().join("data");
-    let registry = start_with(&data, &[]);
+    let registry = Registry::start_in_with(&data, &[]);
     let bytes = noise(MEBIBYTE);
     let digest = registry.push_blob("a", &bytes);
     registry.push_blob("b", &bytes);
@@ -113,7 +93,7 @@ fn a_blob_that_is_being_read_stays_until_it_was() {
     }
     let directory = tempfile::tempdir().expect("temporary directory");
     let data = directory.path().join("data");
-    let registry = start_with(&data, &[]);
+    let registry = Registry::start_in_with(&data, &[]);
     let bytes = noise(32 * MEBIBYTE);
     let digest = registry.push_blob("a", &bytes);
     let mut stream = registry.connect();
@@ -137,7 +117,7 @@ fn a_blob_that_is_being_read_stays_until_it_was() {
 fn the_least_worthy_record_goes_first_and_as_a_whole() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let data = directory.path().join("data");
-    let registry = start_with(&data, &["--max-bytes", "12MiB"]);
+    let registry = Registry::start_in_with(&data, &["--max-bytes", "12MiB"]);
     let layers: Vec<Vec<u8>> = (0..10).map(|seed| content(seed, MEBIBYTE)).collect();
     // Costly but oldest; cheap ones after it.
     assert_eq!(push_record(&registry, "a", "costly", &[&layers[0], &layers[1]], 600_000), 201);
@@ -161,7 +141,7 @@ fn the_least_worthy_record_goes_first_and_as_a_whole() {
 #[test]
 fn what_was_used_lately_stays() {
     let directory = tempfile::tempdir().expect("temporary directory");
-    let registry = start_with(&directory.path().join("data"), &["--max-bytes", "12MiB"]);
+    let registry = Registry::start_in_with(&directory.path().join("data"), &["--max-bytes", "12MiB"]);
     for seed in 0..3 {
         assert_eq!(push_record(&registry, "a", &format!("t{seed}"), &[&content(seed, 3 * MEBIBYTE)], 0), 201);
     }
@@ -175,7 +155,7 @@ fn what_was_used_lately_stays() {
 fn an_index_goes_with_its_children_and_referrers() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let data = directory.path().join("data");
-    let registry = start_with(&data, &["--max-bytes", "10MiB"]);
+    let registry = Registry::start_in_with(&data, &["--max-bytes", "10MiB"]);
     let layer = content(1, 2 * MEBIBYTE);
     registry.push_blob("a", &layer);
     registry.push_blob("a", b"{}");
@@ -203,7 +183,7 @@ fn an_index_goes_with_its_children_and_referrers() {
 #[test]
 fn uploads_that_cannot_fit_are_refused_before_they_come() {
     let directory = tempfile::tempdir().expect("temporary directory");
-    let registry = start_with(&directory.path().join("data"), &["--max-bytes", "8MiB"]);
+    let registry = Registry::start_in_with(&directory.path().join("data"), &["--max-bytes", "8MiB"]);
     let huge = content(1, 9 * MEBIBYTE);
     let target = format!("/v2/a/blobs/uploads/?digest={}", Digest::sha256(&huge));
     let reply = registry.send("POST", &target, &[], &huge);
@@ -219,7 +199,7 @@ fn uploads_that_cannot_fit_are_refused_before_they_come() {
 #[test]
 fn a_repository_keeps_to_its_quota() {
     let directory = tempfile::tempdir().expect("temporary directory");
-    let registry = start_with(&directory.path().join("data"), &["--quota", "team/*=5MiB"]);
+    let registry = Registry::start_in_with(&directory.path().join("data"), &["--quota", "team/*=5MiB"]);
     for seed in 0..4 {
         assert_eq!(push_record(&registry, "team/a", &format!("t{seed}"), &[&content(seed, 2 * MEBIBYTE)], 0), 201);
         assert_eq!(push_record(&registry, "other", &format!("t{seed}"), &[&content(seed, 2 * MEBIBYTE)], 0), 201);
@@ -233,7 +213,7 @@ fn a_repository_keeps_to_its_quota() {
 fn collection_removes_what_nothing_needs() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let data = directory.path().join("data");
-    let registry = start_with(&data, &[]);
+    let registry = Registry::start_in_with(&data, &[]);
     let (loose, layer, gone) = (content(1, MEBIBYTE), content(2, MEBIBYTE), content(3, MEBIBYTE));
     registry.push_blob("a", &loose);
     assert_eq!(push_record(&registry, "a", "whole", &[&layer], 0), 201);
@@ -244,7 +224,7 @@ fn collection_removes_what_nothing_needs() {
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("removed 1 manifests, 1 blobs"), "{text}");
     assert_clean(&data);
-    let registry = start_with(&data, &[]);
+    let registry = Registry::start_in_with(&data, &[]);
     assert!(has(&registry, "a", "whole") && !has(&registry, "a", "broken"));
     assert_eq!(registry.head(&format!("/v2/a/blobs/{}", Digest::sha256(&loose))).status, 404);
     assert!(registry.get(&format!("/v2/a/blobs/{}", Digest::sha256(&layer))).body == layer);
@@ -254,7 +234,7 @@ fn collection_removes_what_nothing_needs() {
 fn stats_say_what_takes_the_space() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let data = directory.path().join("data");
-    let registry = start_with(&data, &[]);
+    let registry = Registry::start_in_with(&data, &[]);
     registry.push_image("small", "v1");
     assert_eq!(push_record(&registry, "large", "v1", &[&noise(MEBIBYTE)], 0), 201);
     drop(registry);
@@ -275,7 +255,7 @@ fn verify_finds_damage() {
     }
     let directory = tempfile::tempdir().expect("temporary directory");
     let data = directory.path().join("data");
-    let registry = start_with(&data, &[]);
+    let registry = Registry::start_in_with(&data, &[]);
     let digest = registry.push_blob("a", &noise(5000));
     drop(registry);
     assert_clean(&data);
@@ -299,7 +279,7 @@ fn the_cap_holds_while_it_is_filled_many_times_over_and_read() {
     const CAP: u64 = 10 << 20;
     let directory = tempfile::tempdir().expect("temporary directory");
     let data = directory.path().join("data");
-    let registry = start_with(&data, &["--max-bytes", "10MiB"]);
+    let registry = Registry::start_in_with(&data, &["--max-bytes", "10MiB"]);
     let (done, pushed, served) = (AtomicBool::new(false), AtomicU32::new(0), AtomicU32::new(0));
     let peak = std::thread::scope(|scope| {
         let watcher = scope.spawn(|| {
@@ -359,7 +339,7 @@ fn kills_among_uploads_and_collections_leave_everything_in_order() {
     let data = directory.path().join("data");
     let mut seed = 0;
     for round in 0..6 {
-        let mut registry = start_with(&data, &["--max-bytes", "16MiB", "--grace", "0s"]);
+        let mut registry = Registry::start_in_with(&data, &["--max-bytes", "16MiB", "--grace", "0s"]);
         let confirmed = std::thread::scope(|scope| {
             let first = seed;
             let writers: Vec<_> = (0..4)
@@ -380,7 +360,7 @@ fn kills_among_uploads_and_collections_leave_everything_in_order() {
         assert_eq!(code, Some(0), "{text}");
         assert_clean(&data);
         // The last ones that were confirmed are there as a whole.
-        let registry = start_with(&data, &["--max-bytes", "16MiB"]);
+        let registry = Registry::start_in_with(&data, &["--max-bytes", "16MiB"]);
         for seed in confirmed.iter().rev().take(1) {
             let layer = content(*seed, 200_000);
             assert!(has(&registry, "a", &format!("t{seed}")));

@@ -10,13 +10,14 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use registry::command::{assert_clean, program};
 use registry::{Registry, descriptor, digest_of, image, noise};
 use serde_json::{Value, json};
 use yadokari::digest::Digest;
 use yadokari::image::media_type;
 
 fn run(arguments: &[&str], data: &Path, archive: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cache-server"));
+    let mut command = program();
     command.arg(arguments[0]).arg("--data").arg(data).args(&arguments[1..]).arg(archive);
     command.output().expect("cache-server runs")
 }
@@ -32,11 +33,6 @@ fn succeed(output: &Output) -> String {
 fn fail(output: &Output, message: &str) {
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(1) && text.contains(message), "{text}");
-}
-
-fn verify(data: &Path) {
-    let output = Command::new(env!("CARGO_BIN_EXE_cache-server")).args(["verify", "--data"]).arg(data).output();
-    succeed(&output.expect("cache-server runs"));
 }
 
 /// An index with one image, a record, and an image that refers to another one.
@@ -73,7 +69,7 @@ fn everything_comes_back() {
     drop(registry);
     assert!(succeed(&run(&["export"], &from, &archive)).contains("2 repositories, 5 names of manifests"));
     assert!(succeed(&run(&["import"], &to, &archive)).contains("stored 4 manifests and "));
-    verify(&to);
+    assert_clean(&to);
     // Once more changes nothing.
     assert!(succeed(&run(&["import"], &to, &archive)).contains("and 0 blobs that were not here"));
     let registry = Registry::start_in(&to);
@@ -99,7 +95,7 @@ fn one_repository_goes_through_a_pipe() {
     drop(registry);
     let exported = run(&["export", "--repository", "cache"], &from, "-");
     assert!(String::from_utf8_lossy(&exported.stderr).contains("1 repositories, 1 names of manifests"));
-    let mut import = Command::new(env!("CARGO_BIN_EXE_cache-server"));
+    let mut import = program();
     import.args(["import", "--data"]).arg(&to).arg("-").stdin(Stdio::piped());
     let mut import = import.spawn().expect("cache-server runs");
     import.stdin.take().expect("piped").write_all(&exported.stdout).expect("taken");
@@ -182,7 +178,7 @@ fn archives_that_lie_are_refused() {
     fail(&run(&["import"], &data, &text), "the archive has no index.json");
     archive(&path, &manifest, &[blob(bytes, bytes), blob(b"{}", b"{}"), blob(b"layer", b"layer")]);
     succeed(&run(&["import"], &data, &text));
-    verify(&data);
+    assert_clean(&data);
 }
 
 #[test]
@@ -201,11 +197,11 @@ fn a_lost_index_is_no_empty_one() {
             Some(bytes) => std::fs::write(&index, bytes).expect("written"),
         }
         for command in [&["serve", "--listen", "127.0.0.1:0", "--data"][..], &["gc", "--data"], &["verify", "--data"]] {
-            let output = Command::new(env!("CARGO_BIN_EXE_cache-server")).args(command).arg(&data).output();
+            let output = program().args(command).arg(&data).output();
             fail(&output.expect("cache-server runs"), "import an archive into an empty directory");
         }
         assert!(data.join("blobs/sha256").join(&digest.hex()[..2]).join(digest.hex()).exists());
     }
     std::fs::write(&index, &whole).expect("written");
-    verify(&data);
+    assert_clean(&data);
 }

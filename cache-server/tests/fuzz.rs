@@ -9,9 +9,9 @@ mod registry;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
-use std::process::Command;
 use std::time::Duration;
 
+use registry::command::{assert_clean, program};
 use registry::{Registry, noise};
 use yadokari::digest::Digest;
 use yadokari::image::media_type;
@@ -265,7 +265,7 @@ fn nonsense_does_no_harm() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let (data, log) = (directory.path().join("data"), directory.path().join("log"));
     let tokens = directory.path().join("tokens.json");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cache-server"));
+    let mut command = program();
     command.args([
         "serve",
         "--listen",
@@ -305,10 +305,5 @@ fn nonsense_does_no_harm() {
     assert_eq!(registry.wait().code(), Some(0));
     let said = fs::read_to_string(&log).expect("a log");
     assert!(!said.contains("panicked") && !said.contains("level=error"), "{said}");
-    let verified = Command::new(env!("CARGO_BIN_EXE_cache-server"))
-        .args(["verify", "--data"])
-        .arg(&data)
-        .output()
-        .expect("it runs");
-    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    assert_clean(&data);
 }

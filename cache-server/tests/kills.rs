@@ -8,9 +8,9 @@ mod registry;
 use std::io::Write as _;
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use registry::command::{assert_clean, run};
 use registry::{Registry, noise, with_digest};
 use yadokari::digest::Digest;
 
@@ -20,19 +20,7 @@ const BYTES: usize = 60_000;
 const SENT: usize = 40_000;
 
 fn start(data: &Path) -> Registry {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cache-server"));
-    command
-        .args(["serve", "--listen", "127.0.0.1:0", "--quiet", "--grace=0s", "--max-bytes=80MiB", "--data"])
-        .arg(data);
-    Registry::start_command(command, data)
-}
-
-#[track_caller]
-fn run(arguments: &[&str], data: &Path) {
-    let output = Command::new(env!("CARGO_BIN_EXE_cache-server")).args(arguments).arg("--data").arg(data).output();
-    let output = output.expect("cache-server runs");
-    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert!(output.status.success(), "{arguments:?}: {text}");
+    Registry::start_in_with(data, &["--grace=0s", "--max-bytes=80MiB"])
 }
 
 fn content(number: usize) -> Vec<u8> {
@@ -82,9 +70,10 @@ fn five_hundred_uploads_survive_a_kill() {
         drop(open);
     });
     registry.wait();
-    run(&["verify"], &data);
-    run(&["gc", "--grace", "0s"], &data);
-    run(&["verify"], &data);
+    assert_clean(&data);
+    let (code, text) = run(&["gc", "--grace", "0s"], &data);
+    assert_eq!(code, Some(0), "{text}");
+    assert_clean(&data);
     let registry = start(&data);
     for (number, location) in locations.iter().enumerate().step_by(50) {
         let status = registry.get(location);
@@ -102,5 +91,5 @@ fn five_hundred_uploads_survive_a_kill() {
         assert!(registry.get(&reply.location()).body == bytes);
     }
     drop(registry);
-    run(&["verify"], &data);
+    assert_clean(&data);
 }

@@ -11,14 +11,14 @@ mod lies;
 mod port;
 mod registry;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use docker_registry::DockerRegistry;
-use registry::{Registry, digest_of, image, noise};
+use registry::command::serve_in;
+use registry::{Registry, digest_of, image, noise, read_head};
 use yadokari::digest::Digest;
 use yadokari::image::media_type;
 use yadokari::registry::{Client, ClientOptions, Credentials};
@@ -32,9 +32,8 @@ impl Mirror {
     fn of(address: &str, tag_ttl: &str) -> Self {
         let directory = tempfile::tempdir().expect("temporary directory");
         let data = directory.path().join("data");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cache-server"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--quiet", "--mirror-tag-ttl", tag_ttl]);
-        command.arg("--mirror").arg(format!("docker.io=http://{address}")).args(registry::store::place(&data));
+        let mut command = serve_in(&data);
+        command.args(["--mirror-tag-ttl", tag_ttl, "--mirror"]).arg(format!("docker.io=http://{address}"));
         command.env("DOCKER_CONFIG", directory.path());
         Self { registry: Registry::start_command(command, &data), _directory: directory }
     }
@@ -202,16 +201,8 @@ impl Scripted {
 
 fn answer(mut stream: TcpStream, layer: &[u8], behaviour: Behaviour, counts: &(Arc<AtomicUsize>, Arc<AtomicUsize>)) {
     let mut reader = BufReader::new(stream.try_clone().expect("cloned"));
-    let (mut request, mut line) = (String::new(), String::new());
-    while line != "\r\n" {
-        line.clear();
-        if reader.read_line(&mut line).unwrap_or(0) == 0 {
-            return;
-        }
-        if request.is_empty() {
-            request.clone_from(&line);
-        }
-    }
+    let Some(lines) = read_head(&mut reader) else { return };
+    let request = &lines[0];
     let is_get = request.starts_with("GET ");
     let (kind, body) = if request.contains("/manifests/v1") {
         counts.0.fetch_add(usize::from(is_get), Ordering::SeqCst);

@@ -10,8 +10,9 @@ mod robustness;
 
 use std::fs;
 use std::io::{BufReader, Read, Write};
-use std::process::{Command, Output};
+use std::process::Output;
 
+use registry::command::{program, serve_in};
 use registry::{Registry, Reply, noise};
 use yadokari::digest::Digest;
 
@@ -19,7 +20,7 @@ fn check(config: &str, variables: &[(&str, &str)]) -> Output {
     let directory = tempfile::tempdir().expect("temporary directory");
     let file = directory.path().join("config.toml");
     fs::write(&file, config).expect("written");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cache-server"));
+    let mut command = program();
     command.args(["serve", "--check-config", "--config"]).arg(&file).current_dir(directory.path());
     command.envs(variables.iter().copied()).output().expect("it runs")
 }
@@ -98,8 +99,7 @@ fn a_cap_of_the_file_or_the_environment_counts() {
     assert_eq!(post(&registry, "small", 2 << 20), 413);
     assert_eq!(post(&registry, "small", 1 << 19), 201);
     let data = directory.path().join("data");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cache-server"));
-    command.args(["serve", "--listen", "127.0.0.1:0", "--quiet", "--data"]).arg(&data);
+    let mut command = serve_in(&data);
     command.env("CACHE_SERVER_MAX_BYTES", "2MiB").env("CACHE_SERVER_CONFIG", &config);
     let registry = Registry::start_command(command, &data);
     assert_eq!(post(&registry, "a", 3 << 20), 413);

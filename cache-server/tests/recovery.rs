@@ -8,9 +8,9 @@ mod registry;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use registry::command::{assert_clean, run, serve_in};
 use registry::{Registry, noise};
 use serde_json::json;
 
@@ -53,26 +53,9 @@ fn fill(registry: &Registry) {
 
 /// Starts the server; its log is in `log`.
 fn start(data: &Path, log: &Path) -> Registry {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cache-server"));
-    command.args(["serve", "--listen", "127.0.0.1:0", "--quiet", "--data"]).arg(data);
+    let mut command = serve_in(data);
     command.stderr(fs::File::create(log).expect("made"));
     Registry::start_command(command, data)
-}
-
-fn kill(mut registry: Registry) {
-    registry.signal("KILL");
-    registry.wait();
-}
-
-fn run(command: &str, data: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_cache-server")).args([command, "--data"]).arg(data).output().expect("it runs")
-}
-
-#[track_caller]
-fn verify(data: &Path) {
-    let output = run("verify", data);
-    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert!(output.status.success(), "{text}");
 }
 
 struct Place {
@@ -138,7 +121,7 @@ fn an_index_that_is_lost_or_damaged_comes_back() {
     let registry = place.start();
     fill(&registry);
     let mut expected = seen(&registry);
-    kill(registry);
+    registry.kill();
     for (number, (said, damage)) in damages().into_iter().enumerate() {
         damage(&place.index());
         let registry = place.start();
@@ -148,13 +131,13 @@ fn an_index_that_is_lost_or_damaged_comes_back() {
         // The journal goes on where it was.
         registry.push_image("a", &format!("after-{number}"));
         expected = seen(&registry);
-        kill(registry);
-        verify(&place.data);
+        registry.kill();
+        assert_clean(&place.data);
         assert_eq!(place.data.join("index.redb.damaged").exists(), number > 0);
     }
-    let output = run("rebuild", &place.data);
-    assert!(output.status.success(), "{output:?}");
-    verify(&place.data);
+    let (code, text) = run(&["rebuild"], &place.data);
+    assert_eq!(code, Some(0), "{text}");
+    assert_clean(&place.data);
     assert!(seen(&place.start()) == expected);
 }
 
@@ -194,7 +177,7 @@ fn what_was_confirmed_before_a_kill_survives_the_loss_of_the_index() {
             registry.signal("KILL");
             writers.into_iter().flat_map(|writer| writer.join().expect("no panic")).collect()
         });
-        kill(registry);
+        registry.kill();
         fs::remove_file(place.index()).expect("removed");
         let registry = place.start();
         let tags = registry.get("/v2/a/tags/list").json();
@@ -204,8 +187,8 @@ fn what_was_confirmed_before_a_kill_survives_the_loss_of_the_index() {
             assert!(!tags.contains(&format!("{tag}-gone").as_str()), "{tag}-gone is back");
             assert_eq!(registry.get(&format!("/v2/a/manifests/{tag}")).status, 200);
         }
-        kill(registry);
-        verify(&place.data);
+        registry.kill();
+        assert_clean(&place.data);
     }
 }
 
@@ -214,19 +197,19 @@ fn an_old_copy_of_the_index_catches_up() {
     let place = Place::new();
     let registry = place.start();
     fill(&registry);
-    kill(registry);
+    registry.kill();
     let old = fs::read(place.index()).expect("read");
     let registry = place.start();
     registry.push_image("a", "later");
     assert_eq!(registry.delete("/v2/a/manifests/v5").status, 202);
     let expected = seen(&registry);
-    kill(registry);
+    registry.kill();
     fs::write(place.index(), old).expect("written");
     let registry = place.start();
     assert!(place.log().contains("behind its journal"), "{}", place.log());
     assert!(seen(&registry) == expected);
-    kill(registry);
-    verify(&place.data);
+    registry.kill();
+    assert_clean(&place.data);
 }
 
 #[test]
@@ -252,22 +235,21 @@ fn the_journal_stays_short_and_comes_back_from_the_index() {
     fs::remove_file(place.index()).expect("removed");
     let registry = place.start();
     assert!(seen(&registry) == expected);
-    kill(registry);
-    verify(&place.data);
+    registry.kill();
+    assert_clean(&place.data);
     // A journal that is damaged is found, and replaced when it was removed.
     let snapshot = files().find(|path| path.extension().is_some_and(|kind| kind == "snapshot")).expect("a snapshot");
     let mut content = fs::read(&snapshot).expect("read");
     content[30] ^= 1;
     fs::write(&snapshot, content).expect("written");
-    let output = run("verify", &place.data);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("is damaged: remove"), "{output:?}");
-    let output = run("rebuild", &place.data);
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let (code, text) = run(&["verify"], &place.data);
+    assert!(code == Some(1) && text.contains("is damaged: remove"), "{text}");
+    let (code, text) = run(&["rebuild"], &place.data);
+    assert_eq!(code, Some(1), "{text}");
     // The index is where it was.
     fs::remove_dir_all(&journal).expect("removed");
     assert!(seen(&place.start()) == expected);
-    verify(&place.data);
+    assert_clean(&place.data);
 }
 
 #[test]
@@ -276,12 +258,12 @@ fn a_directory_of_an_older_program_gets_a_journal() {
     let registry = place.start();
     fill(&registry);
     let expected = seen(&registry);
-    kill(registry);
+    registry.kill();
     fs::write(place.data.join("format"), "yadokari cache-server 2\n").expect("written");
     // It did not keep the journal up to date.
     fs::remove_dir_all(place.data.join("journal")).expect("removed");
     assert!(seen(&place.start()) == expected);
     fs::remove_file(place.index()).expect("removed");
     assert!(seen(&place.start()) == expected);
-    verify(&place.data);
+    assert_clean(&place.data);
 }

@@ -11,6 +11,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use registry::Registry;
+use registry::command::serve_in;
 use serde_json::{Value, json};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -70,8 +71,7 @@ fn take(stream: &TcpStream) -> Option<(String, Value)> {
 
 fn start(directory: &std::path::Path, configure: impl FnOnce(&mut Command)) -> Registry {
     let data = directory.join("data");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cache-server"));
-    command.args(["serve", "--listen", "127.0.0.1:0", "--quiet", "--data"]).arg(&data);
+    let mut command = serve_in(&data);
     configure(&mut command);
     Registry::start_command(command, &data)
 }

@@ -2,14 +2,12 @@ use std::fs;
 use std::process::Command;
 
 use crate::registry::Registry;
-use crate::{basic, bearer, create_token, pull, push, token_command, with};
+use crate::{Guarded, basic, bearer, create_token, pull, push, token_command, with};
 
 #[test]
 fn a_static_token_allows_what_it_says() {
-    let directory = tempfile::tempdir().expect("temporary directory");
-    let file = directory.path().join("tokens.json");
-    let (writer, reader) = (create_token(&file, "w", "team/**=pull,push"), create_token(&file, "r", "**=pull"));
-    let registry = Registry::start_with(&["--anonymous=none", "--tokens", file.to_str().expect("UTF-8")]);
+    let Guarded { registry, tokens: [writer, reader], _directory } =
+        Guarded::start([("w", "team/**=pull,push"), ("r", "**=pull")]);
     for authorization in [basic("anyone", &writer), bearer(&writer)] {
         assert_eq!(push(&registry, &authorization, "team/app"), 201);
         assert_eq!(push(&registry, &authorization, "other"), 403);
@@ -117,10 +115,7 @@ fn without_configuration_loopback_may_do_everything() {
 
 #[test]
 fn what_is_not_readable_cannot_be_mounted() {
-    let directory = tempfile::tempdir().expect("temporary directory");
-    let file = directory.path().join("tokens.json");
-    let (owner, other) = (create_token(&file, "o", "**=*"), create_token(&file, "x", "mine/**=*"));
-    let registry = Registry::start_with(&["--anonymous=none", "--tokens", file.to_str().expect("UTF-8")]);
+    let Guarded { registry, tokens: [owner, other], _directory } = Guarded::start([("o", "**=*"), ("x", "mine/**=*")]);
     assert_eq!(push(&registry, &bearer(&owner), "secret"), 201);
     let digest = yadokari::digest::Digest::sha256(b"layer");
     for query in [format!("mount={digest}&from=secret"), format!("mount={digest}")] {

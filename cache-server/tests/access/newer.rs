@@ -1,12 +1,11 @@
 //! Who may do what with the endpoints that a plain registry does not have.
 
-use std::process::Command;
-
 use serde_json::json;
 use yadokari::image::media_type;
 
+use crate::registry::command::serve_in;
 use crate::registry::{Registry, image};
-use crate::{bearer, create_token, push};
+use crate::{Guarded, bearer, create_token, push};
 
 const KEY: &str = "aaaa";
 
@@ -31,8 +30,6 @@ fn status(registry: &Registry, token: Option<&str>, method: &str, target: &str) 
 
 #[test]
 fn every_endpoint_asks_for_its_right_and_for_no_other() {
-    let directory = tempfile::tempdir().expect("temporary directory");
-    let file = directory.path().join("tokens.json");
     let grants = [
         ("pull", "cache=pull"),
         ("push", "cache=pull,push"),
@@ -43,9 +40,8 @@ fn every_endpoint_asks_for_its_right_and_for_no_other() {
         ("reader", "**=pull"),
         ("all", "**=*"),
     ];
-    let tokens: Vec<(&str, String)> =
-        grants.iter().map(|(name, grant)| (*name, create_token(&file, name, grant))).collect();
-    let registry = Registry::start_with(&["--anonymous=none", "--tokens", file.to_str().expect("UTF-8")]);
+    let Guarded { registry, tokens, _directory } = Guarded::start(grants);
+    let tokens: Vec<(&str, String)> = grants.map(|(name, _)| name).into_iter().zip(tokens).collect();
     assert_eq!(push(&registry, &bearer(&tokens[7].1), "cache"), 201);
     let reading: &[&str] = &["pull", "push", "read-keys", "reader", "all"];
     let leasing: &[&str] = &["push", "write-keys", "all"];
@@ -84,10 +80,7 @@ fn every_endpoint_asks_for_its_right_and_for_no_other() {
 
 #[test]
 fn the_hot_set_names_what_the_caller_may_pull() {
-    let directory = tempfile::tempdir().expect("temporary directory");
-    let file = directory.path().join("tokens.json");
-    let (all, one) = (create_token(&file, "all", "**=*"), create_token(&file, "one", "cache=pull"));
-    let registry = Registry::start_with(&["--anonymous=none", "--tokens", file.to_str().expect("UTF-8")]);
+    let Guarded { registry, tokens: [all, one], _directory } = Guarded::start([("all", "**=*"), ("one", "cache=pull")]);
     for repository in ["secret", "cache"] {
         assert_eq!(push(&registry, &bearer(&all), repository), 201);
         let target = format!("/v2/{repository}/manifests/v1");
@@ -114,9 +107,9 @@ fn a_mirror_is_pulled_from_by_those_who_may() {
     let data = directory.path().join("data");
     // The port of tcpmux, which nobody has.
     let upstream = "127.0.0.1:1";
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cache-server"));
-    command.args(["serve", "--listen", "127.0.0.1:0", "--quiet", "--anonymous=none", "--tokens"]).arg(&file);
-    command.arg("--mirror").arg(format!("docker.io=http://{upstream}")).arg("--data").arg(&data);
+    let mut command = serve_in(&data);
+    command.args(["--anonymous=none", "--tokens"]).arg(&file);
+    command.arg("--mirror").arg(format!("docker.io=http://{upstream}"));
     command.env("DOCKER_CONFIG", directory.path());
     let registry = Registry::start_command(command, &data);
     let own = "/v2/docker.io/library/alpine/manifests/3";

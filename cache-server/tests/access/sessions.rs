@@ -1,7 +1,7 @@
 use yadokari::digest::Digest;
 
 use crate::registry::{Registry, Reply};
-use crate::{basic, bearer, create_token, pull, push, with};
+use crate::{Guarded, basic, bearer, create_token, pull, push, with};
 
 /// A server with one token for `team/**`, and that token.
 fn start() -> (Registry, String, tempfile::TempDir) {
@@ -52,10 +52,8 @@ fn challenged(reply: &Reply) -> Vec<&str> {
 
 #[test]
 fn a_mount_asks_for_the_scope_of_its_source_once() {
-    let directory = tempfile::tempdir().expect("temporary directory");
-    let file = directory.path().join("tokens.json");
-    let (all, team) = (create_token(&file, "all", "**=*"), create_token(&file, "team", "team/**=pull,push"));
-    let registry = Registry::start_with(&["--anonymous=none", "--tokens", file.to_str().expect("UTF-8")]);
+    let Guarded { registry, tokens: [all, team], _directory } =
+        Guarded::start([("all", "**=*"), ("team", "team/**=pull,push")]);
     for source in ["team/source", "secret"] {
         assert_eq!(push(&registry, &bearer(&all), source), 201);
     }

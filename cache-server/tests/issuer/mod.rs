@@ -2,7 +2,7 @@
 
 #![allow(dead_code)] // Each test file uses its part.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
+
+use crate::registry::read_head;
 
 pub(crate) const AUDIENCE: &str = "https://cache.example";
 
@@ -93,13 +95,8 @@ impl Issuer {
 
 fn serve(stream: TcpStream, discovery: &str, keys: &str) {
     let mut reader = BufReader::new(stream);
-    let mut first = String::new();
-    reader.read_line(&mut first).expect("a request");
-    let mut line = String::new();
-    while reader.read_line(&mut line).expect("headers") > 2 {
-        line.clear();
-    }
-    let body = match first.split(' ').nth(1) {
+    let request = read_head(&mut reader).expect("a request");
+    let body = match request[0].split(' ').nth(1) {
         Some("/.well-known/openid-configuration") => discovery,
         Some("/jwks") => keys,
         _ => "{}",

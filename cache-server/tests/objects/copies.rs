@@ -4,23 +4,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
+use crate::registry::command::{serve, serve_in};
 use crate::registry::{Registry, store};
 
 fn command(place: &Path, copy: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cache-server"));
-    command
-        .args(["serve", "--listen", "127.0.0.1:0", "--quiet", "--store", &store::address(place), "--data"])
-        .arg(copy);
+    let mut command = serve_in(place);
+    command.arg("--data").arg(copy);
     command
 }
 
 fn start(place: &Path, copy: &Path) -> Registry {
     Registry::start_command(command(place, copy), place)
-}
-
-fn kill(mut registry: Registry) {
-    registry.signal("KILL");
-    registry.wait();
 }
 
 /// Which file it is: another one when it was made again.
@@ -53,7 +47,7 @@ fn a_killed_replica_goes_on_from_its_copy() {
     for round in 0..4 {
         let one = start(place, &copy);
         one.push_image("a", &format!("own{round}"));
-        kill(one);
+        one.kill();
         let before = identity(&copy);
         // Whatever others do meanwhile.
         other.push_image("a", &format!("seen{round}"));
@@ -72,7 +66,7 @@ fn a_copy_of_something_else_is_not_used() {
     for (place, tag) in places.iter().zip(["first", "second"]) {
         Registry::start_in(place).push_image("a", tag);
     }
-    kill(start(places[0], &copy));
+    start(places[0], &copy).kill();
     let before = std::fs::File::open(copy.join("index.redb")).expect("a copy");
     assert_tags(&start(places[1], &copy), &["second"]);
     // Still open here, so that its number is not given to another one.
@@ -89,14 +83,14 @@ fn a_damaged_copy_is_made_again() {
     let (place, directory) = (Path::new("/copies/damaged"), tempfile::tempdir().expect("temporary directory"));
     let registry = start(place, directory.path());
     registry.push_image("a", "v1");
-    kill(registry);
+    registry.kill();
     let file = directory.path().join("index.redb");
     let whole = std::fs::read(&file).expect("a copy");
     for damaged in [b"garbage".repeat(1000), whole[..whole.len() / 2].to_vec(), Vec::new()] {
         std::fs::write(&file, damaged).expect("written");
         let registry = start(place, directory.path());
         assert_tags(&registry, &["v1"]);
-        kill(registry);
+        registry.kill();
     }
 }
 
@@ -104,17 +98,17 @@ fn a_damaged_copy_is_made_again() {
 fn a_directory_holds_data_or_a_copy() {
     let (place, directory) = (Path::new("/copies/mixed"), tempfile::tempdir().expect("temporary directory"));
     let (data, copy) = (directory.path().join("data"), directory.path().join("copy"));
-    let serve = |flags: &[&str], data: &Path| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cache-server"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--quiet"]).args(flags).arg("--data").arg(data);
+    let serve_without_store = |data: &Path| {
+        let mut command = serve();
+        command.arg("--data").arg(data);
         command
     };
-    drop(Registry::start_command(serve(&[], &data), &data));
+    drop(Registry::start_command(serve_without_store(&data), &data));
     let running = start(place, &copy);
     assert!(refusal(command(place, &data)).contains("holds the data of a server without --store"));
     assert!(refusal(command(place, &copy)).contains("in use by another cache-server"));
     drop(running);
-    assert!(refusal(serve(&[], &copy)).contains("is not a data directory"));
+    assert!(refusal(serve_without_store(&copy)).contains("is not a data directory"));
     std::fs::write(directory.path().join("letter"), "dear all").expect("written");
     assert!(refusal(command(place, directory.path())).contains("or something else"));
 }

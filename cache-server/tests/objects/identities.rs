@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::registry::command::serve_in;
 use crate::registry::store::azurite::CONTAINER_SIGNATURE;
 use crate::registry::{Registry, store};
 
 /// A server that knows of Azure what `variables` say.
 fn describe(data: &Path, variables: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cache-server"));
-    command.args(["serve", "--listen", "127.0.0.1:0", "--quiet"]).args(store::place(data));
+    let mut command = serve_in(data);
     command.envs(variables.iter().copied());
     command
 }

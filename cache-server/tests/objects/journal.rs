@@ -1,11 +1,11 @@
 //! The journal: checkpoints, and replicas that fall behind them.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::registry::command::serve_in;
 use crate::registry::{Registry, store};
 
 fn listed(data: &Path, folder: &str) -> usize {
@@ -13,8 +13,8 @@ fn listed(data: &Path, folder: &str) -> usize {
 }
 
 fn copying(data: &Path, copy: &Path) -> Registry {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cache-server"));
-    command.args(["serve", "--listen", "127.0.0.1:0", "--quiet"]).args(store::place(data)).arg("--data").arg(copy);
+    let mut command = serve_in(data);
+    command.arg("--data").arg(copy);
     Registry::start_command(command, data)
 }
 

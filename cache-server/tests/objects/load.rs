@@ -3,15 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use yadokari::digest::Digest;
 
+use crate::registry::command::assert_clean;
 use crate::registry::{Registry, image, noise, store};
-use crate::replicas::assert_clean;
 
 /// Bytes of all objects of a place.
 fn bucket_bytes(data: &Path) -> u64 {
@@ -22,12 +21,7 @@ fn bucket_bytes(data: &Path) -> u64 {
 fn the_cap_holds_while_two_replicas_fill_it_and_read() {
     const CAP: u64 = 12 << 20;
     let data = PathBuf::from("/replicas/cap");
-    let start = || {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cache-server"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--quiet", "--max-bytes", "12MiB"]);
-        command.args(store::place(&data));
-        Registry::start_command(command, &data)
-    };
+    let start = || Registry::start_in_with(&data, &["--max-bytes", "12MiB"]);
     let replicas = [start(), start()];
     let layer = |seed: u32| {
         let mut layer = noise(1 << 20);

@@ -1,31 +1,18 @@
 //! Several servers on one place in a bucket.
 
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
 use yadokari::digest::Digest;
 
-use crate::registry::{Registry, Reply, noise, store, with_digest};
+use crate::registry::command::assert_clean;
+use crate::registry::{Registry, Reply, noise, with_digest};
 
 fn pair(name: &str) -> (Registry, Registry) {
     let data = Path::new("/replicas").join(name);
     (Registry::start_in(&data), Registry::start_in(&data))
-}
-
-fn run(arguments: &[&str], data: &Path) -> (Option<i32>, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cache-server"));
-    store::equip(&mut command);
-    let output = command.args(arguments).args(store::place(data)).output().expect("cache-server runs");
-    (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
-}
-
-#[track_caller]
-pub(crate) fn assert_clean(data: &Path) {
-    let (code, text) = run(&["verify"], data);
-    assert_eq!(code, Some(0), "{text}");
 }
 
 #[test]

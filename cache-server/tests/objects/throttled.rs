@@ -3,11 +3,11 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::registry::command::serve_in;
 use crate::registry::{Registry, noise, store, with_digest};
 use yadokari::digest::Digest;
 
@@ -90,9 +90,7 @@ fn relay(stream: TcpStream, limit: &Limit, refused: &AtomicUsize) -> std::io::Re
 }
 
 fn start(data: &Path, throttle: &Throttle) -> Registry {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cache-server"));
-    command.args(["serve", "--listen", "127.0.0.1:0", "--quiet"]).args(store::place(data));
-    Registry::start_equipped(command, data, |command| store::equip_for(command, &throttle.address))
+    Registry::start_equipped(serve_in(data), data, |command| store::equip_for(command, &throttle.address))
 }
 
 #[test]

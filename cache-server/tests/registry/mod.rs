@@ -3,6 +3,7 @@
 #![allow(dead_code)] // Each test file uses its part.
 
 pub(crate) mod authority;
+pub(crate) mod command;
 pub(crate) mod store;
 
 use std::io::{BufRead, BufReader, Write};
@@ -34,27 +35,27 @@ pub(crate) struct Reply {
 
 impl Registry {
     pub(crate) fn start() -> Self {
-        let directory = tempfile::tempdir().expect("temporary directory");
-        let mut registry = Self::start_in(&directory.path().join("data"));
-        registry.owned = Some(directory);
-        registry
+        Self::start_with(&[])
     }
 
     pub(crate) fn start_in(data: &Path) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cache-server"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--quiet"]).args(store::place(data));
-        Self::start_command(command, data)
+        Self::start_command(command::serve_in(data), data)
     }
 
     /// Starts the server with more flags.
     pub(crate) fn start_with(flags: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("temporary directory");
         let data = directory.path().join("data");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cache-server"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--quiet"]).args(store::place(&data)).args(flags);
-        let mut registry = Self::start_command(command, &data);
+        let mut registry = Self::start_in_with(&data, flags);
         registry.owned = Some(directory);
         registry
+    }
+
+    /// The same with its data in `data`.
+    pub(crate) fn start_in_with(data: &Path, flags: &[&str]) -> Self {
+        let mut command = command::serve_in(data);
+        command.args(flags);
+        Self::start_command(command, data)
     }
 
     /// Starts the server that `command` describes, with its data in `data`.
@@ -99,6 +100,11 @@ impl Registry {
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args(["-s", name, &self.process.id().to_string()]).status();
         assert!(sent.expect("kill runs").success());
+    }
+
+    /// Ends it as a crash does.
+    pub(crate) fn kill(self) {
+        drop(self);
     }
 
     pub(crate) fn wait(&mut self) -> ExitStatus {
@@ -206,16 +212,7 @@ impl Drop for Registry {
 
 impl Reply {
     pub(crate) fn read(stream: &mut impl BufRead, without_body: bool) -> Self {
-        let mut lines = Vec::new();
-        loop {
-            let mut line = String::new();
-            let count = stream.read_line(&mut line).expect("a header line");
-            assert!(count > 0, "the connection ended within the headers: {lines:?}");
-            match line.trim_end() {
-                "" => break,
-                text => lines.push(text.to_owned()),
-            }
-        }
+        let lines = read_head(stream).expect("the connection ended within the headers");
         let status = lines[0].split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status");
         let headers: Vec<(String, String)> = lines[1..]
             .iter()
@@ -279,6 +276,21 @@ impl Reply {
     pub(crate) fn is_error(&self, status: u16, code: &str) {
         assert_eq!((self.status, self.code().as_str()), (status, code), "{self:?}");
         assert_eq!(self.header("content-type"), Some("application/json"));
+    }
+}
+
+/// The lines of a request or an answer before its body; `None` when the connection ends before them.
+pub(crate) fn read_head(stream: &mut impl BufRead) -> Option<Vec<String>> {
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        match line.trim_end() {
+            "" => return Some(lines),
+            text => lines.push(text.to_owned()),
+        }
     }
 }
 
