@@ -39,6 +39,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::thread;
 
 pub(crate) use blobs::Content;
 pub(crate) use bucket::{BucketError, StoreAddress};
@@ -70,6 +71,8 @@ use uploads::Sessions;
 const FORMAT: &[u8] = b"yadokari cache-server 3\n";
 /// The same without a journal.
 const OLDER_FORMAT: &[u8] = b"yadokari cache-server 2\n";
+/// More threads would find a batch of keys hardly sooner.
+const MAX_THREADS: usize = 4;
 /// One for each value of the first byte of a digest.
 const STRIPES: usize = 256;
 
@@ -87,6 +90,8 @@ pub(crate) struct Storage {
     sweeping: Mutex<()>,
     evicting: Mutex<()>,
     hot: HotManifests,
+    /// For one look-up at most.
+    threads: usize,
     /// Where blobs and the journal are, when they are not in this directory.
     bucket: Option<Arc<Bucket>>,
     /// Whether clients may read there themselves.
@@ -225,6 +230,7 @@ impl Storage {
             stripes: (0..STRIPES).map(|_| Mutex::new(())).collect(),
             sweeping: Mutex::new(()),
             evicting: Mutex::new(()),
+            threads: thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS),
             bucket,
             redirects: false,
             recovery: None,
