@@ -8,7 +8,7 @@ use crate::dockerfile::lint::{CheckOptions, Warning, check_file};
 use crate::dockerfile::{Dockerfile, parse};
 use crate::image::ImageConfig;
 use crate::pattern::Patterns;
-use crate::plan::lint::{check_arguments, check_bases, check_ignored};
+use crate::plan::lint::{check_arguments, check_bases, check_ignored, check_pivots};
 use crate::plan::{Evaluation, Graph, ImageRef, Plan, PlanOptions};
 use crate::report::{Event, Observer};
 
@@ -117,7 +117,7 @@ pub(super) fn warn(planned: Planned<'_>, observer: &dyn Observer) -> Result<(), 
         observer.event(Event::Warning(warning.to_string()));
     }
     if let Some(plan) = plan {
-        for text in check_arguments(dockerfile, options, plan) {
+        for text in check_arguments(dockerfile, options, plan).into_iter().chain(check_pivots(plan)) {
             observer.event(Event::Warning(text));
         }
     }

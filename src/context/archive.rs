@@ -1,5 +1,6 @@
 //! Archives that ADD unpacks: recognised by content, read once, never written to the file system.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Cursor, Read, Write};
 use std::path::{Path, PathBuf};
@@ -42,8 +43,28 @@ pub struct ArchiveMember {
 pub enum MemberKind {
     /// An object of its own.
     Node(Node),
-    /// Another name of an earlier one; a clean path.
-    Hardlink(EntryPath),
+    /// Another name of an earlier one.
+    Hardlink {
+        /// A clean path.
+        target: EntryPath,
+        /// What both are to have.
+        metadata: Metadata,
+    },
+}
+
+/// What an archive says of a member beside its kind.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Metadata {
+    /// Permission bits, the special ones included.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u64,
+    /// Owning group.
+    pub gid: u64,
+    /// Seconds since the epoch.
+    pub mtime: i64,
+    /// Extended attributes by full name.
+    pub xattrs: BTreeMap<String, Vec<u8>>,
 }
 
 /// Why a file that starts like an archive could not be read as one.
@@ -200,7 +221,10 @@ impl<R: Read> Read for Tee<R> {
 fn member(entry: Entry, diff_id: &DiffId) -> Option<ArchiveMember> {
     let Entry { path, kind, mode, uid, gid, mtime, xattrs } = entry;
     let (path, kind) = match kind {
-        EntryKind::Hardlink { target } => return named(path, MemberKind::Hardlink(target)),
+        EntryKind::Hardlink { target } => {
+            let metadata = Metadata { mode, uid, gid, mtime, xattrs };
+            return named(path, MemberKind::Hardlink { target, metadata });
+        }
         EntryKind::Directory => (path, NodeKind::Directory),
         EntryKind::File { size, hash, offset } => {
             let content = Content::Layer { layer: diff_id.clone(), offset };

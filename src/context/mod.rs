@@ -16,7 +16,7 @@ mod open;
 mod stat_cache;
 mod unpack;
 
-pub use archive::{Archive, ArchiveError, ArchiveMember, MemberKind, unpack};
+pub use archive::{Archive, ArchiveError, ArchiveMember, MemberKind, Metadata, unpack};
 pub use bucket::{BucketAddress, BucketError};
 use directory::{read_directory, subtree};
 pub use fetch::{FetchError, Fetched, fetch, url_file_name, web_host};

@@ -99,7 +99,7 @@ impl StageBuilder<'_> {
     fn words(&self, paths: &Transfer) -> Result<Words, PlanFault> {
         let mut sources: Vec<_> = self.expand_all(&paths.sources)?.iter().map(|word| remote::classify(word)).collect();
         for heredoc in &paths.heredocs {
-            let name = file_name(&heredoc.name)?.to_owned();
+            let name = file_name(&heredoc.name)?;
             let content = match heredoc.expand {
                 true => self.declared.scope.expand_heredoc(&heredoc.body)?,
                 false => heredoc.body.clone(),

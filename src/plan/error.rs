@@ -155,7 +155,7 @@ pub enum PlanFault {
     #[error("RUN --device is not supported")]
     Device,
     /// A heredoc whose name is no file name.
-    #[error("invalid heredoc name {0:?}: it must be a plain file name")]
+    #[error("invalid heredoc name {0:?}: it must name a file, not one in a directory")]
     HeredocName(String),
 }
 

@@ -4,7 +4,7 @@ use crate::dockerfile::{Run, RunCommand};
 
 use super::mount::{self, MountContext, Resolved};
 use super::stage::{Effect, StageBuilder};
-use super::{Mount, Network, Op, PlanFault, RunOp, Script};
+use super::{Mount, Network, Op, PlanFault, RunOp, Script, path};
 
 /// Where the script of a heredoc is mounted.
 const SCRIPTS: &str = "/dev/pipes";
@@ -44,8 +44,11 @@ impl StageBuilder<'_> {
             RunCommand::Shell(text) => Ok((self.in_shell(text), None)),
             RunCommand::Script(heredoc) if heredoc.body.starts_with("#!") => {
                 let name = file_name(&heredoc.name)?;
-                let script = Script { name: name.to_owned(), body: heredoc.body.clone() };
-                Ok((self.in_shell(&format!("{SCRIPTS}/{name}")), Some(script)))
+                let program = format!("{SCRIPTS}/{name}");
+                if path::join(SCRIPTS, &format!("./{}", heredoc.name)) != program {
+                    return Err(PlanFault::HeredocName(heredoc.name.clone()));
+                }
+                Ok((self.in_shell(&program), Some(Script { name, body: heredoc.body.clone() })))
             }
             RunCommand::Script(heredoc) => Ok((self.in_shell(&heredoc.body), None)),
         }
@@ -118,10 +121,12 @@ fn network(name: Option<&str>) -> Network {
     }
 }
 
-/// A heredoc's name, when a file can have it.
-pub(super) fn file_name(name: &str) -> Result<&str, PlanFault> {
-    if matches!(name, "" | "." | "..") || name.contains(['/', '\0']) {
-        return Err(PlanFault::HeredocName(name.to_owned()));
+/// What the file of a heredoc is called. It is made in an empty tree: `/x` and `../x` are `x`, and there is no
+/// directory for `a/x`.
+pub(super) fn file_name(name: &str) -> Result<String, PlanFault> {
+    let cleaned = path::join("/", name);
+    match cleaned.strip_prefix('/') {
+        Some(file) if !file.is_empty() && !file.contains(['/', '\0']) => Ok(file.to_owned()),
+        _ => Err(PlanFault::HeredocName(name.to_owned())),
     }
-    Ok(name)
 }

@@ -10,7 +10,7 @@ pub(super) struct User {
     pub(super) home: String,
 }
 
-/// The largest id that runc takes.
+/// The largest id that is looked up. Two numbers are not, and may have all 32 bits.
 const MAX_ID: u32 = i32::MAX as u32;
 
 /// Resolves `user[:group]`; empty is root.
@@ -24,6 +24,10 @@ const MAX_ID: u32 = i32::MAX as u32;
 /// moby/sys/user, `GetExecUser`; BuildKit, `executor/oci`, `GetUser` and `ensureAdditionalGids`.
 pub(super) fn resolve(spec: &str, passwd: &[u8], group: &[u8]) -> Result<User, String> {
     let (name, group_name) = spec.split_once(':').unwrap_or((spec, ""));
+    if let (Some(uid), Some(gid)) = (plain_id(name), plain_id(group_name)) {
+        let home = home_of(uid, passwd).unwrap_or_else(|| "/".into());
+        return Ok(User { uid, gid, groups: vec![gid], home });
+    }
     let name = if name.is_empty() { "0" } else { name };
     let id = number(name)?;
     let (mut user, login) = match (passwd_entry(name, id, passwd), id) {
@@ -62,16 +66,19 @@ fn is_for(fields: &[&str], name: &str, id: Option<u32>) -> bool {
 /// The first entry with that name or uid, and its login name.
 fn passwd_entry(name: &str, id: Option<u32>, passwd: &[u8]) -> Option<(User, Option<String>)> {
     let fields = lines(passwd).find(|fields| is_for(fields, name, id))?;
-    let uid = fields.get(2)?.parse().ok()?;
-    let gid = fields.get(3)?.parse().ok()?;
+    let (uid, gid) = (field_id(&fields, 2), field_id(&fields, 3));
     let home = home(&fields).unwrap_or_else(|| "/".into());
     Some((User { uid, gid, groups: Vec::new(), home }, Some(fields[0].to_owned())))
 }
 
+/// Fields that are missing or no numbers are 0.
+fn field_id(fields: &[&str], index: usize) -> u32 {
+    fields.get(index).and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
 fn group_id(name: &str, group: &[u8]) -> Result<u32, String> {
     let id = number(name)?;
-    let entry = lines(group).find(|fields| is_for(fields, name, id));
-    let known = entry.and_then(|fields| fields.get(2)?.parse().ok());
+    let known = lines(group).find(|fields| is_for(fields, name, id)).map(|fields| field_id(&fields, 2));
     match (known, id) {
         (Some(gid), _) | (None, Some(gid)) => Ok(gid),
         (None, None) => Err(format!("unable to find group {name}: no matching entries in group file")),
@@ -87,6 +94,12 @@ fn groups_of(login: &str, group: &[u8]) -> Vec<u32> {
 fn lines(text: &[u8]) -> impl Iterator<Item = Vec<&str>> {
     let lines = text.split(|b| *b == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
     lines.map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).map(|l| l.split(':').collect())
+}
+
+/// What needs no file: `root` or digits.
+fn plain_id(text: &str) -> Option<u32> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if text == "root" { Some(0) } else { text.parse().ok().filter(|_| digits) }
 }
 
 /// `None`: not a number.
@@ -124,8 +137,23 @@ mod tests {
     }
 
     #[test]
+    fn two_numbers_need_no_files() {
+        assert_eq!(ids("4294967294:4000000000"), (4_294_967_294, 4_000_000_000, vec![4_000_000_000], "/".into()));
+        assert_eq!(ids("root:44"), (0, 44, vec![44], "/root".into()));
+        assert_eq!(resolve("root:root", b"", b"").unwrap().groups, [0]);
+        assert!(resolve("root", b"", b"").is_err());
+    }
+
+    #[test]
+    fn short_lines_have_zeros() {
+        let user = |spec| resolve(spec, b"a:x:7\nb:x\nc:x:8:9\n", b"g:x\n").map(|user| (user.uid, user.gid));
+        assert_eq!((user("a"), user("b"), user("c")), (Ok((7, 0)), Ok((0, 0)), Ok((8, 9))));
+        assert_eq!((user("c:g"), user("7")), (Ok((8, 0)), Ok((7, 0))));
+    }
+
+    #[test]
     fn unknown_names_are_errors() {
-        for bad in ["nobody", "app:wheel", "4294967295", "0:99999999999"] {
+        for bad in ["nobody", "app:wheel", "4294967295", "4294967295:adm", "0:99999999999"] {
             assert!(resolve(bad, PASSWD, GROUP).is_err(), "{bad}");
         }
         assert_eq!(resolve("", b"", b"").unwrap().uid, 0);

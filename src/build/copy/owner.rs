@@ -38,11 +38,11 @@ impl Owner {
     }
 }
 
-/// A number as the kernel takes it: `root` and nothing are 0.
+/// A number as the kernel takes it: `root` and nothing are 0. What has more than 31 bits is a name to BuildKit.
 fn number(text: &str) -> Option<u64> {
     match text {
         "" | "root" => Some(0),
-        _ => text.parse().ok().map(to_id),
+        _ => text.parse::<i32>().ok().map(|number| to_id(number.into())),
     }
 }
 

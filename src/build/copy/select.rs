@@ -97,7 +97,8 @@ fn inline<'a>(source: usize, name: &str, content: &str) -> Selected<'a> {
     Selected { source, name: name.to_vec(), root: EntryPath::new(), members: vec![root] }
 }
 
-/// `--parents`: the root is what stands before the pivot `/./`, the rest is a pattern below it.
+/// `--parents`: the root is what stands before the pivot `/./`, the rest is a pattern below it. An empty one matches
+/// nothing, as in BuildKit: of `.` only the destination is made.
 fn with_parents<'a>(
     path: &str,
     source: usize,
@@ -106,11 +107,12 @@ fn with_parents<'a>(
 ) -> Result<Vec<Selected<'a>>, CopyError> {
     let (pivot, pattern) = path.split_once("/./").unwrap_or(("/", path));
     let pattern = clean(pattern.as_bytes());
-    let include = if pattern.is_empty() { None } else { Some(wildcard(&pattern, Wildcard::recursive)?) };
+    let include = Some(wildcard(&pattern, Wildcard::recursive)?);
     let filter = Filter { include, exclude: filter.exclude.clone() };
+    let required = !has_meta(pivot.as_bytes()) && !has_meta(&pattern) && !pattern.is_empty();
     let mut selected = Vec::new();
     for (name, root) in roots(pivot, tree)? {
-        if !has_meta(&pattern) && tree.get(&join(&root, &pattern)).is_none() {
+        if required && tree.get(&join(&root, &pattern)).is_none() {
             return Err(not_found(tree, &join(&clean(pivot.as_bytes()), &pattern)));
         }
         selected.push(filter.select(source, name, root, tree)?);

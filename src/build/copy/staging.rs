@@ -121,9 +121,18 @@ impl<'a> Staging<'a> {
     pub(super) fn link(&mut self, path: &[u8], target: &[u8]) -> Option<()> {
         let node = self.tree.get(target).filter(|node| !is_directory(node))?.clone();
         let fresh = LinkGroup { root: self.new_links().0, inode: 0 };
-        let group = self.written.get_mut(target).map(|group| *group.get_or_insert(fresh));
-        self.replace(path, node, group);
+        let group = *self.written.entry(target.to_vec()).or_insert(None).get_or_insert(fresh);
+        self.replace(path, node, Some(group));
         Some(())
+    }
+
+    /// Puts `node` where `path` is, and where its hard links are.
+    pub(super) fn write_links(&mut self, path: &[u8], node: &Node) {
+        let Some(Some(group)) = self.written.get(path).copied() else { return };
+        let links = self.written.iter().filter(|(link, other)| **other == Some(group) && self.get(link).is_some());
+        for link in links.map(|(link, _)| link.clone()).collect::<Vec<_>>() {
+            self.write(&link, node.clone(), Some(group));
+        }
     }
 
     pub(super) fn set_time(&mut self, directory: &[u8], mtime: i64) {

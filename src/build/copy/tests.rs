@@ -180,7 +180,7 @@ fn archive(members: &[(&str, MemberKindOf)]) -> Archive {
         path: path.as_bytes().to_vec(),
         kind: match kind {
             MemberKindOf::Is(node) => crate::context::MemberKind::Node(node.clone()),
-            MemberKindOf::Same(target) => crate::context::MemberKind::Hardlink(target.as_bytes().to_vec()),
+            MemberKindOf::Same(target, mode) => hard_link(target, *mode),
         },
     });
     archive_of(members.collect())
@@ -193,7 +193,14 @@ fn archive_of(members: Vec<crate::context::ArchiveMember>) -> Archive {
 
 enum MemberKindOf {
     Is(Node),
-    Same(&'static str),
+    /// Another name, with what the file's mode is to be.
+    Same(&'static str, u32),
+}
+
+/// Its other metadata are those that the tests give everything.
+fn hard_link(target: &str, mode: u32) -> crate::context::MemberKind {
+    let metadata = crate::context::Metadata { mode, mtime: 1000, ..Default::default() };
+    crate::context::MemberKind::Hardlink { target: target.as_bytes().to_vec(), metadata }
 }
 
 use MemberKindOf::{Is, Same};

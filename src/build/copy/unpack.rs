@@ -3,9 +3,9 @@
 use super::owner::Owner;
 use super::staging::Staging;
 use super::{CopyError, is_directory, join, split_last};
-use crate::context::{Archive, ArchiveMember, MemberKind};
+use crate::context::{Archive, ArchiveMember, MemberKind, Metadata};
 use crate::layer::EntryPath;
-use crate::view::{LastLink, NodeKind, ResolveError, View};
+use crate::view::{LastLink, Node, NodeKind, ResolveError, View};
 
 /// As [`View::resolve`] has it.
 const MAX_LINKS: usize = 40;
@@ -35,12 +35,17 @@ impl Staging<'_> {
         let path = self.member_path(root, &member.path)?;
         self.make_directories(split_last(&path).0, IMPLIED_MODE, None)?;
         match &member.kind {
-            MemberKind::Hardlink(target) => {
+            MemberKind::Hardlink { target, metadata } => {
                 let dead = || CopyError::DeadHardlink { path: member.path.clone(), target: target.clone() };
                 let target = self.member_path(root, target)?;
                 if target != path {
                     self.link(&path, &target).ok_or_else(dead)?;
                 }
+                let mut metadata = metadata.clone();
+                if let Some(Owner { uid, gid }) = owner {
+                    (metadata.uid, metadata.gid) = (uid, gid);
+                }
+                self.set_metadata(&path, metadata);
             }
             MemberKind::Node(node) => {
                 let mut node = node.clone();
@@ -51,6 +56,20 @@ impl Staging<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Gives a file new metadata under all its names. A symbolic link has no mode and keeps its time.
+    fn set_metadata(&mut self, path: &[u8], metadata: Metadata) {
+        let Some(old) = self.get(path) else { return };
+        let Metadata { mode, uid, gid, mtime, xattrs } = metadata;
+        let mut node = Node { uid, gid, ..old.clone() };
+        if !matches!(node.kind, NodeKind::Symlink(_)) {
+            (node.mode, node.mtime) = (mode, mtime);
+            node.xattrs.extend(xattrs);
+        }
+        if node != *old {
+            self.write_links(path, &node);
+        }
     }
 
     /// Where a member belongs: its directory's links followed as if `root` were the root.

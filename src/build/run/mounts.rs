@@ -68,6 +68,8 @@ impl Evaluator<'_> {
                 _ => self.prepare_mount(mount, &mut prepared)?,
             }
         }
+        // Whatever their order in the line, what is below another comes after it.
+        prepared.mounts.sort_by(|left, right| left.target.cmp(&right.target));
         Ok(prepared)
     }
 

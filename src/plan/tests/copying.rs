@@ -44,10 +44,14 @@ fn heredocs() {
         op.sources,
         [CopySource::Path("f".into()), inline("a", "val $V \"q\"\n"), inline("b", "$V\n"), inline("c", "x\n")]
     );
-    assert_eq!(
-        error("FROM base\nCOPY <<../x /d/\n../x"),
-        "2: invalid heredoc name \"../x\": it must be a plain file name"
-    );
+    assert_eq!(copied("COPY <<../x /d/\n../x").sources, [inline("x", "")]);
+    assert_eq!(copied("COPY <</x /d/\n/x").sources, [inline("x", "")]);
+    for bad in ["a/x", "..", "/"] {
+        assert_eq!(
+            error(&format!("FROM base\nCOPY <<{bad} /d/\n{bad}")),
+            format!("2: invalid heredoc name {bad:?}: it must name a file, not one in a directory")
+        );
+    }
 }
 
 #[test]

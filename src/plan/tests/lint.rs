@@ -1,7 +1,7 @@
 use super::*;
 use crate::dockerfile::lint::Warning;
 use crate::pattern::Patterns;
-use crate::plan::lint::{check_bases, check_ignored};
+use crate::plan::lint::{check_bases, check_ignored, check_pivots};
 
 /// What the evaluation of the target warns of.
 fn evaluated(text: &str, options: &PlanOptions) -> Vec<String> {
@@ -252,4 +252,16 @@ fn defaults_that_the_build_does_not_need_may_be_broken() {
     let mut options = options();
     options.build_args.insert("A".into(), "1".into());
     assert_eq!(bases("ARG A=${NOPE:?no}\nFROM base", &options), [""; 0]);
+}
+
+#[test]
+fn parents_of_nothing() {
+    let warned = |instruction: &str| check_pivots(&plan(&format!("FROM base\n{instruction}")));
+    let instead = |source: &str, instead: &str| {
+        vec![format!("COPY --parents {source} copies nothing, as with BuildKit; write COPY --parents {instead}")]
+    };
+    assert_eq!(warned("COPY --parents . /x/"), instead(".", "*"));
+    assert_eq!(warned("COPY --parents a d/./ /x/"), instead("d/./", "d/./*"));
+    assert_eq!(warned("COPY --parents ./d/. a/./b * /x/"), Vec::<String>::new());
+    assert_eq!(warned("COPY . /x/"), Vec::<String>::new());
 }

@@ -32,12 +32,17 @@ fn commands() {
 
 #[test]
 fn scripts_are_files() {
-    let plan = plan("FROM base\nRUN <<-one.py\n\t#!/bin/x\n\t $y\n\tone.py");
-    let script = runs(&plan)[0].script.clone().expect("a script");
+    let indented = plan("FROM base\nRUN <<-one.py\n\t#!/bin/x\n\t $y\n\tone.py");
+    let script = runs(&indented)[0].script.clone().expect("a script");
     assert_eq!((&*script.name, &*script.body), ("one.py", "#!/bin/x\n $y\n"));
-    for bad in ["../x", "..", "a/b"] {
+    let absolute = plan("FROM base\nRUN <</x\n#!/bin/x\n/x");
+    assert_eq!(runs(&absolute)[0].script.clone().expect("a script").name, "x");
+    for bad in ["../x", "..", "a/b", "/"] {
         let text = format!("FROM base\nRUN <<{bad}\n#!/bin/x\n{bad}");
-        assert_eq!(error(&text), format!("2: invalid heredoc name {bad:?}: it must be a plain file name"));
+        assert_eq!(
+            error(&text),
+            format!("2: invalid heredoc name {bad:?}: it must name a file, not one in a directory")
+        );
     }
 }
 

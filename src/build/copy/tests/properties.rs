@@ -73,10 +73,7 @@ fn any_archive() -> impl Strategy<Value = Archive> {
     prop::collection::vec((short_path(), kind), 0..12).prop_map(|members| {
         let members = members.into_iter().map(|(path, kind)| crate::context::ArchiveMember {
             path: path.into_bytes(),
-            kind: kind.map_or_else(
-                |target| crate::context::MemberKind::Hardlink(target.into_bytes()),
-                crate::context::MemberKind::Node,
-            ),
+            kind: kind.map_or_else(|target| hard_link(&target, 0o600), crate::context::MemberKind::Node),
         });
         archive_of(members.collect())
     })

@@ -35,6 +35,9 @@ fn parents() {
     );
     check(&parents(&["**/*.md"], "/o"), &["o 755 0:0 900 dir", "o/d 770 0:0 800 dir", "o/d/2.md 4755 0:0 1000 =2"]);
     check(&parents(&["no*/f"], "/o/"), &["o 755 0:0 900 dir"]);
+    check(&parents(&["."], "/o/"), &["o 755 0:0 900 dir"]);
+    check(&parents(&["d/./"], "/o/"), &["o 755 0:0 800 dir"]);
+    check(&parents(&["d*/./1.txt"], "/o/"), &["o 755 0:0 800 dir", "o/1.txt 644 0:0 1000 =1"]);
     fails(&parents(&["d/nope"], "/o/"), "\"/d/nope\": not found");
     fails(&parents(&["d/./nope"], "/o/"), "\"/d/nope\": not found");
     let source = tree(&[("opt", dir(0o1750).owner(9, 9)), ("opt/f", file("f"))]);
