@@ -7,7 +7,7 @@ mod support;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::Output;
+use std::process::{Command, Output};
 
 use support::{Registry, assert_success, context, executor, text};
 
@@ -239,4 +239,27 @@ fn answer_with_a_page(mut stream: TcpStream) -> std::io::Result<()> {
     let head =
         "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nConnection: close\r\nContent-Length: 37\r\n\r\n";
     stream.write_all(format!("{head}{body}").as_bytes())
+}
+
+/// A file system of 1 MiB for an image of 4.
+#[test]
+fn outputs_that_do_not_fit_leave_nothing_half_written() {
+    let context = context("FROM scratch\nCOPY file /\n", &[]);
+    let noise =
+        (0..4_u32 << 20).map(|number| (number.wrapping_mul(2_654_435_761).rotate_left(number % 31) >> 11) as u8);
+    fs::write(context.path().join("file"), noise.collect::<Vec<u8>>()).expect("file");
+    let small = tempfile::tempdir().expect("directory");
+    let mount = |program: &str, arguments: &[&str]| {
+        assert!(Command::new(program).args(arguments).arg(small.path()).status().expect("runs").success());
+    };
+    for (flag, place) in [("--tar-path", "image.tar"), ("--oci-layout-path", "image")] {
+        mount("mount", &["-t", "tmpfs", "-o", "size=1m", "tmpfs"]);
+        let path = small.path().join(place);
+        let output = executor().arg("--no-push").arg("-c").arg(context.path()).arg(flag).arg(&path).output();
+        let blobs = fs::read_dir(path.join("blobs/sha256")).or_else(|_| fs::read_dir(small.path())).expect("directory");
+        let left: Vec<_> = blobs.flatten().map(|entry| entry.file_name()).collect();
+        mount("umount", &[]);
+        assert_failure(&output.expect("executor runs"), 1, &["No space left on device", place]);
+        assert!(left.is_empty(), "{flag}: {left:?}");
+    }
 }

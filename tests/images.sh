@@ -1,7 +1,7 @@
 #!/bin/bash
 # The images of deploy/image, and the ways that pipelines use them, in podman containers: what lies where, the shell of
 # debug, the job of deploy/gitlab-ci.yml line by line, credentials as Pods have them.
-# usage: images.sh BINARIES [ARM64_BINARIES]; needs root, podman, runc, docker-registry, busybox-static, skopeo, perl, and for
+# usage: images.sh BINARIES [ARM64_BINARIES]; needs root, podman, runc, docker-registry, busybox-static, skopeo, perl, git, openssl, and for
 # the other architecture qemu-user-static and file. Amazon's S3 is moto.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -325,10 +325,14 @@ def helm():
 
 
 def documents():
-    """Command lines in the documentation."""
+    """Command lines and manifests in the documentation."""
     for path in [DEPLOY / "README.md", pathlib.Path("README.md"), *sorted(pathlib.Path("docs").glob("*.md"))]:
         for block in re.findall(r"^```(?:sh|console)\n(.*?)^```", path.read_text(), re.S | re.M):
             check_script(path, block.replace("…", "@").replace("$ ", ""))
+        for block in re.findall(r"^```yaml\n(.*?)^```", path.read_text(), re.S | re.M):
+            for manifest in yaml.safe_load_all(block):
+                if "apiVersion" in manifest:
+                    check_manifest(path, manifest)
 
 
 if __name__ == "__main__":
