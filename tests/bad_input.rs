@@ -5,7 +5,9 @@
 mod support;
 
 use std::fs;
-use std::process::Output;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Output};
 
 use support::{Registry, assert_success, context, executor, text};
 
@@ -178,5 +180,86 @@ fn help_and_version() {
         let output = executor().args(arguments).output().expect("executor runs");
         assert_success(&output);
         assert!(!output.stdout.is_empty());
+    }
+}
+
+/// What newcomers get wrong before anything is built: flags beside `-c CONTEXT`, exit code, what is said.
+#[test]
+fn first_mistakes_say_what_to_do() {
+    for (arguments, code, words) in [
+        (&["--no-push", "-f", "Nope"][..], 1, &["no Dockerfile Nope", "neither in the working directory nor"][..]),
+        (&["--no-push", "-f", "/no/such"], 1, &["failed to read Dockerfile /no/such"]),
+        (&["--no-push", "-c", "-"], 1, &["tar://stdin"]),
+        (&["-d", "https://127.0.0.1/a:1"], 2, &["--destination", "https://"]),
+        (&["-d", ""], 2, &["--destination", "it is empty"]),
+        (&["--no-push", "--secret", "hunter2"], 2, &["--secret: expected id=ID"]),
+        (&["-t", "a:1"], 2, &["--destination"]),
+        (&["--cache", "true"], 2, &["--cache=true"]),
+    ] {
+        let context = context("FROM scratch\n", &[]);
+        let output = executor().arg("-c").arg(context.path()).args(arguments).output().expect("executor runs");
+        assert_failure(&output, code, words);
+        assert!(!text(&output).contains("hunter2"), "{}", text(&output));
+    }
+    let context = context("FROM scratch\n", &[("file", "x")]);
+    let file = context.path().join("file");
+    let output = executor().arg("--no-push").arg("-c").arg(&file).output().expect("executor runs");
+    assert_failure(&output, 1, &["is not a directory", &format!("tar://{}", file.display())]);
+}
+
+/// A web site, or a login page, in the place of a registry.
+#[test]
+fn a_web_page_is_told_from_a_registry() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let address = listener.local_addr().expect("address");
+    // Ends with the test's process.
+    std::thread::spawn(move || listener.incoming().flatten().for_each(|stream| drop(answer_with_a_page(stream))));
+    let page = &["a web page", "login page"];
+    assert_failure(&build(&format!("FROM {address}/a:1\n"), &[]), 1, page);
+    let context = context("FROM scratch\nCOPY file /\n", &[("file", "x")]);
+    let mut command = executor();
+    let pushed = command.arg("-c").arg(context.path()).args(["-d", &format!("{address}/a:1")]).output();
+    assert_failure(&pushed.expect("executor runs"), 1, page);
+    let output = build("FROM scratch\nCOPY file /\n", &["--cache", &format!("--cache-repo={address}/cache")]);
+    assert_success(&output);
+    let log = text(&output);
+    let said: Vec<&str> = log.lines().filter(|line| line.contains("a web page")).collect();
+    assert!(matches!(&said[..], [line] if line.starts_with("WARN") && line.contains("cache repository")), "{log}");
+}
+
+fn answer_with_a_page(mut stream: TcpStream) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut first = String::new();
+    reader.read_line(&mut first)?;
+    let mut line = String::new();
+    while reader.read_line(&mut line)? > 2 {
+        line.clear();
+    }
+    let body = if first.starts_with("HEAD") { "" } else { "<!DOCTYPE html><title>Sign in</title>" };
+    let head =
+        "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nConnection: close\r\nContent-Length: 37\r\n\r\n";
+    stream.write_all(format!("{head}{body}").as_bytes())
+}
+
+/// A file system of 1 MiB for an image of 4.
+#[test]
+fn outputs_that_do_not_fit_leave_nothing_half_written() {
+    let context = context("FROM scratch\nCOPY file /\n", &[]);
+    let noise =
+        (0..4_u32 << 20).map(|number| (number.wrapping_mul(2_654_435_761).rotate_left(number % 31) >> 11) as u8);
+    fs::write(context.path().join("file"), noise.collect::<Vec<u8>>()).expect("file");
+    let small = tempfile::tempdir().expect("directory");
+    let mount = |program: &str, arguments: &[&str]| {
+        assert!(Command::new(program).args(arguments).arg(small.path()).status().expect("runs").success());
+    };
+    for (flag, place) in [("--tar-path", "image.tar"), ("--oci-layout-path", "image")] {
+        mount("mount", &["-t", "tmpfs", "-o", "size=1m", "tmpfs"]);
+        let path = small.path().join(place);
+        let output = executor().arg("--no-push").arg("-c").arg(context.path()).arg(flag).arg(&path).output();
+        let blobs = fs::read_dir(path.join("blobs/sha256")).or_else(|_| fs::read_dir(small.path())).expect("directory");
+        let left: Vec<_> = blobs.flatten().map(|entry| entry.file_name()).collect();
+        mount("umount", &[]);
+        assert_failure(&output.expect("executor runs"), 1, &["No space left on device", place]);
+        assert!(left.is_empty(), "{flag}: {left:?}");
     }
 }

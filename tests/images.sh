@@ -1,7 +1,7 @@
 #!/bin/bash
 # The images of deploy/image, and the ways that pipelines use them, in podman containers: what lies where, the shell of
 # debug, the job of deploy/gitlab-ci.yml line by line, credentials as Pods have them.
-# usage: images.sh BINARIES [ARM64_BINARIES]; needs root, podman, runc, docker-registry, busybox-static, skopeo, perl, and for
+# usage: images.sh BINARIES [ARM64_BINARIES]; needs root, podman, runc, docker-registry, busybox-static, skopeo, perl, git, openssl, and for
 # the other architecture qemu-user-static and file. Amazon's S3 is moto.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -185,6 +185,32 @@ runs_pod build-s3.yaml -v "$work/example:/kaniko/.docker:ro" -v "$work/aws:/root
 pushed team/app:1
 runs_pod build-gcs.yaml -v "$work/google:/secret:ro" -e STORAGE_EMULATOR_HOST="$cloud"
 pushed project/app/app:1
+
+echo "-- contexts in repositories: the git of the image, which trusts what is mounted at /kaniko/ssl/certs"
+mkdir "$work/git" "$work/tls"
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost \
+    -keyout "$work/tls/key.pem" -out "$work/tls/certificate.pem" 2>/dev/null
+"$python" tests/deploy/git_server.py "$work/git" "$work/tls/certificate.pem" "$work/tls/key.pem" $password >"$work/git.port" 2>"$work/git.log" &
+others+=($!)
+for _ in $(seq 600); do [ -s "$work/git.port" ] && break; sleep 0.1; done
+repositories=localhost:$(cat "$work/git.port")
+repository() { # name, then commands that fill it
+    git init -q -b main "$work/$1" && (cd "$work/$1" && eval "$2" && git add . &&
+        git -c user.name=a -c user.email=a@example.org commit -qm first) && git clone -q --bare "$work/$1" "$work/git/$1.git"
+    git -C "$work/git/$1.git" config uploadpack.allowAnySHA1InWant true
+}
+repository part 'echo part > part'
+repository app 'mkdir service && cp "$work/context/Dockerfile" service/ && echo "RUN cat /added/part /inner/part" >> service/Dockerfile &&
+    sed -i "/^CMD/i ADD https://$repositories/part.git /added\nCOPY module /inner" service/Dockerfile &&
+    git -c http.sslVerify=false -c "http.extraHeader=Authorization: Basic $(printf %s: $password | base64 -w0)" submodule --quiet add "https://$repositories/part.git" service/module'
+from_git() { # more arguments
+    container -v "$work/tls/certificate.pem:/kaniko/ssl/certs/additional.pem:ro" -e GIT_TOKEN=$password -e GIT_AUTH="Basic $(printf %s: $password | base64 -w0)" \
+        "$registry/executor:1" --context="git://$repositories/app.git#refs/heads/main" --context-sub-path=service --git=recurse-submodules=true \
+        --secret=id=GIT_AUTH_HEADER,env=GIT_AUTH --destination="$registry/from-git:1" "$@"
+}
+from_git || wrong "a repository"
+grep -c '^\[.*\] part$' "$work/log" | grep -qx 2 || wrong "the files of the repositories are not there"
+! grep -q $password "$work/log" || wrong "the token is shown"
 
 if [ -n "${2-}" ]; then
     echo "-- arm64"

@@ -234,11 +234,15 @@ fn the_hot_set_is_what_is_asked_for_most() {
     }
     (1..=3).for_each(|number| drop(registry.push_image("cache", &key(number))));
     registry.push_image("other", &key(4));
+    // What builds remember of a base image is none.
+    let memory = format!("base-{}", key(5));
+    registry.push_image("cache", &memory);
     // Pushing is not asking.
     assert_eq!(hot(&registry, ""), (vec![], vec![]));
     (0..2).for_each(|_| assert_eq!(registry.get("/v2/team/base/manifests/v2").status, 200));
     registry.get("/v2/team/base/manifests/v1");
     registry.get("/v2/team/base/manifests/absent");
+    (0..5).for_each(|_| assert_eq!(registry.get(&format!("/v2/cache/manifests/{memory}")).status, 200));
     look_up(&registry, "cache", &[key(3), key(9)]);
     look_up(&registry, "cache", &[key(3), key(1)]);
     look_up(&registry, "other", &[key(4)]);

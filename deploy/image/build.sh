@@ -7,6 +7,7 @@
 #   BINARIES      folder with static executor, warmer and cache-server: target/x86_64-unknown-linux-musl/release.
 #                 A static busybox for the debug image is looked for there, then (this machine's architecture) on the PATH,
 #                 then among Debian's packages (apt-get, with lists of its own).
+#                 So is git, as git.sh leaves it there; else git.sh makes it of Debian's packages, at most once a day.
 #   --only        one of executor, debug, warmer, cache-server
 # CA_CERTIFICATES names the certificates that go into the images; default: /etc/ssl/certs/ca-certificates.crt.
 # With SOURCE_DATE_EPOCH set, the same programs give the same images.
@@ -43,7 +44,9 @@ context=$(mktemp -d)
 trap 'rm -rf "$context"' EXIT
 install -d -m 1777 "$context/root/tmp"
 install -d -m 700 "$context/root/root"
-install -d "$context"/root/{cache,kaniko/ssl/certs} "$context/empty" "$context/shell"
+install -d "$context"/root/{cache,etc,kaniko/ssl/certs} "$context/empty" "$context/shell"
+# For git, which is Debian's: without it /etc/hosts does not count before the name server.
+echo 'hosts: files dns' >"$context/root/etc/nsswitch.conf"
 # As Kaniko's: who is not root, too, writes credentials there. Nobody removes what is another's.
 install -d -m 1777 "$context"/root/kaniko{,/.docker}
 install -m 644 "${CA_CERTIFICATES:-/etc/ssl/certs/ca-certificates.crt}" "$context/root/kaniko/ssl/certs/ca-certificates.crt"
@@ -73,6 +76,15 @@ shell() { # architecture: busybox and a link for each of its programs
         [ "$name" = busybox ] || ln -s busybox "$context/$1/busybox/$name"
     done
 }
+git() { # architecture
+    local made=${binaries[$1]} kept=$here/../../target/tools/git-$1
+    if [ ! -x "$made/git" ] || [ ! -d "$made/git-core" ]; then
+        made=$kept
+        [ -n "$(find "$kept/complete" -mtime 0 2>/dev/null)" ] || { rm -rf "$kept" && "$here/git.sh" "$1" "$kept" && touch "$kept/complete"; } ||
+            die "no git for $1: see git.sh"
+    fi
+    cp -a "$made/git" "$made/git-core" "$context/$1/"
+}
 for architecture in "${!binaries[@]}"; do
     install -d "$context/$architecture"
     for program in executor warmer cache-server; do
@@ -80,6 +92,7 @@ for architecture in "${!binaries[@]}"; do
         [ "$program" = cache-server ] && ! needs cache-server && continue
         cp "${binaries[$architecture]}/$program" "$context/$architecture/" || die "no $program for $architecture"
     done
+    if needs executor || needs debug; then git "$architecture"; fi
     if needs debug; then shell "$architecture"; fi
 done
 

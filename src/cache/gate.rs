@@ -84,5 +84,6 @@ pub(super) fn is_of_registry(fault: &Fault) -> bool {
             | Fault::Timeout { .. }
             | Fault::Tls { .. }
             | Fault::Interrupted { .. }
+            | Fault::Malformed { .. }
     )
 }

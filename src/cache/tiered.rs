@@ -154,7 +154,7 @@ impl TieredCache {
         let take = |counter: &AtomicUsize| counter.swap(0, Ordering::Relaxed);
         let Asked { rounds, keys, found } = &self.asked;
         let (rounds, keys, found) = (take(rounds), take(keys), take(found));
-        if rounds > 0 {
+        if keys > 0 {
             self.observer.event(Event::RemoteLookUps { rounds, keys, found });
         }
     }

@@ -24,17 +24,19 @@ use crate::view::{NodeKind, ResolveError, View};
 /// Longest ignore file, bytes.
 const MAX_IGNORE_FILE: u64 = 16 << 20;
 
+const STANDARD_INPUT: &str = "; an archive on standard input is tar://stdin";
+
 /// Why a build context cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ContextError {
     /// There is nothing at the path.
-    #[error("build context {} does not exist", path.display())]
+    #[error("build context {} does not exist{}", path.display(), if path.as_os_str() == "-" { STANDARD_INPUT } else { "" })]
     Missing {
         /// As given.
         path: PathBuf,
     },
     /// Something else than a directory.
-    #[error("build context {} is not a directory", path.display())]
+    #[error("build context {0} is not a directory; an archive is tar://{0}", path.display())]
     NotADirectory {
         /// As given.
         path: PathBuf,

@@ -93,6 +93,12 @@ impl FromStr for Reference {
 
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
         let fail = |reason| ReferenceError { text: text.to_owned(), reason };
+        if text.is_empty() {
+            return Err(fail("it is empty"));
+        }
+        if text.contains("://") {
+            return Err(fail("a name has no https:// before it"));
+        }
         let (rest, digest) = split_digest(text).map_err(fail)?;
         let (name, tag) = split_tag(rest).map_err(fail)?;
         let (registry, repository) = split_registry(name);

@@ -80,11 +80,15 @@ impl fmt::Display for Operation {
     }
 }
 
+/// What answers in the place of a registry.
+pub(super) const WEB_PAGE: &str = "a web page: no registry is there, or a login page stands before it";
+const REFUSED: &str = " (the credentials that are configured for it were refused)";
+
 /// Why a registry operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     /// 401: no credentials, or wrong ones.
-    #[error("{answer}{}", if *.had_credentials { "" } else { " (no credentials are configured for it)" })]
+    #[error("{answer}{}", if *.had_credentials { REFUSED } else { " (no credentials are configured for it)" })]
     Unauthorized {
         /// What the server said.
         answer: Answer,

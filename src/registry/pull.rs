@@ -8,7 +8,7 @@ use ureq::http::{HeaderMap, Method, header};
 use super::auth::Claim;
 use super::blob::{BlobPrefix, BlobReader, blob_name, digest_like};
 use super::client::{Answered, Client, Core, Target, Whole};
-use super::error::{Fault, Operation, RegistryError};
+use super::error::{Fault, Operation, RegistryError, WEB_PAGE};
 use super::options::Purpose;
 use super::transport::{Outgoing, header_text};
 use crate::digest::Digest;
@@ -206,7 +206,10 @@ impl Core {
     pub(super) fn manifest(&self, place: &Reference, purpose: Purpose) -> Result<Fetched, Fault> {
         let (target, outgoing) = self.manifest_request(Method::GET, place, purpose)?;
         let mut claim = Claim::new(place, "pull", purpose);
-        let Whole { headers, bytes, .. } = self.fetch(&target, &outgoing, &mut claim, MAX_MANIFEST_BYTES)?;
+        let Whole { origin, headers, bytes, .. } = self.fetch(&target, &outgoing, &mut claim, MAX_MANIFEST_BYTES)?;
+        if bytes.trim_ascii_start().starts_with(b"<") {
+            return Err(Fault::Malformed { origin: origin.to_string(), reason: WEB_PAGE.to_owned() });
+        }
         let digest = match place.digest() {
             None => Digest::sha256(&bytes),
             Some(expected) => match digest_like(expected, &bytes) {

@@ -12,7 +12,7 @@ use ureq::http::{HeaderName, Method, header};
 use super::auth::Claim;
 use super::blob::{blob_name, digest_like};
 use super::client::{Answered, Client, Core, Target, retrying};
-use super::error::{Fault, Operation, RegistryError};
+use super::error::{Fault, Operation, RegistryError, WEB_PAGE};
 use super::options::Purpose;
 use super::transport::{Outgoing, Payload, SourceReader, UPLOAD_PATIENCE, discard, header_text};
 use crate::digest::{Algorithm, Digest};
@@ -333,7 +333,9 @@ fn differs(ours: &Digest, theirs: &Digest) -> bool {
 fn session(before: &Target, answered: Answered) -> Result<Session, Fault> {
     let Answered { origin, url, response } = answered;
     let headers = response.headers();
-    let missing = || Fault::Malformed { origin: origin.to_string(), reason: "an upload without location".to_owned() };
+    let is_page = || header_text(headers, "content-type").is_some_and(|value| value.starts_with("text/html"));
+    let reason = || if is_page() { WEB_PAGE } else { "an upload without location" };
+    let missing = || Fault::Malformed { origin: origin.to_string(), reason: reason().to_owned() };
     let (_, url) = origin.destination(&url, header_text(headers, "location").ok_or_else(missing)?)?;
     let least = header_text(headers, "oci-chunk-min-length").and_then(|text| text.parse().ok()).unwrap_or(0);
     discard(response);

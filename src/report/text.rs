@@ -64,23 +64,23 @@ pub(super) fn look_ups(rounds: usize, keys: usize, found: usize) -> String {
 
 /// The last lines of a build that worked.
 pub(super) fn summary_lines(summary: &Summary, phases: &[(&'static str, Duration)]) -> Vec<String> {
+    let plural = |number: usize, one: &str| format!("{number} {one}{}", if number == 1 { "" } else { "s" });
     let spent: Vec<String> = phases.iter().map(|(name, took)| format!("{name} {}", human_duration(*took))).collect();
+    let spent = if spent.is_empty() { String::new() } else { format!(" ({})", spent.join(", ")) };
     let mut lines = vec![
         format!("image {}", summary.digest),
-        format!("{} in {} layers", human_bytes(summary.image_bytes), summary.layers),
+        format!("{} in {}", human_bytes(summary.image_bytes), plural(summary.layers, "layer")),
     ];
     lines.extend(summary.outputs.iter().map(|output| format!("wrote {output}")));
     if summary.requests > 0 {
-        let plural = |number: usize, one: &str| format!("{number} {one}{}", if number == 1 { "" } else { "s" });
         let (requests, trips) = (plural(summary.requests, "request"), plural(summary.round_trips, "round trip"));
         lines.push(format!("registries: {requests} in {trips}"));
     }
     lines.push(format!(
-        "{} steps cached, {} run, {} in all ({})",
+        "{} steps cached, {} run, {} in all{spent}",
         summary.cached_steps,
         summary.run_steps,
-        human_duration(summary.took),
-        spent.join(", ")
+        human_duration(summary.took)
     ));
     lines
 }

@@ -3,8 +3,7 @@
 the flags that it gives to our programs are flags that they have.
 
 usage: check.py BINARIES, from the repository's root. Kubernetes schemas, Helm and the schemas of CI systems come with the packages
-of requirements.txt; kubectl is for Kustomize. Tasks of Tekton and workflows of Argo have no schema here: of these the containers
-are checked as those of a Pod.
+of requirements.txt; kubectl is for Kustomize. dialects.py knows Argo, Tekton and Groovy.
 """
 import pathlib
 import re
@@ -15,6 +14,9 @@ import sys
 import helm_python
 import kubernetes_validate
 import yaml
+
+import dialects
+from dialects import strings
 
 BINARIES = pathlib.Path(sys.argv[1])
 DEPLOY = pathlib.Path("deploy")
@@ -199,17 +201,6 @@ def builtin(schema, *paths):
     CHECKED["files"] += len(paths)
 
 
-def strings(value):
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for below in value.values():
-            yield from strings(below)
-    elif isinstance(value, list):
-        for below in value:
-            yield from strings(below)
-
-
 def pipelines():
     builtin("vendor.gitlab-ci", DEPLOY / "gitlab-ci.yml")
     builtin("vendor.github-actions", DEPLOY / "github/action.yml")
@@ -253,13 +244,38 @@ def manifests():
         CHECKED["files"] += 1
 
 
+def holds(path, faults_of, mistakes):
+    """A file is without fault, and with each of these mistakes (a text, and what stands in its place) it is not."""
+    text = path.read_text()
+    if faults := faults_of(text):
+        fail(path, "; ".join(faults))
+    for right, wrong in mistakes:
+        if right not in text or not faults_of(text.replace(right, wrong, 1)):
+            fail(path, f"{wrong!r} in the place of {right!r} is not noticed")
+
+
+def argo():
+    holds(DEPLOY / "argo/workflow.yaml", lambda text: dialects.argo(yaml.safe_load(text)), [
+        ("entrypoint: build", "entrypoint: built"), ("valueFrom:", "valuefrom:"), ("mountPath:", "mountpath:"), ("git:", "gti:"),
+        ("{{workflow.parameters.image}}", "{{workflow.parameters.name}}"), ("container:", "contaner:"),
+    ])
+
+
+def tekton():
+    holds(DEPLOY / "tekton/task.yaml", lambda text: dialects.tekton(yaml.safe_load(text), KUBERNETES[-1]), [
+        ("$(params.IMAGE)", "$(params.IMAGES)"), ("workingDir:", "workdir:"), ("type: array", "type: string"), ("mountPath:", "path:"),
+        ("$(results.IMAGE_DIGEST.path)", "digest"), ("  steps:", "  step:"), ("runAsUser: 0", "runAsUser: root"),
+    ])
+
+
 def jenkins():
+    holds(DEPLOY / "jenkins/Jenkinsfile", dialects.groovy, [
+        ("checkout scm", "checkout scm)"), ("container('kaniko') {", "container('kaniko' {"), ("podTemplate(yaml:", "podTemplate(yaml"),
+    ])
     text = (DEPLOY / "jenkins/Jenkinsfile").read_text()
     pod, script = re.findall(r"'''(.*?)'''", text, re.S)
     check_manifest("Jenkinsfile", {"metadata": {"name": "agent"}, **yaml.safe_load(pod)}, stated_level(text))
     check_script("Jenkinsfile", script)
-    if text.count("{") != text.count("}") or text.count("(") != text.count(")"):
-        fail("Jenkinsfile", "brackets do not match")
     CHECKED["files"] += 1
 
 
@@ -309,16 +325,20 @@ def helm():
 
 
 def documents():
-    """Command lines in the documentation."""
+    """Command lines and manifests in the documentation."""
     for path in [DEPLOY / "README.md", pathlib.Path("README.md"), *sorted(pathlib.Path("docs").glob("*.md"))]:
         for block in re.findall(r"^```(?:sh|console)\n(.*?)^```", path.read_text(), re.S | re.M):
             check_script(path, block.replace("…", "@").replace("$ ", ""))
+        for block in re.findall(r"^```yaml\n(.*?)^```", path.read_text(), re.S | re.M):
+            for manifest in yaml.safe_load_all(block):
+                if "apiVersion" in manifest:
+                    check_manifest(path, manifest)
 
 
 if __name__ == "__main__":
     every = {path for path in DEPLOY.rglob("*") if path.suffix in (".yml", ".yaml") and "templates" not in path.parts}
     for path in every:
         list(yaml.safe_load_all(path.read_text()))
-    for check in (pipelines, github_action, manifests, jenkins, kustomize, helm, documents):
+    for check in (pipelines, github_action, manifests, argo, tekton, jenkins, kustomize, helm, documents):
         check()
     print(", ".join(f"{count} {what}" for what, count in CHECKED.items()) + f": all of deploy/ is valid ({len(every)} YAML files)")

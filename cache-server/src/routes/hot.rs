@@ -21,6 +21,8 @@ const MAX_ENTRIES: usize = 1000;
 const CANDIDATES: usize = 4;
 /// Tags of tables of contents, which records name: `docs/format.md`.
 const TOC_PREFIX: &str = "toc-";
+/// Tags of what builds remember of base images: `docs/format.md`.
+const BASE_PREFIX: &str = "base-";
 /// A cache key: 256 bits in hexadecimal.
 const KEY_DIGITS: usize = 64;
 
@@ -63,14 +65,20 @@ pub(super) fn now() -> f64 {
 
 /// Whether a reference can be a record's key.
 pub(super) fn is_key(reference: &Reference) -> bool {
-    let Reference::Tag(tag) = reference else { return false };
+    matches!(reference, Reference::Tag(tag) if is_hash(tag.as_str()))
+}
+
+fn is_hash(text: &str) -> bool {
     let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    tag.as_str().len() == KEY_DIGITS && tag.as_str().bytes().all(is_digit)
+    text.len() == KEY_DIGITS && text.bytes().all(is_digit)
 }
 
 fn is_image(reference: &Reference) -> bool {
     match reference {
-        Reference::Tag(tag) => !is_key(reference) && !tag.as_str().starts_with(TOC_PREFIX),
+        Reference::Tag(tag) => {
+            let is_memory = tag.as_str().strip_prefix(BASE_PREFIX).is_some_and(is_hash);
+            !is_key(reference) && !is_memory && !tag.as_str().starts_with(TOC_PREFIX)
+        }
         Reference::Digest(_) => true,
     }
 }

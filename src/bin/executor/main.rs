@@ -14,6 +14,7 @@ mod doctor;
 mod dry_run;
 mod failure;
 mod flags;
+mod habits;
 mod hide;
 #[cfg(test)]
 mod kaniko_flags;
@@ -53,10 +54,10 @@ fn main() -> ExitCode {
     // The same program, started by itself to run one step: never returns then.
     yadokari::sandbox::run_if_child();
     command_line::memory::return_freed();
-    let matches = flags::command().get_matches();
-    let line = match CommandLine::from_arg_matches(&matches) {
+    let line = flags::command().try_get_matches().and_then(|matches| CommandLine::from_arg_matches(&matches));
+    let line = match line {
         Ok(line) => line,
-        Err(error) => error.exit(),
+        Err(error) => habits::with_tip(error).exit(),
     };
     match run(line) {
         Ok(()) => ExitCode::SUCCESS,

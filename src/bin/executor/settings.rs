@@ -177,7 +177,10 @@ pub(crate) fn dockerfile(
     let is_default_name = named.file_name().is_some_and(|name| name == "Dockerfile");
     let lower_case = || context.file(&named.with_file_name("dockerfile")).filter(|_| is_default_name);
     let here = Some(named.clone()).filter(|path| path.is_file());
-    let path = here.or_else(|| context.file(named)).or_else(lower_case).unwrap_or_else(|| named.clone());
+    let found = here.or_else(|| context.file(named)).or_else(lower_case);
+    // Reading tells what else is there.
+    let path = found.or_else(|| Some(named.clone()).filter(|path| path.is_absolute() || path.exists()));
+    let path = path.ok_or_else(|| SettingsError::NoDockerfile(named.clone()))?;
     let bytes =
         fs::read(&path).map_err(|source| SettingsError::Read { what: "Dockerfile", path: path.clone(), source })?;
     let name = match context {
@@ -250,7 +253,7 @@ pub(crate) fn outputs(
     env: Environment<'_>,
 ) -> Result<Outputs, SettingsError> {
     Ok(Outputs {
-        destinations: flags.destination.iter().map(|text| reference(text)).collect::<Result<_, _>>()?,
+        destinations: flags.destination.iter().map(|text| destination(text)).collect::<Result<_, _>>()?,
         push: !flags.no_push,
         push_retries: flags.push_retry,
         ignore_immutable_tags: flags.push_ignore_immutable_tag_errors,
@@ -317,6 +320,10 @@ pub(crate) fn reference(text: &str) -> Result<Reference, SettingsError> {
     text.parse().map_err(|error: yadokari::image::ReferenceError| usage(error.to_string()))
 }
 
+fn destination(text: &str) -> Result<Reference, SettingsError> {
+    text.parse().map_err(|error: yadokari::image::ReferenceError| usage(format!("--destination: {error}")))
+}
+
 pub(crate) fn client_options(flags: &RegistryFlags, env: Environment<'_>) -> Result<ClientOptions, SettingsError> {
     let pull = command_line::client_options(&flags.pull, env)?;
     let retries = pull.retries.max(flags.image_download_retry).max(flags.image_fs_extract_retry);
@@ -373,8 +380,9 @@ const SECRET_BYTES: usize = 500 * 1024;
 fn secret(text: &str, env: Environment<'_>) -> Result<(String, Secret), SettingsError> {
     let mut fields = BTreeMap::new();
     for field in text.split(',') {
+        // What was given may be the secret itself.
         let (name, value) =
-            field.split_once('=').ok_or_else(|| usage(format!("--secret: {field:?} is not NAME=VALUE")))?;
+            field.split_once('=').ok_or_else(|| usage("--secret: expected id=ID, and src=FILE or env=VARIABLE"))?;
         let name = if name == "source" { "src" } else { name };
         if !["id", "src", "env", "type"].contains(&name) {
             return Err(usage(format!("--secret: unexpected key {name:?}; expected id, src, env or type")));

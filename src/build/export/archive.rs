@@ -28,7 +28,18 @@ pub(super) fn write(
     services: &Services<'_>,
 ) -> Result<(), BuildError> {
     let temporary = path.symlink_metadata().is_err().then(|| partial(path)).transpose()?;
-    let place = temporary.as_deref().unwrap_or(path);
+    let filled = fill(image, temporary.as_deref().unwrap_or(path), destinations, materials, services);
+    let Some(temporary) = temporary else { return filled };
+    super::layout::finish(filled, &temporary, path)
+}
+
+fn fill(
+    image: &Image,
+    place: &Path,
+    destinations: &[Reference],
+    materials: &Materials<'_>,
+    services: &Services<'_>,
+) -> Result<(), BuildError> {
     let file = File::create(place).map_err(BuildError::file("create", place))?;
     let failed = |error| BuildError::file("write", place)(error);
     let mut archive = tar::Builder::new(BufWriter::new(file));
@@ -45,8 +56,7 @@ pub(super) fn write(
         names.push(name);
     }
     append(&mut archive, "manifest.json", &manifest(image, destinations, &names)).map_err(failed)?;
-    archive.into_inner().and_then(|mut writer| writer.flush()).map_err(failed)?;
-    temporary.map_or(Ok(()), |temporary| fs::rename(temporary, path)).map_err(BuildError::file("write", path))
+    archive.into_inner().and_then(|mut writer| writer.flush()).map_err(failed)
 }
 
 /// What a file is called until it is whole; its directory is made.

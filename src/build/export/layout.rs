@@ -52,8 +52,17 @@ fn write_image(
 /// A reader never sees half a file.
 pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), BuildError> {
     let temporary = path.with_extension("partial");
-    fs::write(&temporary, bytes).map_err(BuildError::file("write", &temporary))?;
-    fs::rename(&temporary, path).map_err(BuildError::file("write", path))
+    let written = fs::write(&temporary, bytes).map_err(BuildError::file("write", &temporary));
+    finish(written, &temporary, path)
+}
+
+/// Gives what was written its name; what could not be, on a full disk, takes no more room there.
+pub(super) fn finish(written: Result<(), BuildError>, temporary: &Path, path: &Path) -> Result<(), BuildError> {
+    let renamed = written.and_then(|()| fs::rename(temporary, path).map_err(BuildError::file("write", path)));
+    renamed.inspect_err(|_| {
+        // It may not be there.
+        let _ = fs::remove_file(temporary);
+    })
 }
 
 /// Blobs never change, so a second name is as good as a copy, where the file system allows it.
@@ -67,6 +76,6 @@ fn link_or_copy(from: &Path, to: &Path) -> Result<(), BuildError> {
 
 fn copy(from: &Path, to: &Path) -> Result<(), BuildError> {
     let temporary = to.with_extension("partial");
-    fs::copy(from, &temporary).map_err(BuildError::file("write", &temporary))?;
-    fs::rename(&temporary, to).map_err(BuildError::file("write", to))
+    let written = fs::copy(from, &temporary).map(drop).map_err(BuildError::file("write", &temporary));
+    finish(written, &temporary, to)
 }

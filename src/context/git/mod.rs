@@ -34,6 +34,10 @@ const CONFIGURATION: [(&str, &str); 9] = [
     ("advice.detachedHead", "false"),
     ("init.defaultBranch", "main"),
 ];
+/// Where git's own programs are: beside it, in the images of ours.
+const EXEC_PATH: &str = "GIT_EXEC_PATH";
+const LOGIN_ADVICE: &str =
+    "; GIT_TOKEN, or GIT_USERNAME and GIT_PASSWORD, log in for --context, and GIT_AUTH_TOKEN for ADD";
 /// Of what git says when it fails, bytes of the end.
 const MAX_MESSAGE: usize = 2000;
 
@@ -41,7 +45,7 @@ const MAX_MESSAGE: usize = 2000;
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
     /// `git` cannot be run.
-    #[error("failed to run git")]
+    #[error("failed to run git, which has to be in PATH")]
     Program(#[source] io::Error),
     /// `git` failed.
     #[error("failed to {action} {remote}: {message}")]
@@ -106,9 +110,11 @@ pub struct Checkout {
 
 impl Git {
     /// `environment` is all that git sees beside our own settings; it needs `PATH`, and for ssh
-    /// `HOME` and `SSH_AUTH_SOCK`, for proxies `https_proxy` and the like.
+    /// `HOME` and `SSH_AUTH_SOCK`, for proxies `https_proxy` and the like. `SSL_CERT_FILE` and
+    /// `SSL_CERT_DIR` say whom it trusts.
     pub fn new(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
-        let environment = environment.into_iter().filter(|(name, _)| !name.as_encoded_bytes().starts_with(b"GIT_"));
+        let ours = |name: &OsString| name == EXEC_PATH || !name.as_encoded_bytes().starts_with(b"GIT_");
+        let environment = environment.into_iter().filter(|(name, _)| ours(name));
         Self { environment: environment.collect(), protocols: PROTOCOLS, login: None }
     }
 
@@ -149,8 +155,7 @@ impl Git {
         run.git(&["checkout", "--quiet", "--force", "--detach", &commit], "check out")?;
         if source.submodules && directory.join(".gitmodules").symlink_metadata().is_ok_and(|found| found.is_file()) {
             let depth = if source.depth == 0 { &[][..] } else { &["--depth=1"] };
-            let update = [&["submodule", "--quiet", "update", "--init", "--recursive"], depth].concat();
-            run.git(&update, "fetch submodules of")?;
+            run.update_submodules(depth)?;
         }
         run.git(&["remote", "set-url", "origin", &source.public_remote()], "set up a copy of")?;
         if run.keeps_git_dir() {
@@ -159,6 +164,19 @@ impl Git {
         }
         let view = run.view()?;
         Ok(Checkout { commit, time: time.trim().parse().unwrap_or(0), view })
+    }
+
+    /// Git knows no `SSL_CERT_FILE`, and where that and the directory's usual file are missing, its own choice stays.
+    fn certificates(&self) -> Vec<(String, String)> {
+        let variable = |wanted: &str| {
+            let value = self.environment.iter().find(|(name, _)| name == wanted).map(|(_, value)| value)?;
+            value.to_str().filter(|value| !value.is_empty()).map(str::to_owned)
+        };
+        let directory = variable("SSL_CERT_DIR").and_then(|list| list.split(':').next().map(str::to_owned));
+        let bundle = directory.as_ref().map(|directory| format!("{directory}/ca-certificates.crt"));
+        let file = variable("SSL_CERT_FILE").or(bundle).filter(|file| Path::new(file).is_file());
+        let settings = [("http.sslCAInfo", file), ("http.sslCAPath", directory)];
+        settings.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
 
     fn find(&self, source: &GitSource) -> Result<Target, GitError> {
@@ -261,6 +279,21 @@ impl Run<'_> {
             .map_err(|error| if matches!(error, GitError::Program(_)) { error } else { self.no_reference() })
     }
 
+    /// `git submodule` is a shell script around a program that since 2.38 does everything. Images without a shell have that one.
+    fn update_submodules(&self, depth: &[&str]) -> Result<(), GitError> {
+        let update = |command: &[&str]| {
+            let arguments = [command, &["update", "--init", "--recursive"], depth].concat();
+            self.git(&arguments, "fetch submodules of")
+        };
+        let updated = match update(&["submodule", "--quiet"]) {
+            Err(GitError::Command { message, .. }) if message.contains("is not a git command") => {
+                update(&["submodule--helper"])
+            }
+            updated => updated,
+        };
+        updated.map(drop)
+    }
+
     fn commit(&self, name: &str) -> Result<String, GitError> {
         let commit =
             self.git(&["rev-parse", "--verify", "--quiet", &format!("{name}^{{commit}}")], "find the commit of")?;
@@ -314,7 +347,8 @@ impl Run<'_> {
         let null = OsString::from("/dev/null");
         let mut settings: Vec<(String, OsString)> = vec![
             ("GIT_TERMINAL_PROMPT".into(), "0".into()),
-            ("GIT_ASKPASS".into(), "true".into()),
+            // Nobody is there to be asked, and an image may have no program that says nothing.
+            ("GIT_ASKPASS".into(), OsString::new()),
             ("SSH_ASKPASS".into(), "true".into()),
             ("GIT_SSH_COMMAND".into(), "ssh -o BatchMode=yes".into()),
             ("GIT_CONFIG_NOSYSTEM".into(), "1".into()),
@@ -337,6 +371,7 @@ impl Run<'_> {
     fn configuration(&self) -> Vec<(String, String)> {
         let mut all: Vec<(String, String)> =
             CONFIGURATION.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+        all.extend(self.git.certificates());
         let Some(url) = self.source.web_url() else { return all };
         let host = &url[..url::Position::BeforePath];
         let host = format!("{}://{}/", url.scheme(), host.rsplit(['@', '/']).next().unwrap_or_default());
@@ -354,7 +389,10 @@ impl Run<'_> {
         let message = message.trim();
         let start = message.len().saturating_sub(MAX_MESSAGE);
         let start = (start..=message.len()).find(|at| message.is_char_boundary(*at)).unwrap_or(0);
-        message[start..].replace('\n', "; ")
+        let message = message[start..].replace('\n', "; ");
+        let wants_login = ["could not read Username", "could not read Password", "Authentication failed"];
+        let advice = if wants_login.iter().any(|text| message.contains(text)) { LOGIN_ADVICE } else { "" };
+        message + advice
     }
 }
 
