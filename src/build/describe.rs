@@ -1,12 +1,13 @@
 //! What is said about an image: how it was built, and what is in it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::error::BuildError;
 use super::evaluate::Workshop;
-use super::export::{Attachments, Image, Said};
+use super::export::{Attachments, Image, Product, Said};
 use super::layers::layer_contents_of;
 use super::request::ProvenanceOptions;
 use super::state::StageState;
@@ -25,25 +26,26 @@ const EPOCH: &str = "1970-01-01T00:00:00Z";
 /// Everything that was asked for, for each image and for the index of several.
 pub(super) fn attachments(
     shop: Workshop<'_>,
-    built: &[(&Variant, &StageState, &Image)],
-    is_index: bool,
+    variants: &[Variant],
+    states: &[Arc<StageState>],
+    product: &Product,
     started: jiff::Timestamp,
 ) -> Result<Attachments, BuildError> {
     let wanted = &shop.request.outputs.attestations;
     let mut images = Vec::new();
-    for (variant, state, image) in built {
+    for ((variant, state), image) in variants.iter().zip(states).zip(product.images()) {
         let mut said = Vec::new();
         if let Some(options) = &wanted.provenance {
-            said.push(Said { predicate_type: PROVENANCE, predicate: provenance(shop, options, &[*variant], started)? });
+            let variant = std::slice::from_ref(variant);
+            said.push(Said { predicate_type: PROVENANCE, predicate: provenance(shop, options, variant, started)? });
         }
         if wanted.sbom {
             said.push(Said { predicate_type: SPDX, predicate: bill(shop, variant, state, image)? });
         }
         images.push(said);
     }
-    let variants: Vec<&Variant> = built.iter().map(|(variant, ..)| *variant).collect();
-    let of_index = wanted.provenance.as_ref().filter(|_| is_index);
-    let of_index = of_index.map(|options| provenance(shop, options, &variants, started)).transpose()?;
+    let of_index = wanted.provenance.as_ref().filter(|_| product.is_index());
+    let of_index = of_index.map(|options| provenance(shop, options, variants, started)).transpose()?;
     let index = of_index.map(|predicate| Said { predicate_type: PROVENANCE, predicate }).into_iter().collect();
     Ok(Attachments { index, images })
 }
@@ -51,7 +53,7 @@ pub(super) fn attachments(
 fn provenance(
     shop: Workshop<'_>,
     options: &ProvenanceOptions,
-    variants: &[&Variant],
+    variants: &[Variant],
     started: jiff::Timestamp,
 ) -> Result<Value, BuildError> {
     let mut materials = BTreeSet::new();
@@ -76,7 +78,7 @@ fn provenance(
     Ok(provenance.predicate(&secrets))
 }
 
-fn parameters(shop: Workshop<'_>, options: &ProvenanceOptions, variants: &[&Variant]) -> BTreeMap<&'static str, Value> {
+fn parameters(shop: Workshop<'_>, options: &ProvenanceOptions, variants: &[Variant]) -> BTreeMap<&'static str, Value> {
     let request = shop.request;
     let digest = crate::digest::Digest::sha256(&request.dockerfile.bytes);
     let platforms: Vec<String> = variants.iter().map(|variant| variant.platform.to_string()).collect();

@@ -54,9 +54,11 @@ pub use run::{RemoteMounts, RemoteMountsOptions};
 
 use crate::cache::LayerCache as _;
 use crate::causes::chain;
+use crate::image::Platform;
 use crate::image::media_type::Compression;
 use crate::layer::LayerCompression;
 use crate::parallel::beside;
+use crate::plan::Plan;
 use crate::registry::Traffic;
 use crate::report::{Event, Observer, Summary};
 use evaluate::Workshop;
@@ -68,6 +70,7 @@ use made::MadeSteps;
 use materials::Materials;
 use progress::Progress;
 use records::Records;
+use resolve::BaseImages;
 use rewrite::rewrite;
 use run::Rooms;
 use sources::Remotes;
@@ -106,6 +109,58 @@ fn carry_out(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
     let (started, started_at) = (Instant::now(), jiff::Timestamp::now());
     let traffic = services.registry.traffic();
     let mut clock = Clock { observer: services.observer, since: started };
+    let Resolved { destinations, plans, images } = resolved(request, services)?;
+    clock.phase("resolve");
+    let git_environment = services.git_environment.to_vec();
+    let remotes = Remotes::new(services.http.clone(), git_environment, services.work, request.secrets.clone());
+    let salt = salt(request);
+    let variants = variant::with_keys(plans, &images, services, &remotes, &salt)?;
+    clock.phase("keys");
+    let form = OverlayForm::current();
+    let keep_blobs = request.outputs.tar.is_some() || request.outputs.oci_layout.is_some();
+    let shop = Workshop {
+        request,
+        salt: &salt,
+        services,
+        images: &images,
+        materials: &Materials::new(services, form, keep_blobs, request.compression),
+        records: &Records::new(services, &request.caching),
+        progress: &Progress::new(&variants, services.observer),
+        remotes: &remotes,
+        rooms: &Rooms::new(services.sandbox, form, services.work),
+        made: &MadeSteps::default(),
+        jobs: &Jobs::new(request.jobs),
+        failure: &Failure::new(&services.sandbox.cancel),
+    };
+    let states = states(shop, &variants)?;
+    let product = product(shop, &variants, &states)?;
+    clock.phase("steps");
+    let attachments = describe::attachments(shop, &variants, &states, &product, started_at)?;
+    if let Some(mounts) = services.cache_mounts {
+        mounts.start_saving();
+    }
+    let outputs = export::export(&product, (&request.outputs, &destinations), &attachments, shop.materials, services)?;
+    clock.phase("export");
+    finish_uploads(services);
+    clock.phase("cache upload");
+    advice::advise(&variants, shop.progress, shop.records, services);
+    let traffic = services.registry.traffic().since(traffic);
+    let summary = summary(&product, outputs, shop.progress.counts(), traffic, started.elapsed());
+    services.observer.event(Event::Finished(summary));
+    let details = request.details.then(|| details::details(shop, &variants, product.images()));
+    Ok(BuildReport { details, ..report(&product, &attachments) })
+}
+
+/// What a build begins with.
+struct Resolved {
+    destinations: Destinations,
+    /// Of each platform.
+    plans: Vec<(Platform, Plan)>,
+    images: BaseImages,
+}
+
+/// Plans, and looks at what the destinations have; registries are asked for both at once.
+fn resolved(request: &BuildRequest, services: &Services<'_>) -> Result<Resolved, BuildError> {
     if request.outputs.tar.is_some() && request.platforms.len() > 1 {
         return Err(BuildError::ArchiveOfSeveral { platforms: request.platforms.len() });
     }
@@ -118,55 +173,17 @@ fn carry_out(request: &BuildRequest, services: &Services<'_>) -> Result<BuildRep
         || variant::plan(&dockerfile, request, services),
     );
     let (destinations, (plans, images)) = (destinations?, planned?);
-    clock.phase("resolve");
-    let git_environment = services.git_environment.to_vec();
-    let remotes = Remotes::new(services.http.clone(), git_environment, services.work, request.secrets.clone());
-    let salt = salt(request);
-    let variants = variant::with_keys(plans, &images, services, &remotes, &salt)?;
-    clock.phase("keys");
-    let form = OverlayForm::current();
-    let keep_blobs = request.outputs.tar.is_some() || request.outputs.oci_layout.is_some();
-    let records = Records::new(services, &request.caching);
-    let progress = Progress::new(&variants, services.observer);
-    let materials = Materials::new(services, form, keep_blobs, request.compression);
-    let failure = Failure::new(&services.sandbox.cancel);
-    let shop = Workshop {
-        request,
-        salt: &salt,
-        services,
-        images: &images,
-        materials: &materials,
-        records: &records,
-        progress: &progress,
-        remotes: &remotes,
-        rooms: &Rooms::new(services.sandbox, form, services.work),
-        made: &MadeSteps::default(),
-        jobs: &Jobs::new(request.jobs),
-        failure: &failure,
-    };
-    let states = variant::evaluate(&variants, shop).map_err(|error| failure.take(error))?;
-    images.values().filter_map(|base| base.unsaved.as_ref()).for_each(|unsaved| unsaved.save(services));
-    if let (true, Some(state)) = (request.materialize, states.first()) {
-        shop.rooms.materialize(state, &materials)?;
+    Ok(Resolved { destinations, plans, images })
+}
+
+/// What the targets came to, of all platforms.
+fn states<'a>(shop: Workshop<'a>, variants: &'a [Variant]) -> Result<Vec<Arc<StageState>>, BuildError> {
+    let states = variant::evaluate(variants, shop).map_err(|error| shop.failure.take(error))?;
+    shop.images.values().filter_map(|base| base.unsaved.as_ref()).for_each(|unsaved| unsaved.save(shop.services));
+    if let (true, Some(state)) = (shop.request.materialize, states.first()) {
+        shop.rooms.materialize(state, shop.materials)?;
     }
-    let product = product(shop, &variants, &states)?;
-    clock.phase("steps");
-    let made = variants.iter().zip(&states).zip(product.images());
-    let made: Vec<_> = made.map(|((variant, state), image)| (variant, state.as_ref(), image)).collect();
-    let attachments = describe::attachments(shop, &made, product.is_index(), started_at)?;
-    if let Some(mounts) = services.cache_mounts {
-        mounts.start_saving();
-    }
-    let outputs = export::export(&product, (&request.outputs, &destinations), &attachments, &materials, services)?;
-    clock.phase("export");
-    finish_uploads(services);
-    clock.phase("cache upload");
-    advice::advise(&variants, &progress, &records, services);
-    let traffic = services.registry.traffic().since(traffic);
-    let summary = summary(&product, outputs, progress.counts(), traffic, started.elapsed());
-    services.observer.event(Event::Finished(summary));
-    let details = request.details.then(|| details::details(shop, &variants, product.images()));
-    Ok(BuildReport { details, ..report(&product, &attachments) })
+    Ok(states)
 }
 
 /// What there is to say at the end; of the steps, how many were found and how many ran.
@@ -190,7 +207,7 @@ fn summary(
     }
 }
 
-/// What the stages came to, of all platforms.
+/// The images of all platforms.
 fn product(shop: Workshop<'_>, variants: &[Variant], states: &[Arc<StageState>]) -> Result<Product, BuildError> {
     let images = variants.iter().zip(states).map(|(variant, state)| assembled(shop, variant, state));
     Ok(Product::new(images.collect::<Result<_, BuildError>>()?, shop.request.index, shop.request.form.format))

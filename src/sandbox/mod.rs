@@ -26,6 +26,7 @@ mod launch;
 mod overlay;
 mod probe;
 mod spec;
+mod status;
 mod system;
 mod user;
 mod user_namespace;
@@ -44,6 +45,7 @@ pub use ignore::{IgnoreList, ignore_list, wipe};
 pub use in_place::InPlaceSandbox;
 pub use overlay::OverlaySandbox;
 pub use probe::{Kind, Probe, Requested, attempts, probe, supports_overlay};
+pub use status::same_status;
 pub use user_namespace::{Ownership, enter_user_namespace, in_user_namespace, ownership};
 
 use crate::plan::Network;

@@ -13,10 +13,10 @@ use yadokari::report::{Event, Observer};
 use crate::command_line::display;
 use crate::command_line::flags::LogFormat;
 use crate::command_line::settings::env;
+use crate::contexts::find_context;
 use crate::failure::Failure;
 use crate::flags::{CheckFormat, CommandLine};
 use crate::named::Named;
-use crate::session::find_context;
 use crate::{named, settings};
 
 /// Carries out the command line.

@@ -4,9 +4,9 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use yadokari::sandbox::IgnoreList;
+use yadokari::sandbox::{IgnoreList, same_status};
 
-use crate::shelter::{make_directory, same_status};
+use crate::shelter::make_directory;
 
 /// What a file of credentials has at most.
 const MAX_BYTES: u64 = 1 << 20;
@@ -70,7 +70,7 @@ impl Kept {
                 write_private(&self.path, bytes)?;
             }
         }
-        same_status(&self.path, &self.status)
+        same_status(&fs::File::open(&self.path)?, &self.status)
     }
 }
 

@@ -10,6 +10,8 @@ mod attestations;
 mod cache;
 mod cache_server;
 mod check;
+mod chosen_sandbox;
+mod contexts;
 mod doctor;
 mod dry_run;
 mod failure;

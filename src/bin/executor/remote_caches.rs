@@ -1,6 +1,6 @@
 //! Which caches there are besides the cache directory.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use yadokari::cache::{LayoutCache, LocalCache, RegistryCache, RegistryCacheOptions, TieredCache, Trust};
@@ -8,7 +8,7 @@ use yadokari::causes::chain;
 use yadokari::image::Reference;
 use yadokari::registry::Client;
 use yadokari::report::{Event, Observer};
-use yadokari::store::{Access, Lease, Store};
+use yadokari::store::{Access, Lease, Store, StoreError};
 
 use crate::cache_server::cache_server;
 use crate::command_line::settings::{Environment, SettingsError, usage};
@@ -137,25 +137,31 @@ pub(crate) fn layer_cache(
                     RegistryCache::new(client.clone(), repository.clone(), store, options, Arc::clone(observer));
                 tiered = tiered.with_remote(Arc::new(cache), *is_written);
             }
-            At::Layout(path) => {
-                let access = if *is_written { Access::Auto } else { Access::ReadOnly };
-                let opened = if *is_written && !path.exists() { Access::ReadWrite } else { access };
-                match Store::open(path, opened) {
-                    Ok(store) => {
-                        leases.extend(store.declare_build());
-                        let is_written = *is_written && store.is_writable();
-                        let cache = LayoutCache::new(local(&Arc::new(store)), Arc::clone(&workplace.store));
-                        tiered = tiered.with_remote(Arc::new(cache), is_written);
-                    }
-                    Err(error) => {
-                        let text = format!("cache {} is not used: {}", path.display(), chain(&error));
-                        observer.event(Event::Warning(text));
-                    }
+            At::Layout(path) => match open_layout(path, *is_written) {
+                Ok(store) => {
+                    leases.extend(store.declare_build());
+                    let is_written = *is_written && store.is_writable();
+                    let cache = LayoutCache::new(local(&Arc::new(store)), Arc::clone(&workplace.store));
+                    tiered = tiered.with_remote(Arc::new(cache), is_written);
                 }
-            }
+                Err(error) => {
+                    let text = format!("cache {} is not used: {}", path.display(), chain(&error));
+                    observer.event(Event::Warning(text));
+                }
+            },
         }
     }
     (tiered, leases)
+}
+
+/// The store in a directory, which is made where it is written to.
+fn open_layout(path: &Path, is_written: bool) -> Result<Store, StoreError> {
+    let access = match is_written {
+        true if path.exists() => Access::Auto,
+        true => Access::ReadWrite,
+        false => Access::ReadOnly,
+    };
+    Store::open(path, access)
 }
 
 #[cfg(test)]

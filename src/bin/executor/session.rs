@@ -6,20 +6,23 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use yadokari::build::{
-    self, BuildReport, BuildRequest, ImageLayouts, RemoteMounts, RemoteMountsOptions, SandboxChoice, Services,
+    self, BuildError, BuildReport, BuildRequest, DockerfileText, RemoteMounts, RemoteMountsOptions, Services,
 };
 use yadokari::cache::{RegistryCache, RegistryCacheOptions};
-use yadokari::context::{self, ContextDirectory, ContextSpec, Fetching, FoundContext, Git, GitLogin, Location};
+use yadokari::context::Location;
 use yadokari::image::Reference;
-use yadokari::registry::{Client, Clouds, web_agent};
+use yadokari::plan::NamedContexts;
+use yadokari::registry::{Client, web_agent};
 use yadokari::report::{Event, Observer};
-use yadokari::sandbox::{self, Cancel, IgnoreList, InPlaceSandbox, Kind, OverlaySandbox, Probe, Sandbox, ignore_list};
+use yadokari::sandbox::{self, Kind, Probe};
 
 use crate::attestations::attestations;
 use crate::cache_server::cache_server;
-use crate::command_line::settings::env;
+use crate::chosen_sandbox::{choose_sandbox, ignored, sandbox_choice};
+use crate::command_line::settings::{SettingsError, env};
 use crate::command_line::values::parse_boolean;
 use crate::command_line::{display, switches};
+use crate::contexts::{Contexts, find_context};
 use crate::failure::Failure;
 use crate::flags::{CommandLine, OnFailure};
 use crate::kept_credentials::KeptCredentials;
@@ -29,7 +32,7 @@ use crate::preserve::Preserved;
 use crate::remote_caches::{layer_cache, mount_repository, remote_caches, trust};
 use crate::shelter::{Shelter, make_directory};
 use crate::signals::{self, Running};
-use crate::workplace::{Workplace, executor_directory, has_cache_directory, kaniko_dir, state_parent};
+use crate::workplace::{Workplace, state_parent};
 use crate::{dry_run, hide, metadata, named, settings, ssh};
 
 /// In the cache directory: what files of contexts hashed to.
@@ -131,9 +134,31 @@ fn build_observed(
     let found = find_context(line, &parent)?;
     let (path, dockerfile) = settings::dockerfile(&line.build, &found)?;
     let Named { contexts: replaced, files, layouts } = named::named(&line.build.build_context)?;
+    let request = request(line, dockerfile, replaced)?;
+    let agents = ssh::requests(&line.build.ssh, &env)?;
+    let remembered = line.cache.cache.then(|| line.cache.cache_dir.join(CONTEXTS));
+    let contexts = Contexts::read((found, &path), (files, layouts), &parent, remembered.as_deref())?;
+    let contexts = contexts.sheltered(shelter);
+    let workplace = Workplace::new(line, &parent, holds_overlay)?;
+    let agents = agents.start(workplace.work.path())?;
+    let request = BuildRequest { ssh: agents.sockets.clone(), ..request };
+    observer.event(Event::Debug(probe.reason.clone()));
+    let report = run(line, &request, &contexts, &workplace, (probe, running), observer)?;
+    if let (Some(path), Some(report)) = (&line.output.metadata_file, &report) {
+        metadata::write(path, report, &request.outputs)?;
+    }
+    Ok(report)
+}
+
+/// What the flags ask for, but for the agents of `--ssh`, which are not started yet.
+fn request(
+    line: &CommandLine,
+    dockerfile: DockerfileText,
+    replaced: NamedContexts,
+) -> Result<BuildRequest, SettingsError> {
     let options = settings::plan_options(&line.build, replaced, &env)?;
     let platforms = settings::platforms(&line.build)?;
-    let request = BuildRequest {
+    Ok(BuildRequest {
         index: settings::index(&options, &platforms)?,
         options,
         platforms,
@@ -151,100 +176,7 @@ fn build_observed(
         details: line.output.report.is_some(),
         outputs: settings::outputs(&line.output, attestations((&line.output, &line.build), &env)?, &env)?,
         dockerfile,
-    };
-    let agents = ssh::requests(&line.build.ssh, &env)?;
-    let remembered = line.cache.cache.then(|| line.cache.cache_dir.join(CONTEXTS));
-    let context = found.read(Some(&path), remembered.as_deref())?;
-    let context = match shelter {
-        Some(shelter) => context.moved(&|file| shelter.find(file)),
-        None => context,
-    };
-    let named = named_contexts(files, &parent, remembered.as_deref())?;
-    let contexts = Contexts { main: context, named, layouts };
-    let workplace = Workplace::new(line, &parent, holds_overlay)?;
-    let agents = agents.start(workplace.work.path())?;
-    let request = BuildRequest { ssh: agents.sockets.clone(), ..request };
-    observer.event(Event::Debug(probe.reason.clone()));
-    let report = run(line, &request, &contexts, &workplace, (probe, running), observer)?
-        .map_err(|error| Failure::build(error, &request.dockerfile))?;
-    if let (Some(path), Some(report)) = (&line.output.metadata_file, &report) {
-        metadata::write(path, report, &request.outputs)?;
-    }
-    Ok(report)
-}
-
-/// Asks for a sandbox. Where there is no way, a build without RUN still works: the reason
-/// comes with the first RUN.
-pub(crate) fn probe(line: &CommandLine) -> Probe {
-    let requested = settings::sandbox(line.build.sandbox);
-    match sandbox::probe(requested, true, line.build.force) {
-        Ok(probe) => probe,
-        Err(error) => Probe { kind: Kind::None, reason: error.to_string() },
-    }
-}
-
-/// Chooses how RUN steps run, and goes where they can.
-fn choose_sandbox(line: &CommandLine) -> Result<Probe, Failure> {
-    let probe = probe(line);
-    if probe.kind == Kind::UserNamespace {
-        sandbox::enter_user_namespace()?;
-    }
-    Ok(probe)
-}
-
-/// The build context, fetched when it is not a directory. Git gets to know its login here only:
-/// what a Dockerfile names is none of its business.
-pub(crate) fn find_context(line: &CommandLine, parent: &Path) -> Result<FoundContext, Failure> {
-    let spec = settings::context(&line.build, &env)?;
-    let location = spec.location()?;
-    // Over plain http only to the host that GIT_PULL_METHOD was set for.
-    let is_plain = spec.text.starts_with("http://");
-    let login = GitLogin::from_lookup(&env).filter(|_| !is_plain);
-    let git = Git::new(std::env::vars_os()).with_login(login);
-    let agent = web_agent(!is_plain);
-    let clouds = Clouds::from_lookup(env);
-    let fetching = Fetching { agent: &agent, git: &git, clouds: &clouds, parent };
-    Ok(context::find(&location, &spec.sub_path, fetching)?)
-}
-
-/// The named contexts that are files. Each has its own ignore file; there is no login for them.
-fn named_contexts(
-    files: BTreeMap<String, ContextSpec>,
-    parent: &Path,
-    remembered: Option<&Path>,
-) -> Result<BTreeMap<String, ContextDirectory>, Failure> {
-    let git = Git::new(std::env::vars_os());
-    let clouds = Clouds::from_lookup(|_| None);
-    let mut contexts = BTreeMap::new();
-    for (key, spec) in files {
-        let agent = web_agent(spec.text.starts_with("https://"));
-        let fetching = Fetching { agent: &agent, git: &git, clouds: &clouds, parent };
-        contexts.insert(key, context::find(&spec.named_location()?, "", fetching)?.read(None, remembered)?);
-    }
-    Ok(contexts)
-}
-
-/// Where the files of this build come from.
-struct Contexts {
-    main: ContextDirectory,
-    /// By key.
-    named: BTreeMap<String, ContextDirectory>,
-    /// Named contexts that are images of this machine.
-    layouts: ImageLayouts,
-}
-
-impl Contexts {
-    /// Keeps what files hashed to for the next build with this cache directory, when it has one.
-    fn remember(&self, workplace: &Workplace, observer: &dyn Observer) {
-        if !workplace.is_kept {
-            return;
-        }
-        for context in self.named.values().chain([&self.main]) {
-            if let Err(error) = context.remember() {
-                observer.event(Event::Debug(format!("the hashes of the context's files are not kept: {error}")));
-            }
-        }
-    }
+    })
 }
 
 /// For all registries, a cache-server without TLS included.
@@ -264,7 +196,7 @@ fn run(
     workplace: &Workplace,
     sandboxed: (Probe, &Running),
     observer: &Arc<dyn Observer>,
-) -> Result<Result<Option<BuildReport>, build::BuildError>, Failure> {
+) -> Result<Option<BuildReport>, Failure> {
     let client = client(line)?;
     let sandbox = sandbox_choice(line, sandboxed, workplace.holds_overlay, observer.as_ref())?;
     let caches = remote_caches(line)?;
@@ -291,19 +223,14 @@ fn run(
         work: workplace.work.path(),
         observer: observer.as_ref(),
     };
+    let failed = |error| Failure::build(error, &request.dockerfile);
     if line.build.dryrun || prints_plan() {
-        match build::dry_run(request, &services) {
-            Ok(stages) => dry_run::print(&stages, &line.output)?,
-            Err(error) => return Ok(Err(error)),
-        }
+        dry_run::print(&build::dry_run(request, &services).map_err(failed)?, &line.output)?;
     }
     if line.build.dryrun {
-        return Ok(Ok(None));
+        return Ok(None);
     }
-    let others = line.build.target.iter().skip(1);
-    let mut others = others.map(|target| settings::only_built(request, target));
-    let built = others.try_for_each(|request| build::build(&request, &services).map(drop));
-    let result = built.and_then(|()| build::build(request, &services)).map(Some);
+    let result = build_targets(line, request, &services);
     contexts.remember(workplace, observer.as_ref());
     if let Some(cache) = &cache {
         cache.finish();
@@ -312,7 +239,20 @@ fn run(
     if let Some(mounts) = &mounts {
         mounts.finish();
     }
-    Ok(result)
+    result.map(Some).map_err(failed)
+}
+
+/// All targets; the first one, which is the image, comes last.
+fn build_targets(
+    line: &CommandLine,
+    request: &BuildRequest,
+    services: &Services<'_>,
+) -> Result<BuildReport, BuildError> {
+    let others = line.build.target.iter().skip(1);
+    for other in others.map(|target| settings::only_built(request, target)) {
+        build::build(&other, services)?;
+    }
+    build::build(request, services)
 }
 
 /// Kaniko's `KANIKO_PRINT_PLAN`.
@@ -336,42 +276,4 @@ fn remote_mounts(
         work: workplace.work.path().to_owned(),
     };
     Ok(Some(RemoteMounts::new(Arc::new(cache), options, Arc::clone(observer))))
-}
-
-/// The sandbox, which a signal stops.
-fn sandbox_choice(
-    line: &CommandLine,
-    (probe, running): (Probe, &Running),
-    holds_overlay: bool,
-    observer: &dyn Observer,
-) -> Result<SandboxChoice, Failure> {
-    // By this name it is this program, whatever a step does to the file.
-    let executable = PathBuf::from("/proc/self/exe");
-    let ignore = match probe.kind {
-        Kind::InPlace => ignored(line)?,
-        _ => IgnoreList::default(),
-    };
-    let (sandbox, cancel): (Box<dyn Sandbox>, Cancel) = match probe.kind {
-        Kind::InPlace => {
-            let sandbox = InPlaceSandbox::new(executable, hide::decide(line, &ignore, &env, observer)?);
-            let cancel = sandbox.cancel();
-            (Box::new(sandbox), cancel)
-        }
-        Kind::Overlay | Kind::UserNamespace | Kind::None => {
-            let sandbox = OverlaySandbox::new(executable);
-            let cancel = sandbox.cancel();
-            (Box::new(sandbox), cancel)
-        }
-    };
-    // There is one sandbox in a build.
-    let _ = running.set(cancel.clone());
-    Ok(SandboxChoice { probe, holds_overlay, sandbox, cancel, ignore })
-}
-
-/// What stages leave alone in place.
-pub(crate) fn ignored(line: &CommandLine) -> Result<IgnoreList, Failure> {
-    let extra = line.build.ignore_path.iter().map(|path| Path::new("/").join(path));
-    let cache = has_cache_directory(line).then(|| std::path::absolute(&line.cache.cache_dir)).transpose()?;
-    let extra: Vec<_> = extra.chain(kaniko_dir(line)).chain(cache).collect();
-    Ok(ignore_list(&executor_directory()?, line.build.ignore_var_run, &extra)?)
 }

@@ -1,13 +1,13 @@
 //! Where the build context is while stages come and go in its place: in place, what is not mounted is wiped, and a context
 //! may lie in the container's own root.
 
-use std::fs::{self, File, FileTimes, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::unix::fs::{MetadataExt, chown, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
-use yadokari::sandbox::IgnoreList;
+use yadokari::sandbox::{IgnoreList, same_status};
 
 /// The context cannot be kept, or cannot be put back.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +92,7 @@ fn keep(from: &Path, to: &Path, ignore: &IgnoreList) -> io::Result<()> {
             fs::hard_link(&entry, &to).or_else(|_| copy(&entry, &to, &found))?;
         }
     }
-    same_status(to, &from.symlink_metadata()?)
+    same_status(&File::open(to)?, &from.symlink_metadata()?)
 }
 
 fn put_back(from: &Path, to: &Path) -> io::Result<()> {
@@ -111,7 +111,7 @@ fn put_back(from: &Path, to: &Path) -> io::Result<()> {
         let entry = entry?;
         put_back(&entry.path(), &to.join(entry.file_name()))?;
     }
-    same_status(to, &found)
+    same_status(&File::open(to)?, &found)
 }
 
 /// A file or a link; there is nothing to copy of pipes and sockets.
@@ -123,14 +123,7 @@ fn copy(from: &Path, to: &Path, found: &Metadata) -> io::Result<()> {
         return Ok(());
     }
     fs::copy(from, to)?;
-    same_status(to, found)
-}
-
-/// Owner, mode and time of change as they were `found`.
-pub(crate) fn same_status(path: &Path, found: &Metadata) -> io::Result<()> {
-    chown(path, Some(found.uid()), Some(found.gid()))?;
-    fs::set_permissions(path, found.permissions())?;
-    File::open(path)?.set_times(FileTimes::new().set_modified(found.modified()?))
+    same_status(&File::open(to)?, found)
 }
 
 #[cfg(test)]

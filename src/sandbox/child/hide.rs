@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use landlock::{
@@ -17,7 +17,7 @@ use rustix::thread::UnshareFlags;
 
 use super::failure::{During, Failure};
 use super::mounts::Tree;
-use crate::sandbox::{HidingMethod, system};
+use crate::sandbox::{HidingMethod, same_status, system};
 
 /// More than any file with credentials.
 const MAX_BYTES: u64 = 16 << 20;
@@ -131,9 +131,7 @@ impl TakenAway {
         let file = rustix::fs::openat(&self.parent, name, flags, Mode::from_raw_mode(0o600))?;
         let mut file = fs::File::from(file);
         file.write_all(&self.bytes)?;
-        fchown(&file, Some(self.metadata.uid()), Some(self.metadata.gid()))?;
-        file.set_permissions(fs::Permissions::from_mode(self.metadata.mode() & 0o7777))?;
-        file.set_times(fs::FileTimes::new().set_modified(self.metadata.modified()?))
+        same_status(&file, &self.metadata)
     }
 
     fn parent_is_at_its_place(&self) -> io::Result<bool> {

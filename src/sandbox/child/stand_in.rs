@@ -4,14 +4,14 @@
 
 use std::fs::{self, Metadata};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, chown, lchown, symlink};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
 use super::failure::{During, Failure};
 use super::mountpoints::Mountpoints;
-use crate::sandbox::{Mount, MountKind};
+use crate::sandbox::{Mount, MountKind, same_status};
 
 /// How a stand-in goes away.
 #[derive(Debug)]
@@ -134,7 +134,5 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     } else {
         return Ok(());
     }
-    chown(to, Some(metadata.uid()), Some(metadata.gid()))?;
-    fs::set_permissions(to, metadata.permissions())?;
-    fs::File::open(to)?.set_times(fs::FileTimes::new().set_modified(metadata.modified()?))
+    same_status(&fs::File::open(to)?, &metadata)
 }

@@ -18,7 +18,7 @@ use crate::failure::Failure;
 use crate::flags::{CommandLine, DoctorFlags};
 use crate::remote_caches::remote_caches;
 use crate::workplace::state_parents;
-use crate::{hide, session, settings};
+use crate::{chosen_sandbox, hide, settings};
 
 /// All that is said.
 #[derive(Debug, Serialize)]
@@ -84,7 +84,7 @@ pub(crate) fn run(flags: DoctorFlags) -> Result<(), Failure> {
 fn examine(line: &CommandLine, hosts: &[String]) -> Result<Report, Failure> {
     let facts = Facts::gather();
     let attempts = sandbox::attempts(line.build.force);
-    let probe = session::probe(line);
+    let probe = chosen_sandbox::probe(line);
     let directories = directories(line, probe.kind)?;
     let credentials = settings::registry_credentials(&line.registry)?;
     let kinds = credentials.kinds().into_iter().map(|(server, kind)| Credential { server, kind }).collect();
@@ -154,7 +154,7 @@ fn hidden(line: &CommandLine, kind: Kind) -> Result<Hidden, Failure> {
     if kind != Kind::InPlace {
         return Ok(Hidden::decide(&[], &IgnoreList::default(), Hiding::Off)?);
     }
-    Ok(hide::plan(line, &session::ignored(line)?, &env)?)
+    Ok(hide::plan(line, &chosen_sandbox::ignored(line)?, &env)?)
 }
 
 /// Hosts are reached; for what is pushed to, the right to push is tried.
