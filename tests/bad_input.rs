@@ -187,7 +187,11 @@ fn help_and_version() {
 #[test]
 fn first_mistakes_say_what_to_do() {
     for (arguments, code, words) in [
-        (&["--no-push", "-f", "Nope"][..], 1, &["no Dockerfile Nope", "neither in the working directory nor"][..]),
+        (
+            &["--no-push", "-f", "Nope"][..],
+            1,
+            &["failed to read Dockerfile Nope", "neither in the working directory nor"][..],
+        ),
         (&["--no-push", "-f", "/no/such"], 1, &["failed to read Dockerfile /no/such"]),
         (&["--no-push", "-c", "-"], 1, &["tar://stdin"]),
         (&["-d", "https://127.0.0.1/a:1"], 2, &["--destination", "https://"]),

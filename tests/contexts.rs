@@ -93,12 +93,12 @@ fn hostile_archives() {
     fs::write(at("link"), planted).expect("archive");
     let error = failed(&format!("tar://{}", at("link").display()), &|_| ());
     assert_eq!(fs::read_to_string(&victim).expect("file"), "safe");
-    assert!(error.contains("there is no Dockerfile") && !error.contains("root:"), "{error}");
+    assert!(error.contains("failed to read Dockerfile") && !error.contains("root:"), "{error}");
     // A hard link to what only the machine has, and a Dockerfile that would never end.
     for (name, kind, link, message) in [
         ("hard", tar::EntryType::Link, "/etc/passwd", "hard link to /etc/passwd, which is not there"),
-        ("pipe", tar::EntryType::Fifo, "", "there is no Dockerfile"),
-        ("device", tar::EntryType::Char, "", "there is no Dockerfile"),
+        ("pipe", tar::EntryType::Fifo, "", "failed to read Dockerfile"),
+        ("device", tar::EntryType::Char, "", "failed to read Dockerfile"),
     ] {
         let mut builder = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_gnu();

@@ -122,13 +122,13 @@ mod tests {
     use super::*;
     use crate::document::Document;
     use crate::eviction::Policy;
-    use crate::storage::{NewManifest, Put};
+    use crate::storage::{NewManifest, Put, PutIf};
 
     fn put(storage: &Storage, repository: &RepositoryName, number: usize, tags: &[Tag]) {
         let text = format!(r#"{{"schemaVersion":2,"manifests":[],"annotations":{{"n":"{number}"}}}}"#);
         let document = Document::parse(text.as_bytes(), Some(media_type::OCI_INDEX)).expect("valid");
         let manifest = NewManifest { digest: Digest::sha256(text.as_bytes()), bytes: text.into(), document };
-        assert_eq!(storage.put_manifest(repository, &manifest, tags, false).expect("stored"), Put::Stored);
+        assert_eq!(storage.put_manifest(repository, &manifest, tags, PutIf::Whole).expect("stored"), Put::Stored);
     }
 
     #[test]

@@ -26,9 +26,6 @@ pub(crate) enum SettingsError {
         #[source]
         source: std::io::Error,
     },
-    /// There is none where it is looked for: exit code 1.
-    #[error("there is no Dockerfile {}, neither in the working directory nor in the context: --dockerfile names another", .0.display())]
-    NoDockerfile(PathBuf),
     /// A Dockerfile could not be fetched: exit code 1.
     #[error("failed to fetch the Dockerfile")]
     FetchDockerfile(#[from] yadokari::context::FetchError),

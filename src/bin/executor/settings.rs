@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{IsTerminal, stderr, stdin};
+use std::io::{self, IsTerminal, stderr, stdin};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -180,9 +180,11 @@ pub(crate) fn dockerfile(
     let found = here.or_else(|| context.file(named)).or_else(lower_case);
     // Reading tells what else is there.
     let path = found.or_else(|| Some(named.clone()).filter(|path| path.is_absolute() || path.exists()));
-    let path = path.ok_or_else(|| SettingsError::NoDockerfile(named.clone()))?;
-    let bytes =
-        fs::read(&path).map_err(|source| SettingsError::Read { what: "Dockerfile", path: path.clone(), source })?;
+    let absent = "it is neither in the working directory nor in the context; --dockerfile names another";
+    let absent = || io::Error::new(io::ErrorKind::NotFound, absent);
+    let bytes = path.as_ref().ok_or_else(absent).and_then(fs::read);
+    let path = path.unwrap_or_else(|| named.clone());
+    let bytes = bytes.map_err(|source| SettingsError::Read { what: "Dockerfile", path: path.clone(), source })?;
     let name = match context {
         // Not the temporary directory.
         FoundContext::Fetched(_) => named.display().to_string(),
