@@ -1,4 +1,4 @@
-//! The arrows of `docs/design.md`: reads the `use` lines and fails on a new one.
+//! The map of `docs/design.md`: reads the `use` lines and fails on an arrow that is not on it.
 
 #![allow(clippy::expect_used)]
 
@@ -152,6 +152,31 @@ fn pure_modules_have_no_effects() {
         wrong.extend(EFFECTS.iter().filter(|e| text.contains(**e)).map(|e| format!("{} uses {e}", file.display())));
     }
     assert!(wrong.is_empty(), "effects in pure modules:\n{}", wrong.join("\n"));
+}
+
+/// The lines of modules in the map of `docs/design.md`, in its order: names, and whether it calls them pure.
+fn map() -> Vec<(String, bool)> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/design.md");
+    let text = fs::read_to_string(page).expect("the page");
+    let block = text.split("```").nth(1).expect("the map");
+    let lines = block.lines().filter_map(|line| line.strip_prefix("  ")).filter(|line| !line.starts_with("bin/"));
+    let name = |line: &str| line.split(['/', '.', ' ']).next().unwrap_or_default().to_owned();
+    lines.map(|line| (name(line), line.ends_with(" pure"))).collect()
+}
+
+#[test]
+fn the_map_in_the_design_is_the_codes() {
+    let (map, allowed) = (map(), BTreeMap::from(ALLOWED));
+    assert_eq!(map.len(), allowed.len(), "{map:?}");
+    let pure: BTreeSet<&str> = map.iter().filter(|(_, pure)| *pure).map(|(name, _)| name.as_str()).collect();
+    assert_eq!(pure, BTreeSet::from(PURE));
+    let mut above = BTreeSet::new();
+    for (name, _) in &map {
+        let arrows = allowed.get(name.as_str()).unwrap_or_else(|| panic!("there is no module {name}"));
+        let wrong: Vec<_> = arrows.iter().filter(|target| !above.contains(*target)).collect();
+        assert!(wrong.is_empty(), "{name} knows {wrong:?}, which stand below it in docs/design.md");
+        above.insert(name.as_str());
+    }
 }
 
 #[test]

@@ -99,31 +99,13 @@ impl Package {
     /// # Source
     /// package-url `PURL-TYPES.rst`.
     pub(super) fn settle(&mut self, distribution: &Distribution) {
-        let vendor = Some(distribution.id.as_str()).filter(|id| !id.is_empty());
-        let (kind, namespace) = match self.ecosystem {
-            Ecosystem::Debian => ("deb", vendor.or(Some("debian"))),
-            Ecosystem::Alpine => ("apk", vendor.or(Some("alpine"))),
-            Ecosystem::Rpm => ("rpm", vendor),
-            Ecosystem::Npm => ("npm", None),
-            Ecosystem::Python => ("pypi", None),
-            Ecosystem::Cargo => ("cargo", None),
-            Ecosystem::Go => ("golang", None),
-            Ecosystem::Gem => ("gem", None),
-            Ecosystem::Composer => ("composer", None),
-            Ecosystem::Maven => ("maven", None),
-        };
-        let name = match self.ecosystem {
-            Ecosystem::Python => self.name.to_lowercase().replace('_', "-"),
-            Ecosystem::Debian | Ecosystem::Composer => self.name.to_lowercase(),
-            Ecosystem::Maven => self.name.replace(':', "/"),
-            _ => self.name.clone(),
-        };
+        let (kind, namespace) = self.ecosystem.of_url(distribution);
         // An epoch of rpm is a qualifier, of dpkg a part of the version.
         let (epoch, version) = match (self.ecosystem, self.version.split_once(':')) {
             (Ecosystem::Rpm, Some((epoch, version))) => (Some(epoch.to_owned()), version),
             _ => (None, self.version.as_str()),
         };
-        let path: Vec<String> = namespace.into_iter().chain(name.split('/')).map(encoded).collect();
+        let path: Vec<String> = namespace.into_iter().chain(self.name_in_url().split('/')).map(encoded).collect();
         let mut url = format!("pkg:{kind}/{}@{}", path.join("/"), encoded(version));
         let of_distribution = matches!(self.ecosystem, Ecosystem::Debian | Ecosystem::Alpine | Ecosystem::Rpm);
         let release = distribution.name().filter(|_| of_distribution);
@@ -140,6 +122,34 @@ impl Package {
             let _ = write!(url, "{separator}{name}={}", encoded(value));
         }
         self.url = url;
+    }
+
+    fn name_in_url(&self) -> String {
+        match self.ecosystem {
+            Ecosystem::Python => self.name.to_lowercase().replace('_', "-"),
+            Ecosystem::Debian | Ecosystem::Composer => self.name.to_lowercase(),
+            Ecosystem::Maven => self.name.replace(':', "/"),
+            _ => self.name.clone(),
+        }
+    }
+}
+
+impl Ecosystem {
+    /// Type and namespace of its URLs.
+    fn of_url(self, distribution: &Distribution) -> (&'static str, Option<&str>) {
+        let vendor = Some(distribution.id.as_str()).filter(|id| !id.is_empty());
+        match self {
+            Self::Debian => ("deb", vendor.or(Some("debian"))),
+            Self::Alpine => ("apk", vendor.or(Some("alpine"))),
+            Self::Rpm => ("rpm", vendor),
+            Self::Npm => ("npm", None),
+            Self::Python => ("pypi", None),
+            Self::Cargo => ("cargo", None),
+            Self::Go => ("golang", None),
+            Self::Gem => ("gem", None),
+            Self::Composer => ("composer", None),
+            Self::Maven => ("maven", None),
+        }
     }
 }
 

@@ -151,8 +151,21 @@ impl Verified {
                 self.problems.push(format!("{repository}@{digest}: wrongly noted whether a manifest names it"));
             }
         }
+        self.check_contents(read, &holders)?;
+        for row in read.open_table(REPOSITORIES)?.iter()? {
+            let (key, value) = row?;
+            let actual = bytes.get(key.value()).copied().unwrap_or(0);
+            if value.value().0 != actual {
+                self.problems.push(format!("{}: {} bytes noted, {actual} found", key.value(), value.value().0));
+            }
+        }
+        Ok(())
+    }
+
+    /// How many repositories hold each blob, and the sum of all. `holders` is what the links say.
+    fn check_contents(&mut self, read: &ReadTransaction, holders: &BTreeMap<String, u32>) -> Result<(), IndexError> {
         let (unheld, mut total) = (read.open_table(UNHELD)?, 0);
-        for row in contents.iter()? {
+        for row in read.open_table(CONTENTS)?.iter()? {
             let (key, value) = row?;
             let (size, noted) = value.value();
             total += on_disk(size);
@@ -164,13 +177,6 @@ impl Verified {
         let noted = read.open_table(TOTALS)?.get("bytes")?.map_or(0, |row| row.value());
         if noted != total {
             self.problems.push(format!("{noted} bytes noted in all, {total} found"));
-        }
-        for row in read.open_table(REPOSITORIES)?.iter()? {
-            let (key, value) = row?;
-            let actual = bytes.get(key.value()).copied().unwrap_or(0);
-            if value.value().0 != actual {
-                self.problems.push(format!("{}: {} bytes noted, {actual} found", key.value(), value.value().0));
-            }
         }
         Ok(())
     }

@@ -107,47 +107,51 @@ impl StoreAddress {
     }
 
     fn build(&self, variable: impl Fn(&str) -> Option<String>) -> Result<Client, Error> {
-        let bucket = self.bucket.as_str();
         Ok(match self.service {
-            Service::S3 => {
-                let named = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "S3_ENDPOINT"];
-                let endpoint = named.iter().find_map(|name| variable(name)).filter(|endpoint| !endpoint.is_empty());
-                let mut builder = AmazonS3Builder::from_env()
-                    .with_bucket_name(bucket)
-                    .with_retry(retries())
-                    .with_client_options(options(is_plain(endpoint.as_deref())));
-                if let Some(endpoint) = endpoint {
-                    builder = builder.with_endpoint(endpoint);
-                }
-                both(builder.build()?)
-            }
-            Service::GoogleCloud => {
-                let (named, emulator) = (variable("GOOGLE_BASE_URL"), emulator(&variable));
-                let endpoint = named.as_ref().or(emulator.as_ref());
-                let mut builder = GoogleCloudStorageBuilder::from_env()
-                    .with_bucket_name(bucket)
-                    .with_retry(retries())
-                    .with_client_options(options(is_plain(endpoint.map(String::as_str))));
-                if let Some(endpoint) = endpoint {
-                    builder = builder.with_base_url(endpoint.trim_end_matches('/'));
-                }
-                let is_known = GOOGLE_CREDENTIALS.iter().any(|name| variable(name).is_some());
-                if named.is_none() && emulator.is_some() && !is_known {
-                    let nobody = GcpCredential { bearer: String::new() };
-                    builder = builder.with_credentials(Arc::new(StaticCredentialProvider::new(nobody)));
-                }
-                both(builder.build()?)
-            }
-            Service::Azure => {
-                let endpoint = variable("AZURE_STORAGE_ENDPOINT").or_else(|| variable("AZURE_ENDPOINT"));
-                let builder = MicrosoftAzureBuilder::from_env()
-                    .with_container_name(bucket)
-                    .with_retry(retries())
-                    .with_client_options(options(is_plain(endpoint.as_deref())));
-                both(builder.build()?)
-            }
+            Service::S3 => both(s3(&self.bucket, variable).build()?),
+            Service::GoogleCloud => both(google_cloud(&self.bucket, variable).build()?),
+            Service::Azure => both(azure(&self.bucket, variable).build()?),
         })
     }
+}
+
+fn s3(bucket: &str, variable: impl Fn(&str) -> Option<String>) -> AmazonS3Builder {
+    let named = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "S3_ENDPOINT"];
+    let endpoint = named.iter().find_map(|name| variable(name)).filter(|endpoint| !endpoint.is_empty());
+    let builder = AmazonS3Builder::from_env()
+        .with_bucket_name(bucket)
+        .with_retry(retries())
+        .with_client_options(options(is_plain(endpoint.as_deref())));
+    match endpoint {
+        Some(endpoint) => builder.with_endpoint(endpoint),
+        None => builder,
+    }
+}
+
+fn google_cloud(bucket: &str, variable: impl Fn(&str) -> Option<String>) -> GoogleCloudStorageBuilder {
+    let (named, emulator) = (variable("GOOGLE_BASE_URL"), emulator(&variable));
+    let endpoint = named.as_ref().or(emulator.as_ref());
+    let mut builder = GoogleCloudStorageBuilder::from_env()
+        .with_bucket_name(bucket)
+        .with_retry(retries())
+        .with_client_options(options(is_plain(endpoint.map(String::as_str))));
+    if let Some(endpoint) = endpoint {
+        builder = builder.with_base_url(endpoint.trim_end_matches('/'));
+    }
+    let is_known = GOOGLE_CREDENTIALS.iter().any(|name| variable(name).is_some());
+    if named.is_none() && emulator.is_some() && !is_known {
+        let nobody = GcpCredential { bearer: String::new() };
+        builder = builder.with_credentials(Arc::new(StaticCredentialProvider::new(nobody)));
+    }
+    builder
+}
+
+fn azure(bucket: &str, variable: impl Fn(&str) -> Option<String>) -> MicrosoftAzureBuilder {
+    let endpoint = variable("AZURE_STORAGE_ENDPOINT").or_else(|| variable("AZURE_ENDPOINT"));
+    MicrosoftAzureBuilder::from_env()
+        .with_container_name(bucket)
+        .with_retry(retries())
+        .with_client_options(options(is_plain(endpoint.as_deref())))
 }
 
 fn both<S: ObjectStore + Signer>(store: S) -> Client {

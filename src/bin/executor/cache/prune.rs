@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use yadokari::cache::{CacheRepository, RemoteRecord};
 use yadokari::digest::Digest;
 use yadokari::report::human_bytes;
-use yadokari::store::{Access, PruneLimits, PrunePlan, Removable, RemovableKind, Store};
+use yadokari::store::{Access, PruneLimits, PrunePlan, Pruned, Removable, RemovableKind, Store};
 
 use super::flags::PruneFlags;
 use super::list::human_age;
@@ -30,16 +30,28 @@ fn prune_store(store: &Store, flags: &PruneFlags) -> Result<(), Failure> {
     let plan = store.plan_prune(limits(flags))?;
     let pruned = if flags.dry_run { None } else { Some(store.prune(&plan)?) };
     if flags.form.json {
-        let removals: Vec<Value> = plan.removals.iter().map(removal_json).collect();
-        let done = pruned.map(|done| json!({ "removed": done.removed, "bytes": done.bytes, "kept": done.kept, "interrupted": done.interrupted }));
-        let PrunePlan { bytes_before, bytes_after, builds, .. } = plan;
-        println!(
-            "{:#}",
-            json!({ "removals": removals, "bytes_before": bytes_before, "bytes_after": bytes_after, "running_builds": builds.len(), "done": done })
-        );
-        return Ok(());
+        println!("{:#}", plan_json(&plan, pruned.as_ref()));
+    } else {
+        print_plan(&plan, pruned.as_ref());
     }
-    let verb = if flags.dry_run { "would remove" } else { "remove" };
+    Ok(())
+}
+
+fn plan_json(plan: &PrunePlan, pruned: Option<&Pruned>) -> Value {
+    let PrunePlan { removals, bytes_before, bytes_after, builds } = plan;
+    let removals: Vec<Value> = removals.iter().map(removal_json).collect();
+    let done = pruned.map(|done| {
+        json!({ "removed": done.removed, "bytes": done.bytes, "kept": done.kept, "interrupted": done.interrupted })
+    });
+    json!({
+        "removals": removals, "bytes_before": bytes_before, "bytes_after": bytes_after,
+        "running_builds": builds.len(), "done": done,
+    })
+}
+
+/// Nothing was `pruned` in a dry run.
+fn print_plan(plan: &PrunePlan, pruned: Option<&Pruned>) {
+    let verb = if pruned.is_none() { "would remove" } else { "remove" };
     for Removable { kind, used, bytes } in &plan.removals {
         let age = SystemTime::now().duration_since(*used).unwrap_or_default();
         let size = human_bytes(*bytes);
@@ -62,7 +74,6 @@ fn prune_store(store: &Store, flags: &PruneFlags) -> Result<(), Failure> {
     if !plan.builds.is_empty() {
         println!("{} builds are running: what they may use stays", plan.builds.len());
     }
-    Ok(())
 }
 
 fn describe(kind: &RemovableKind) -> String {
