@@ -6,6 +6,7 @@
 mod archive;
 mod bucket;
 mod directory;
+mod error;
 mod fetch;
 mod git;
 mod hash;
@@ -19,6 +20,7 @@ mod unpack;
 pub use archive::{Archive, ArchiveError, ArchiveMember, MemberKind, Metadata, unpack};
 pub use bucket::{BucketAddress, BucketError};
 use directory::{read_directory, subtree};
+pub use error::ContextError;
 pub use fetch::{FetchError, Fetched, fetch, url_file_name, web_host};
 pub use git::{
     Checkout, Git, GitError, GitLogin, GitOptions, GitOptionsError, GitReference, GitSource, GitSourceError,
@@ -26,7 +28,7 @@ pub use git::{
 use hash::hash_files;
 pub use hash::open_file;
 pub use location::{ContextSpec, Location};
-pub use open::{ContextDirectory, ContextError, Fetching, FoundContext, find};
+pub use open::{ContextDirectory, Fetching, FoundContext, find};
 
 #[cfg(test)]
 mod tests;
