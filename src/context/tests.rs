@@ -141,7 +141,9 @@ fn what_is_no_context() {
     let file = root.path().join("file");
     let message = |spec: &str| open(spec, None).unwrap_err().to_string();
     assert_eq!(message("/no/such/place"), "build context /no/such/place does not exist");
-    assert_eq!(message(file.to_str().unwrap()), format!("build context {} is not a directory", file.display()));
+    let path = file.display().to_string();
+    let expected = format!("build context {path} is not a directory; an archive is tar://{path}");
+    assert_eq!(message(&path), expected);
     let error = message("ftp://key:secret@host/x");
     assert!(error.contains("\"ftp://\"") && error.contains("dir://") && !error.contains("secret"), "{error}");
 }
