@@ -163,6 +163,8 @@ pub(crate) fn context(flags: &BuildFlags, env: Environment<'_>) -> Result<Contex
     })
 }
 
+const NO_DOCKERFILE: &str = "it is neither in the working directory nor in the context; --dockerfile names another";
+
 /// The Dockerfile: a URL, or a path relative to the working directory first, then to the context.
 pub(crate) fn dockerfile(
     flags: &BuildFlags,
@@ -178,12 +180,12 @@ pub(crate) fn dockerfile(
     let lower_case = || context.file(&named.with_file_name("dockerfile")).filter(|_| is_default_name);
     let here = Some(named.clone()).filter(|path| path.is_file());
     let found = here.or_else(|| context.file(named)).or_else(lower_case);
-    // Reading tells what else is there.
-    let path = found.or_else(|| Some(named.clone()).filter(|path| path.is_absolute() || path.exists()));
-    let absent = "it is neither in the working directory nor in the context; --dockerfile names another";
-    let absent = || io::Error::new(io::ErrorKind::NotFound, absent);
-    let bytes = path.as_ref().ok_or_else(absent).and_then(fs::read);
-    let path = path.unwrap_or_else(|| named.clone());
+    let path = found.unwrap_or_else(|| named.clone());
+    let bytes = match path.is_absolute() || path.exists() {
+        // The error says what is there in the place of a file.
+        true => fs::read(&path),
+        false => Err(io::Error::new(io::ErrorKind::NotFound, NO_DOCKERFILE)),
+    };
     let bytes = bytes.map_err(|source| SettingsError::Read { what: "Dockerfile", path: path.clone(), source })?;
     let name = match context {
         // Not the temporary directory.
